@@ -1,0 +1,19 @@
+"""Restricted Boltzmann machines for scikit-learn, on a torch core."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skrbm.estimator import BernoulliRBMTorch, DataRangeWarning
+
+__all__ = ["BernoulliRBMTorch", "DataRangeWarning", "__version__"]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that the core (skrbm.model, skrbm.training, …) can be imported without scikit-learn.
+    if name in ("BernoulliRBMTorch", "DataRangeWarning"):
+        from skrbm import estimator
+
+        return getattr(estimator, name)
+    raise AttributeError(f"module 'skrbm' has no attribute {name!r}")

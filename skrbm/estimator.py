@@ -1,0 +1,603 @@
+"""The scikit-learn face: `BernoulliRBMTorch`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import BernoulliRBM
+from sklearn.utils import Tags, check_array, check_random_state, check_scalar
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from skrbm._compat import check_sample_weight
+from skrbm.batches import ArrayRows, mean_row, to_tensor
+from skrbm.likelihood import pseudo_log_likelihood
+from skrbm.model import RBMParameters, free_energy, initial_parameters, mean_h_given_v, mean_v_given_h
+from skrbm.randomness import Stream
+from skrbm.samplers import GibbsState, gibbs_init, gibbs_step
+from skrbm.training import Streams, TrainSettings, TrainState, carried_state, epochs, resume_, start
+
+__all__ = ["BernoulliRBMTorch", "DataRangeWarning"]
+
+_DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
+_SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")
+_SHARED_ATTRIBUTES = (
+    "components_",
+    "intercept_visible_",
+    "intercept_hidden_",
+    "n_features_in_",
+    "feature_names_in_",
+)
+_CHUNK_ROWS = 4096  # rows that transform, score_samples and the like turn into floats at a time
+_KEPT_ROWS = 100  # training rows kept for sample(init="data")
+
+
+class DataRangeWarning(UserWarning):
+    """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
+
+
+class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Bernoulli restricted Boltzmann machine, trained by (persistent) contrastive divergence on torch.
+
+    DOC
+    """
+
+    def __init__(
+        self,
+        n_hidden: int = 256,
+        *,
+        k: int = 1,
+        algorithm: str = "pcd",
+        n_chains: int = 100,
+        learning_rate: float = 0.1,
+        learning_rate_schedule: str | Callable[..., Any] = "linear",
+        optimizer: str | Callable[..., Any] = "sgd",
+        momentum: float = 0.0,
+        weight_decay: float = 1e-4,
+        centered: bool = True,
+        batch_size: int | str = "auto",
+        n_iter: int = 100,
+        binarize: str | float = "sample",
+        shuffle: bool = True,
+        device: Any = "auto",
+        precision: str = "auto",
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.n_hidden = n_hidden
+        self.k = k
+        self.algorithm = algorithm
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.centered = centered
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.binarize = binarize
+        self.shuffle = shuffle
+        self.device = device
+        self.precision = precision
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows with values in [0, 1], the probabilities of a one. A sparse matrix becomes dense a batch at a time.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, >= 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data is not as described.
+        FloatingPointError
+            If the parameters stop being finite. After any error a model that was fitted before is as it was.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values of X lie outside [0, 1].
+        ConvergenceWarning
+            If nearly all hidden units end up always on or always off.
+
+        Notes
+        -----
+        Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning.
+        """
+        with self._unchanged_on_error():
+            settings, dtype, device = self._settings()
+            reuse = self.warm_start and hasattr(self, "components_")
+            source = self._source(X, sample_weight, dtype, device, reset=not reuse)
+            state = self._begin(settings, source, reuse=reuse, n_epochs=self.n_iter)
+            self._train(state, source, self.n_iter)
+            self._warn_if_stuck()
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from one pass over X, in mini-batches, at the constant rate `learning_rate`.
+
+        The chains, the optimiser and the randomness carry on from the call before, or from `fit`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Any number of rows, as in `fit`. The first call sets the visible bias to the log-odds of its rows.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, >= 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError
+            As in `fit`.
+        """
+        with self._unchanged_on_error():
+            settings, dtype, device = self._settings()
+            reuse = hasattr(self, "components_")
+            source = self._source(X, sample_weight, dtype, device, reset=not reuse)
+            state = self._begin(settings, source, reuse=reuse, n_epochs=None)
+            if reuse and hasattr(self, "_carried"):
+                resume_(state, self._carried)
+            self._train(state, source, 1)
+        return self
+
+    def _begin(
+        self, settings: TrainSettings, source: ArrayRows, *, reuse: bool, n_epochs: int | None
+    ) -> TrainState:
+        """A state of training: new, or with the parameters and the chains that the model has."""
+        seed = self._seed()
+        streams = Streams.from_seed(seed)
+        mean_v = mean_row(source, settings.binarize)
+        chains = None
+        if reuse:
+            params = self._params(mean_v.dtype, mean_v.device)
+            if params.n_hidden != self.n_hidden:
+                raise ValueError(
+                    f"n_hidden={self.n_hidden}, but the fitted model has {params.n_hidden} hidden units. To go on with "
+                    f"it set n_hidden={params.n_hidden}; to start anew call fit with warm_start=False."
+                )
+            if np.shape(getattr(self, "h_samples_", None)) == (self.n_chains, self.n_hidden):
+                chains = GibbsState(to_tensor(np.asarray(self.h_samples_), mean_v.dtype, mean_v.device).clone())
+        else:
+            params = initial_parameters(mean_v, self.n_hidden, streams.start, smoothing=1.0 / source.n_rows)
+            self._sampling = Stream(seed, "sampling")
+        self.data_samples_ = _to_numpy(source.some(_KEPT_ROWS, streams.start))
+        return start(params, mean_v, settings, streams, chains=chains, n_epochs=n_epochs)
+
+    def _train(self, state: TrainState, source: ArrayRows, n_epochs: int) -> None:
+        n_finished = 0
+        try:
+            for record in epochs(state, source, n_epochs):
+                # All at once, so that Ctrl-C finds either the epoch before or this one.
+                self.__dict__.update(
+                    components_=_to_numpy(state.params.W),
+                    intercept_visible_=_to_numpy(state.params.b),
+                    intercept_hidden_=_to_numpy(state.params.c),
+                    h_samples_=_to_numpy(state.chains.h),
+                    n_iter_=state.n_epochs,
+                    _carried=carried_state(state),
+                )
+                n_finished += 1
+                if self.verbose:
+                    print(
+                        f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, "
+                        f"learning rate {record.learning_rate:.3g}, pseudo-log-likelihood "
+                        f"{self.score(self.data_samples_):.2f} nats a row, {record.seconds:.2f} s"
+                    )
+        except KeyboardInterrupt:
+            if not n_finished:
+                raise
+            warnings.warn(
+                f"Training was interrupted after epoch {n_finished} of {n_epochs}; the model is that of this epoch.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _warn_if_stuck(self) -> None:
+        mean_h = self._map(mean_h_given_v, self.data_samples_)  # (n_kept, n_hidden)
+        off, on = (mean_h.max(0) < 0.01).mean(), (mean_h.min(0) > 0.99).mean()
+        if off + on > 0.9:
+            warnings.warn(
+                f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next to "
+                f"nothing. Lower the learning rate (learning_rate={self.learning_rate!r}), or set centered=True.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Put all attributes back if what happens inside fails. (Fitted arrays are replaced, never written into.)"""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    # -- what the model says about rows ----------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """P(h = 1 | v) of each row, the features that the machine has learned.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_hidden)
+            In X's float type; float64 for other types.
+        """
+        return self._map(mean_h_given_v, self._rows(X))
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """P(v = 1 | h) for hidden states or their probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_hidden)
+            Hidden values in [0, 1], such as `transform` returns.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        H = check_array(_from_torch(X), dtype=[np.float64, np.float32], input_name="X")
+        n_hidden = np.shape(self.components_)[0]
+        if H.shape[1] != n_hidden:
+            raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
+        return self._map(mean_v_given_h, H)
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        return self._map(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), self._rows(X))
+
+    def free_energy(self, X: Any) -> np.ndarray:
+        """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self._map(free_energy, self._rows(X))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows. A value between 0 and 1 counts as the probability of a one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given all the
+            other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
+        """
+        return self._map(pseudo_log_likelihood, self._rows(X))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+        y : Ignored
+            Present for scikit-learn's conventions.
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    # -- sampling --------------------------------------------------------------------------------------------------
+
+    def gibbs(self, v: Any, k: int = 1, random_state: Any = None) -> np.ndarray:
+        """Visible states after `k` steps of block Gibbs sampling from each row.
+
+        Parameters
+        ----------
+        v : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Where the chains start.
+        k : int
+            Number of full steps, >= 1: h drawn given v, then v given h.
+        random_state : int, RandomState instance or None
+            None goes on with the model's own stream, which is pickled with it: successive calls differ.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Zeros and ones, in v's float type; float64 for other types.
+        """
+        check_scalar(k, "k", Integral, min_val=1)
+        stream = self._stream(random_state)
+
+        def run(params: RBMParameters, v: Tensor) -> Tensor:
+            state = gibbs_init(params, v, stream)
+            for _ in range(k):
+                state, info = gibbs_step(params, state, stream)
+            return info.v
+
+        return self._map(run, self._rows(v))
+
+    def sample(
+        self, n_samples: int = 1, n_steps: int = 1000, init: Any = "random", random_state: Any = None
+    ) -> np.ndarray:
+        """Samples of the model: the ends of independent chains of block Gibbs sampling.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of chains.
+        n_steps : int
+            Length of the chains. Chains that are too short show where they started rather than the model.
+        init : {"random", "data"} or array-like of shape (n_samples, n_features)
+            Where they start: at random bits, at training rows (drawn from `data_samples_`), or at given rows.
+        random_state : int, RandomState instance or None
+            None goes on with the model's own stream, which is pickled with it: successive calls differ.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Zeros and ones, in the float type of `components_`.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        stream = self._stream(random_state)
+        return self.gibbs(self._starts(n_samples, init, stream), n_steps, stream)
+
+    def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
+        dtype = np.asarray(self.components_).dtype
+        if not isinstance(init, str):
+            rows = self._rows(init)
+            if rows.shape[0] != n_samples:
+                raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
+            return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
+        _check_choice("init", init, ("random", "data"), "an array of rows")
+        if init == "random":
+            return stream.integers(2, (n_samples, self.n_features_in_)).astype(dtype)
+        if not hasattr(self, "data_samples_"):
+            raise ValueError("init='data', but this model keeps no training rows. Pass rows as init, or fit it here.")
+        kept = np.asarray(self.data_samples_, dtype)
+        return kept[stream.integers(len(kept), (n_samples,))]
+
+    # -- to and from scikit-learn ----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_sklearn(cls, rbm: BernoulliRBM) -> Self:
+        """The same machine as a `sklearn.neural_network.BernoulliRBM`, fitted if that is.
+
+        Parameters
+        ----------
+        rbm : BernoulliRBM
+            Its size, batch size, number of epochs, learning rate, verbosity and random state are taken over; all else is
+            at its default.
+
+        Returns
+        -------
+        BernoulliRBMTorch
+        """
+        if not isinstance(rbm, BernoulliRBM):
+            raise TypeError(f"rbm must be a sklearn.neural_network.BernoulliRBM, got {type(rbm).__name__}.")
+        new = cls(n_hidden=rbm.n_components, **{name: getattr(rbm, name) for name in _SHARED_PARAMETERS})
+        for name in (*_SHARED_ATTRIBUTES, "h_samples_"):
+            if hasattr(rbm, name):
+                setattr(new, name, np.copy(value) if isinstance(value := getattr(rbm, name), np.ndarray) else value)
+        return new
+
+    def to_sklearn(self) -> BernoulliRBM:
+        """This machine as a `sklearn.neural_network.BernoulliRBM`, fitted if this is.
+
+        Returns
+        -------
+        BernoulliRBM
+            With as many of the chains as its batch has rows, repeated if there are fewer.
+        """
+        parameters = {name: getattr(self, name) for name in _SHARED_PARAMETERS}
+        if self.batch_size == "auto":
+            del parameters["batch_size"]
+        rbm = BernoulliRBM(n_components=self.n_hidden, **parameters)
+        for name in _SHARED_ATTRIBUTES:
+            if hasattr(self, name):
+                setattr(rbm, name, np.copy(value) if isinstance(value := getattr(self, name), np.ndarray) else value)
+        if hasattr(self, "h_samples_"):
+            rbm.h_samples_ = np.resize(self.h_samples_, (rbm.batch_size, self.n_hidden))
+        if hasattr(self, "components_"):
+            rbm._n_features_out = self.n_hidden
+        return rbm
+
+    # -- validation and plumbing -------------------------------------------------------------------------------------
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return np.shape(self.components_)[0]
+
+    def _settings(self) -> tuple[TrainSettings, torch.dtype, torch.device]:
+        """Check all parameters."""
+        for name in ("n_hidden", "k", "n_chains", "n_iter"):
+            check_scalar(getattr(self, name), name, Integral, min_val=1)
+        if self.batch_size != "auto":
+            check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
+        check_scalar(self.momentum, "momentum", Real, min_val=0, max_val=1, include_boundaries="left")
+        check_scalar(self.weight_decay, "weight_decay", Real, min_val=0)
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a finite number.")
+        _check_choice("algorithm", self.algorithm, ("cd", "pcd"))
+        _check_choice("precision", self.precision, tuple(_DTYPES))
+        if not callable(self.optimizer):
+            _check_choice("optimizer", self.optimizer, ("sgd", "adam"), "a factory such as torch.optim.RMSprop")
+        if not callable(self.learning_rate_schedule):
+            _check_choice(
+                "learning_rate_schedule",
+                self.learning_rate_schedule,
+                ("constant", "linear"),
+                "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR",
+            )
+        if not isinstance(self.binarize, Real) or isinstance(self.binarize, bool):
+            _check_choice("binarize", self.binarize, ("sample", "none"), "a threshold")
+        settings = TrainSettings(
+            **{name: getattr(self, name) for name in TrainSettings.__dataclass_fields__ if hasattr(self, name)}
+        )
+        return settings, _DTYPES[self.precision], _find_device(self.device)
+
+    def _rows(self, X: Any, reset: bool = False) -> Any:
+        """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
+        if not reset:
+            check_is_fitted(self)
+        return validate_data(self, _from_torch(X), accept_sparse="csr", dtype="numeric", reset=reset)
+
+    def _source(
+        self, X: Any, sample_weight: Any, dtype: torch.dtype, device: torch.device, *, reset: bool
+    ) -> ArrayRows:
+        X = self._rows(X, reset)
+        weight = None if sample_weight is None else check_sample_weight(_from_torch(sample_weight), X)
+        _warn_if_out_of_range(X)
+        n_rows = X.shape[0] if weight is None else np.count_nonzero(weight)
+        batch_size = min(max(n_rows // 100, 10), 100) if self.batch_size == "auto" else self.batch_size
+        return ArrayRows(X, weight, batch_size=batch_size, shuffle=self.shuffle, dtype=dtype, device=device)
+
+    def _seed(self) -> list[int] | None:
+        if self.random_state is None:
+            return None
+        return [int(n) for n in check_random_state(self.random_state).randint(0, 2**32, 4, np.uint64)]
+
+    def _stream(self, random_state: Any) -> Stream:
+        check_is_fitted(self)
+        if isinstance(random_state, Stream):
+            return random_state
+        if random_state is not None:
+            seed = check_random_state(random_state).randint(0, 2**32, 4, np.uint64)
+            return Stream([int(n) for n in seed], "sampling")
+        if not hasattr(self, "_sampling"):
+            self._sampling = Stream(self._seed(), "sampling")
+        return self._sampling
+
+    def _params(self, dtype: torch.dtype, device: torch.device) -> RBMParameters:
+        arrays = (self.components_, self.intercept_visible_, self.intercept_hidden_)
+        return RBMParameters(*(to_tensor(np.asarray(array), dtype, device) for array in arrays))
+
+    @torch.no_grad()
+    def _map(self, function: Callable[[RBMParameters, Tensor], Tensor], X: Any) -> np.ndarray:
+        """`function` of the parameters and the rows of X, a chunk at a time, in X's float type."""
+        dtype = torch.float32 if X.dtype in (np.float32, np.float16) else torch.float64
+        device = _find_device(self.device, fall_back=True)
+        params = self._params(dtype, device)
+        parts = [
+            function(params, to_tensor(X[first : first + _CHUNK_ROWS], dtype, device)).cpu().numpy()
+            for first in range(0, X.shape[0], _CHUNK_ROWS)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "") -> None:
+    if not isinstance(value, str) or value not in choices:
+        known = ", ".join(map(repr, choices)) + (f", or {other}" if other else "")
+        raise ValueError(f"{name}={value!r} is not known. Choose one of: {known}.")
+
+
+def _find_device(device: Any, fall_back: bool = False) -> torch.device:
+    """The device of that name. With `fall_back` the CPU serves for one that this machine lacks."""
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        if found.type != "cpu":
+            torch.zeros(1, device=found).cpu()
+    except Exception as error:
+        if fall_back:
+            return torch.device("cpu")
+        raise ValueError(
+            f"device={device!r} is not to be had here ({error}). Choose 'auto', 'cpu', or a device that torch finds on "
+            "this machine, such as 'cuda' or 'cuda:1'."
+        ) from error
+    return found
+
+
+def _from_torch(X: Any) -> Any:
+    """A tensor as an array; anything else as it is."""
+    if not isinstance(X, Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy on the CPU."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _warn_if_out_of_range(X: Any) -> None:
+    values = X if isinstance(X, np.ndarray) else X.data
+    if values.dtype == bool or not values.size:
+        return
+    low, high = values.min(), values.max()
+    if low >= 0 and high <= 1:
+        return
+    pixels = low >= 0 and 1 < high <= 255 and (values.dtype.kind in "ui" or bool((values == np.round(values)).all()))
+    remedy = "These look like pixels of 0 to 255: pass X / 255." if pixels else "Scale it, with MinMaxScaler for one."
+    warnings.warn(
+        f"X has values from {low:g} to {high:g}, but the machine reads values in [0, 1] as probabilities. {remedy}",
+        DataRangeWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,112 @@
+"""Statistics of a batch and of the chains, and the gradient from both.
+
+The gradient is that of the loss L = F(v) - F(v_k), averaged over data v and chains v_k that are held fixed: minus an
+estimate of the gradient of the mean log-likelihood, in nats per row (Hinton 2002; Tieleman 2008). It is written
+in centred coordinates (Melchior, Fischer & Wiskott 2016): with offsets μ of the visible and λ of the hidden units,
+
+    E(v, h) = -(h - λ)'W(v - μ) - b̃'v - c̃'h,    b̃ = b + W'λ,    c̃ = c + Wμ.
+
+Zero offsets give the plain gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skrbm.model import RBMParameters
+
+__all__ = ["Gradient", "Offsets", "Statistics", "from_centered", "loss_gradient", "statistics", "to_centered"]
+
+
+class Statistics(NamedTuple):
+    """Weighted means over the rows of one phase.
+
+    Attributes
+    ----------
+    v : Tensor of shape (n_features,)
+        ⟨v⟩.
+    h : Tensor of shape (n_hidden,)
+        ⟨h⟩.
+    hv : Tensor of shape (n_hidden, n_features)
+        ⟨h v'⟩.
+    weight : Tensor or float
+        Sum of the weights of the rows: what each of several processes counts for when their means are averaged.
+    """
+
+    v: Tensor
+    h: Tensor
+    hv: Tensor
+    weight: Tensor | float
+
+
+class Offsets(NamedTuple):
+    """Offsets of centring: `v` (n_features,), the μ of the papers, and `h` (n_hidden,), their λ."""
+
+    v: Tensor
+    h: Tensor
+
+
+class Gradient(NamedTuple):
+    """Gradient of the loss by W (n_hidden, n_features), by b̃ (n_features,) and by c̃ (n_hidden,)."""
+
+    W: Tensor
+    b: Tensor
+    c: Tensor
+
+
+def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Statistics:
+    """Statistics of rows `v` (n, n_features) with P(h = 1 | v) `mean_h` (n, n_hidden), weighted by `weight` (n,)."""
+    if weight is None:
+        n = v.shape[0]
+        return Statistics(v.mean(0), mean_h.mean(0), (mean_h / n).T @ v, float(n))
+    total = weight.sum()
+    share = weight / total
+    return Statistics(share @ v, share @ mean_h, (mean_h * share[:, None]).T @ v, total)
+
+
+def loss_gradient(
+    data: Statistics, model: Statistics, W: Tensor, offsets: Offsets | None = None, weight_decay: float = 0.0
+) -> Gradient:
+    """Gradient of the loss in centred coordinates, with an L2 penalty on the weights.
+
+    Parameters
+    ----------
+    data, model : Statistics
+        Of the batch, and of the chains.
+    W : Tensor of shape (n_hidden, n_features)
+        Weights; only the penalty needs them.
+    offsets : Offsets, optional
+        Offsets of centring; None for the plain gradient.
+    weight_decay : float
+        The penalty is `weight_decay` / 2 · Σ W².
+
+    Returns
+    -------
+    Gradient
+        ∇W = Δ⟨hv'⟩ - λΔ⟨v⟩' - Δ⟨h⟩μ' + weight_decay·W, ∇b̃ = Δ⟨v⟩, ∇c̃ = Δ⟨h⟩, where Δ is the model's mean minus
+        the data's.
+    """
+    dv, dh, dW = model.v - data.v, model.h - data.h, model.hv - data.hv
+    if offsets is not None:  # both outer products as one product of rank two
+        dW.addmm_(torch.stack((offsets.h, dh), 1), torch.stack((dv, offsets.v)), alpha=-1.0)
+    if weight_decay:
+        dW.add_(W, alpha=weight_decay)
+    return Gradient(dW, dv, dh)
+
+
+def to_centered(params: RBMParameters, offsets: Offsets) -> RBMParameters:
+    """The same machine with its biases in centred coordinates, (W, b̃, c̃). W is shared."""
+    W = params.W
+    return replace(params, b=torch.addmv(params.b, W.T, offsets.h), c=torch.addmv(params.c, W, offsets.v))
+
+
+def from_centered(params: RBMParameters, offsets: Offsets) -> RBMParameters:
+    """The inverse of `to_centered`."""
+    W = params.W
+    return replace(
+        params, b=torch.addmv(params.b, W.T, offsets.h, alpha=-1.0), c=torch.addmv(params.c, W, offsets.v, alpha=-1.0)
+    )
