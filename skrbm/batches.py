@@ -25,8 +25,13 @@ _CHUNK_ROWS = 4096
 class RowSource(Protocol):
     """What training needs of a source of rows."""
 
-    n_features: int
-    n_rows: int | None
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+
+    @property
+    def n_rows(self) -> int | None:
+        """Number of rows in an epoch, None where it is not known."""
 
     def epoch(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Every row once, in batches; `stream` decides on their order."""
@@ -64,8 +69,8 @@ class ArrayRows:
         self._weight = None if weight is None else to_tensor(weight, dtype, device)
         self._dtype, self._device = dtype, torch.device(device)
         self.batch_size, self.shuffle = batch_size, shuffle
-        self.n_rows: int = len(self._rows)
-        self.n_features: int = X.shape[1]
+        self.n_rows = len(self._rows)
+        self.n_features = int(X.shape[1])
         # On another device than the CPU the rows lie there as a whole, to be copied once and not once an epoch.
         self._resident = None if self._device.type == "cpu" else to_tensor(X, dtype, self._device)
 

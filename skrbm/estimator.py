@@ -172,9 +172,7 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self._train(state, source, 1)
         return self
 
-    def _begin(
-        self, settings: TrainSettings, source: ArrayRows, *, reuse: bool, n_epochs: int | None
-    ) -> TrainState:
+    def _begin(self, settings: TrainSettings, source: ArrayRows, *, reuse: bool, n_epochs: int | None) -> TrainState:
         """A state of training: new, or with the parameters and the chains that the model has."""
         seed = self._seed()
         streams = Streams.from_seed(seed)
@@ -187,8 +185,9 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                     f"n_hidden={self.n_hidden}, but the fitted model has {params.n_hidden} hidden units. To go on with "
                     f"it set n_hidden={params.n_hidden}; to start anew call fit with warm_start=False."
                 )
-            if np.shape(getattr(self, "h_samples_", None)) == (self.n_chains, self.n_hidden):
-                chains = GibbsState(to_tensor(np.asarray(self.h_samples_), mean_v.dtype, mean_v.device).clone())
+            h = np.asarray(getattr(self, "h_samples_", ()))
+            if h.shape == (self.n_chains, self.n_hidden):
+                chains = GibbsState(to_tensor(h, mean_v.dtype, mean_v.device).clone())
         else:
             params = initial_parameters(mean_v, self.n_hidden, streams.start, smoothing=1.0 / source.n_rows)
             self._sampling = Stream(seed, "sampling")
@@ -229,8 +228,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         off, on = (mean_h.max(0) < 0.01).mean(), (mean_h.min(0) > 0.99).mean()
         if off + on > 0.9:
             warnings.warn(
-                f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next to "
-                f"nothing. Lower the learning rate (learning_rate={self.learning_rate!r}), or set centered=True.",
+                f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next "
+                f"to nothing. Lower the learning rate (learning_rate={self.learning_rate!r}), or set centered=True.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -423,8 +422,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Parameters
         ----------
         rbm : BernoulliRBM
-            Its size, batch size, number of epochs, learning rate, verbosity and random state are taken over; all else is
-            at its default.
+            Its size, batch size, number of epochs, learning rate, verbosity and random state are taken over; all else
+            is at its default.
 
         Returns
         -------
@@ -475,7 +474,9 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Check all parameters."""
         for name in ("n_hidden", "k", "n_chains", "n_iter"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
-        if self.batch_size != "auto":
+        if isinstance(self.batch_size, str):
+            _check_choice("batch_size", self.batch_size, ("auto",), "a number of rows")
+        else:
             check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
         check_scalar(self.momentum, "momentum", Real, min_val=0, max_val=1, include_boundaries="left")
@@ -513,8 +514,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X = self._rows(X, reset)
         weight = None if sample_weight is None else check_sample_weight(_from_torch(sample_weight), X)
         _warn_if_out_of_range(X)
-        n_rows = X.shape[0] if weight is None else np.count_nonzero(weight)
-        batch_size = min(max(n_rows // 100, 10), 100) if self.batch_size == "auto" else self.batch_size
+        n_rows = X.shape[0] if weight is None else int(np.count_nonzero(weight))
+        batch_size = min(max(n_rows // 100, 10), 100) if isinstance(self.batch_size, str) else self.batch_size
         return ArrayRows(X, weight, batch_size=batch_size, shuffle=self.shuffle, dtype=dtype, device=device)
 
     def _seed(self) -> list[int] | None:
@@ -534,8 +535,11 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return self._sampling
 
     def _params(self, dtype: torch.dtype, device: torch.device) -> RBMParameters:
-        arrays = (self.components_, self.intercept_visible_, self.intercept_hidden_)
-        return RBMParameters(*(to_tensor(np.asarray(array), dtype, device) for array in arrays))
+        W, b, c = (
+            to_tensor(np.asarray(array), dtype, device)
+            for array in (self.components_, self.intercept_visible_, self.intercept_hidden_)
+        )
+        return RBMParameters(W, b, c)
 
     @torch.no_grad()
     def _map(self, function: Callable[[RBMParameters, Tensor], Tensor], X: Any) -> np.ndarray:

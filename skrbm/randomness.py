@@ -129,11 +129,14 @@ class Stream:
         draws = torch.lt(torch.from_numpy(words), cells, out=scaled)
         tied = np.flatnonzero(words == cells.numpy())
         if tied.size:
-            fraction = np.random.Generator(self._bits).random(tied.size)
-            word = (words.reshape(-1)[tied] + (_WORD / 2 + fraction)) / _WORD
-            p = probability(torch.from_numpy(tied)).numpy()
-            draws.view(-1)[torch.from_numpy(tied)] = torch.from_numpy(word < p).to(draws.dtype)
+            self._refine(draws, words, tied, probability(torch.from_numpy(tied)).numpy())
         return draws
+
+    def _refine(self, draws: Tensor, words: np.ndarray, tied: np.ndarray, p: np.ndarray) -> None:
+        """Decide the draws that 16 bits left open: more bits behind the words, against `p` in float64."""
+        fraction = np.random.Generator(self._bits).random(tied.size)
+        uniform = (words.reshape(-1)[tied] + (_WORD / 2 + fraction)) / _WORD
+        draws.view(-1)[torch.from_numpy(tied)] = torch.from_numpy(uniform < p).to(draws.dtype)
 
     def _uniform(self, like: Tensor) -> Tensor:
         name = str(like.device)

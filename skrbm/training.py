@@ -1,11 +1,11 @@
 """Training: a state that is data, one update of it, and epochs as a loop over updates.
 
-    streams = Streams.from_seed(0)
-    params = initial_parameters(mean_v, 256, streams.start, smoothing=1 / source.n_rows)
-    state = start(params, mean_v, TrainSettings(), streams, n_epochs=60)
-    for record in epochs(state, source, n_epochs=60):
-        print(record)
-    state.params  # trained
+streams = Streams.from_seed(0)
+params = initial_parameters(mean_v, 256, streams.start, smoothing=1 / source.n_rows)
+state = start(params, mean_v, TrainSettings(), streams, n_epochs=60)
+for record in epochs(state, source, n_epochs=60):
+    print(record)
+state.params  # trained
 """
 
 from __future__ import annotations
@@ -218,9 +218,7 @@ def _copy_biases_(target: RBMParameters, source: RBMParameters) -> None:
     target.c.copy_(source.c)
 
 
-def epochs(
-    state: TrainState, source: RowSource, n_epochs: int, reduce: Reduce | None = None
-) -> Iterator[EpochRecord]:
+def epochs(state: TrainState, source: RowSource, n_epochs: int, reduce: Reduce | None = None) -> Iterator[EpochRecord]:
     """Train for `n_epochs` passes over `source`, in place, and yield a record after each.
 
     Raises

@@ -1,0 +1,99 @@
+"""The mathematics of an RBM, slow and obvious: by enumeration of all states, in numpy float64."""
+
+from itertools import product
+
+import numpy as np
+import torch
+
+from skrbm.model import RBMParameters
+
+
+def random_params(n_hidden=3, n_features=4, scale=1.0, seed=0, dtype=torch.float64):
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: torch.from_numpy(rng.normal(0, scale, shape)).to(dtype)  # noqa: E731
+    return RBMParameters(draw(n_hidden, n_features), draw(n_features), draw(n_hidden))
+
+
+def states(n):
+    """All states of n bits, (2^n, n); row r is the number r in binary, first bit first."""
+    return np.array(list(product([0.0, 1.0], repeat=n)))
+
+
+def index(v):
+    """The row of each state in `states`."""
+    v = np.asarray(v)
+    return (v @ 2 ** np.arange(v.shape[1])[::-1]).astype(int)
+
+
+def energy(params, v, h):
+    W, b, c = (t.double().numpy() for t in (params.W, params.b, params.c))
+    return -(h @ W @ v) - b @ v - c @ h
+
+
+def joint(params):
+    """p(v, h) of every pair, (2^n_features, 2^n_hidden)."""
+    weights = np.exp(-all_energies(params))
+    return weights / weights.sum()
+
+
+def all_energies(params):
+    return np.array([[energy(params, v, h) for h in states(params.n_hidden)] for v in states(params.n_features)])
+
+
+def log_partition(params):
+    return np.log(np.exp(-all_energies(params)).sum())
+
+
+def p_v(params):
+    return joint(params).sum(1)
+
+
+def h_given_v(params):
+    """p(h | v), a row for each v."""
+    p = joint(params)
+    return p / p.sum(1, keepdims=True)
+
+
+def v_given_h(params):
+    """p(v | h), a row for each h."""
+    p = joint(params).T
+    return p / p.sum(1, keepdims=True)
+
+
+def gibbs_transition(params):
+    """One-step probabilities of v → h → v', a row for each v."""
+    return h_given_v(params) @ v_given_h(params)
+
+
+def pseudo_log_likelihood(params, v):
+    """Of one row of bits or grey values, from p_i = P(v_i = 1 | the other places)."""
+    total = 0.0
+    for i in range(len(v)):
+        one, zero = v.copy(), v.copy()
+        one[i], zero[i] = 1.0, 0.0
+        weight = lambda u: sum(np.exp(-energy(params, u, h)) for h in states(params.n_hidden))  # noqa: E731
+        p = weight(one) / (weight(one) + weight(zero))
+        total += v[i] * np.log(p) + (1 - v[i]) * np.log(1 - p)
+    return total
+
+
+def frequencies(v):
+    """Share of each state among rows of bits, in the order of `states`."""
+    return np.bincount(index(v), minlength=2 ** v.shape[1]) / len(v)
+
+
+def total_variation(p, q):
+    return 0.5 * np.abs(p - q).sum()
+
+
+def total_variation_floor(p, n):
+    """What the total variation between p and n draws from p is unlikely to exceed."""
+    mean = 0.5 * np.sqrt(2 / np.pi) * np.sqrt(p * (1 - p) / n).sum()
+    return mean + 4 * 0.5 / np.sqrt(n)
+
+
+def draw_v(params, n, seed=0):
+    """n rows drawn exactly from p(v)."""
+    rng = np.random.default_rng(seed)
+    p = p_v(params)
+    return states(params.n_features)[rng.choice(len(p), n, p=p)]

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skrbm.batches import ArrayRows, binarize_rows, mean_row, to_tensor
+from skrbm.randomness import Stream
+
+
+def numbered(n, dtype=float):
+    """Rows that tell their number."""
+    return np.stack([np.arange(n), np.arange(n) + 1], 1).astype(dtype)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 50), st.booleans(), st.integers(0, 100))
+def test_an_epoch_has_every_row_once(n, batch_size, shuffle, seed):
+    source = ArrayRows(numbered(n), batch_size=batch_size, shuffle=shuffle)
+    batches = [v for v, weight in source.epoch(Stream(seed))]
+    assert all(len(v) == batch_size for v in batches[:-1])
+    order = torch.cat(batches)[:, 0].tolist()
+    assert sorted(order) == list(range(n))
+    assert shuffle or order == list(range(n))
+
+
+def test_epochs_differ_and_a_stream_repeats_them():
+    source = ArrayRows(numbered(50), batch_size=50)
+    order = lambda stream: next(source.epoch(stream))[0][:, 0].tolist()  # noqa: E731
+    stream = Stream(0)
+    first, second = order(stream), order(stream)
+    assert first != second
+    assert order(Stream(0)) == first
+
+
+@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array])
+def test_sparse_rows_are_the_dense_ones(kind):
+    X = np.random.default_rng(0).random((30, 5)) * (np.random.default_rng(1).random((30, 5)) < 0.3)
+    dense = [v for v, _ in ArrayRows(X, batch_size=7).epoch(Stream(3))]
+    sparse = [v for v, _ in ArrayRows(kind(X), batch_size=7).epoch(Stream(3))]
+    assert all(torch.equal(a, b) for a, b in zip(dense, sparse, strict=True))
+
+
+def test_rows_of_weight_zero_are_as_if_they_were_not_there():
+    X, weight = numbered(20), np.arange(20) % 3.0
+    with_zeros = list(ArrayRows(X, weight, batch_size=4).epoch(Stream(0)))
+    without = list(ArrayRows(X[weight > 0], weight[weight > 0], batch_size=4).epoch(Stream(0)))
+    for (v, w), (v2, w2) in zip(with_zeros, without, strict=True):
+        assert torch.equal(v, v2)
+        assert torch.equal(w, w2)
+        assert torch.equal(w, v[:, 0] % 3)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int64, np.float16, np.float32, np.longdouble])
+def test_every_type_becomes_floats(dtype):
+    X = np.array([[0, 1], [1, 1]], dtype)
+    X.flags.writeable = False
+    for source_dtype in (torch.float32, torch.float64):
+        (v, _), *rest = ArrayRows(X, shuffle=False, dtype=source_dtype).epoch(Stream(0))
+        assert not rest
+        assert v.dtype == source_dtype
+        assert v.tolist() == [[0, 1], [1, 1]]
+
+
+def test_to_tensor_never_gives_access_to_read_only_memory():
+    X = np.zeros((2, 2))
+    assert to_tensor(X, torch.float64).data_ptr() == X.ctypes.data
+    X.flags.writeable = False
+    to_tensor(X, torch.float64).fill_(1.0)
+    assert not X.any()
+
+
+def test_some_rows():
+    source = ArrayRows(numbered(10), np.array([0.0] + [1.0] * 9))
+    rows = source.some(5, Stream(0))[:, 0].tolist()
+    assert len(set(rows)) == 5
+    assert 0 not in rows
+    assert sorted(source.some(100, Stream(0))[:, 0].tolist()) == list(range(1, 10))
+
+
+def test_binarize_rows():
+    v = torch.tensor([[0.0, 0.2, 0.5, 1.0]])
+    assert binarize_rows(v, "none", Stream(0)) is v
+    assert binarize_rows(v, 0.2, Stream(0)).tolist() == [[0, 0, 1, 1]]
+    draws = binarize_rows(v.expand(40_000, -1), "sample", Stream(0))
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(draws.mean(0), v[0], atol=0.01, rtol=0)
+    assert draws[:, 0].sum() == 0
+    assert draws[:, 3].sum() == 40_000
+
+
+def test_mean_row():
+    X = np.random.default_rng(0).random((10_000, 3)) * 1.2
+    weight = np.random.default_rng(1).random(10_000)
+    source = ArrayRows(X, weight, dtype=torch.float64)
+    average = lambda values: torch.from_numpy(np.average(values, 0, weight))  # noqa: E731
+    torch.testing.assert_close(mean_row(source, "none"), average(X))
+    torch.testing.assert_close(mean_row(source, "sample"), average(X.clip(0, 1)))
+    torch.testing.assert_close(mean_row(source, 0.7), average(X > 0.7))
+    unweighted = mean_row(ArrayRows(X, dtype=torch.float64), "none")
+    torch.testing.assert_close(unweighted, torch.from_numpy(X.mean(0)))
+
+
+@pytest.mark.cuda
+def test_rows_on_cuda():
+    X = numbered(20)
+    cpu = list(ArrayRows(X, np.arange(20.0), batch_size=6).epoch(Stream(0)))
+    cuda = list(ArrayRows(X, np.arange(20.0), batch_size=6, device="cuda").epoch(Stream(0)))
+    for (v, w), (v2, w2) in zip(cpu, cuda, strict=True):
+        assert v2.is_cuda
+        assert torch.equal(v, v2.cpu())
+        assert torch.equal(w, w2.cpu())

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skrbm.gradients import Offsets, from_centered, loss_gradient, statistics, to_centered
+from skrbm.model import RBMParameters, free_energy, mean_h_given_v
+from tests import reference
+
+
+def model_statistics(params):
+    """The statistics of p(v), every state weighted with its probability."""
+    v = torch.from_numpy(reference.states(params.n_features))
+    return statistics(v, mean_h_given_v(params, v), torch.from_numpy(reference.p_v(params)))
+
+
+def rows(params, n=6, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (n, params.n_features)).astype(float))
+
+
+def log_likelihood_gradient(params, v, weight):
+    """By autograd, of the weighted mean exact log-likelihood."""
+    leaves = [t.clone().requires_grad_() for t in (params.W, params.b, params.c)]
+    machine = RBMParameters(*leaves)
+    log_z = (-free_energy(machine, torch.from_numpy(reference.states(params.n_features)))).logsumexp(0)
+    log_p = -free_energy(machine, v) - log_z
+    return torch.autograd.grad((weight / weight.sum() * log_p).sum(), leaves)
+
+
+def sgd_step(params, v, weight, offsets, rate=1e-3, weight_decay=0.0):
+    """Where a step down the gradient leads, in centred coordinates where there are offsets."""
+    gradient = loss_gradient(
+        statistics(v, mean_h_given_v(params, v), weight), model_statistics(params), params.W, offsets, weight_decay
+    )
+    start = to_centered(params, offsets) if offsets else params
+    moved = RBMParameters(start.W - rate * gradient.W, start.b - rate * gradient.b, start.c - rate * gradient.c)
+    return from_centered(moved, offsets) if offsets else moved
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_plain_gradient_is_that_of_the_exact_log_likelihood(weighted):
+    params = reference.random_params(3, 4)
+    v = rows(params)
+    weight = torch.rand(len(v), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    data = statistics(v, mean_h_given_v(params, v), weight if weighted else None)
+    gradient = loss_gradient(data, model_statistics(params), params.W)
+    expected = log_likelihood_gradient(params, v, weight if weighted else torch.ones_like(weight))
+    for ours, autograd in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(-ours, autograd)
+
+
+def test_centred_gradient_is_the_image_of_the_plain_one_under_the_change_of_variables():
+    params = reference.random_params(3, 4)
+    v, n_hidden, n_features = rows(params), 3, 4
+    generator = torch.Generator().manual_seed(1)
+    offsets = Offsets(*(torch.rand(n, dtype=torch.float64, generator=generator) for n in (n_features, n_hidden)))
+
+    def plain_of_centred(flat):
+        W, b, c = flat.split((n_hidden * n_features, n_features, n_hidden))
+        p = from_centered(RBMParameters(W.view(n_hidden, n_features), b, c), offsets)
+        return torch.cat((p.W.reshape(-1), p.b, p.c))
+
+    flatten = lambda *tensors: torch.cat([t.reshape(-1) for t in tensors])  # noqa: E731
+    centred = to_centered(params, offsets)
+    J = torch.autograd.functional.jacobian(plain_of_centred, flatten(centred.W, centred.b, centred.c))
+    plain = flatten(*log_likelihood_gradient(params, v, torch.ones(len(v), dtype=torch.float64)))
+    moved = sgd_step(params, v, None, offsets, rate=1e-3)
+    step = (flatten(moved.W, moved.b, moved.c) - flatten(params.W, params.b, params.c)) / 1e-3
+    torch.testing.assert_close(step, J @ J.T @ plain)
+
+
+def test_that_test_rejects_the_plain_gradient():
+    params = reference.random_params(3, 4)
+    v = rows(params)
+    offsets = Offsets(torch.full((4,), 0.5).double(), torch.full((3,), 0.5).double())
+    centred, plain = (sgd_step(params, v, None, o) for o in (offsets, None))
+    assert (centred.b - plain.b).abs().max() > 1e-5
+
+
+def test_centred_coordinates_go_there_and_back():
+    params = reference.random_params(3, 4)
+    offsets = Offsets(torch.rand(4).double(), torch.rand(3).double())
+    back = from_centered(to_centered(params, offsets), offsets)
+    torch.testing.assert_close(back.b, params.b)
+    torch.testing.assert_close(back.c, params.c)
+    assert back.W is params.W
+
+
+def test_weight_decay_is_the_gradient_of_half_the_squared_norm():
+    params = reference.random_params(3, 4)
+    v = rows(params)
+    data, model = statistics(v, mean_h_given_v(params, v)), model_statistics(params)
+    plain, decayed = (loss_gradient(data, model, params.W, None, decay) for decay in (0.0, 0.3))
+    torch.testing.assert_close(decayed.W - plain.W, 0.3 * params.W)
+    torch.testing.assert_close(decayed.b, plain.b)
+    torch.testing.assert_close(decayed.c, plain.c)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8).filter(any), st.integers(0, 1000))
+def test_integer_weights_equal_repeated_rows(weights, seed):
+    params = reference.random_params(3, 4, seed=seed)
+    v = rows(params, len(weights), seed)
+    weight = torch.tensor(weights)
+    weighted = statistics(v, mean_h_given_v(params, v), weight.double())
+    repeated = v.repeat_interleave(weight, 0)
+    expected = statistics(repeated, mean_h_given_v(params, repeated))
+    assert float(weighted.weight) == expected.weight
+    for ours, theirs in zip(weighted[:3], expected[:3], strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_statistics_leave_their_input_alone():
+    params = reference.random_params(3, 4)
+    v = rows(params)
+    h = mean_h_given_v(params, v)
+    before = v.clone(), h.clone()
+    data, model = statistics(v, h, torch.ones(len(v)).double()), statistics(v.flip(0), h.flip(0))
+    kept = [t.clone() for t in (*data[:3], *model[:3])]
+    loss_gradient(data, model, params.W, Offsets(v[0], h[0]), 0.1)
+    assert torch.equal(v, before[0])
+    assert torch.equal(h, before[1])
+    assert all(torch.equal(a, b) for a, b in zip(kept, (*data[:3], *model[:3]), strict=True))

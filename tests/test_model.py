@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from skrbm import model
+from skrbm.model import RBMParameters
+from skrbm.randomness import Stream
+from tests import reference
+
+
+@pytest.fixture(params=[(3, 4), (5, 2), (1, 1)], ids=str)
+def params(request):
+    return reference.random_params(*request.param, seed=sum(request.param))
+
+
+def tensor(rows):
+    return torch.from_numpy(np.asarray(rows))
+
+
+def test_energy(params):
+    V, H = reference.states(params.n_features), reference.states(params.n_hidden)
+    v, h = np.repeat(V, len(H), 0), np.tile(H, (len(V), 1))
+    np.testing.assert_allclose(model.energy(params, tensor(v), tensor(h)), reference.all_energies(params).ravel())
+
+
+def test_free_energies_sum_out_the_other_layer(params):
+    energies = reference.all_energies(params)
+    V, H = tensor(reference.states(params.n_features)), tensor(reference.states(params.n_hidden))
+    np.testing.assert_allclose(model.free_energy(params, V), -np.log(np.exp(-energies).sum(1)))
+    np.testing.assert_allclose(model.free_energy_h(params, H), -np.log(np.exp(-energies).sum(0)))
+    np.testing.assert_allclose(model.free_energy_h(params, H), model.free_energy(params.transposed(), H))
+
+
+def test_conditional_means(params):
+    V, H = reference.states(params.n_features), reference.states(params.n_hidden)
+    np.testing.assert_allclose(model.mean_h_given_v(params, tensor(V)), reference.h_given_v(params) @ H)
+    np.testing.assert_allclose(model.mean_v_given_h(params, tensor(H)), reference.v_given_h(params) @ V)
+
+
+def test_conditional_samples(params):
+    n, stream = 40_000, Stream(0)
+    for v, p in zip(reference.states(params.n_features), reference.h_given_v(params), strict=True):
+        h = model.sample_h_given_v(params, tensor(v).expand(n, -1), stream)
+        assert reference.total_variation(reference.frequencies(h), p) < reference.total_variation_floor(p, n)
+    for h, p in zip(reference.states(params.n_hidden), reference.v_given_h(params), strict=True):
+        v = model.sample_v_given_h(params, tensor(h).expand(n, -1), stream)
+        assert reference.total_variation(reference.frequencies(v), p) < reference.total_variation_floor(p, n)
+
+
+def test_float32_is_close_and_keeps_its_type(params):
+    V = tensor(reference.states(params.n_features))
+    narrow = params.to(torch.float32)
+    result = model.free_energy(narrow, V.float())
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result.double(), model.free_energy(params, V), rtol=1e-5, atol=1e-5)
+
+
+def test_clone_shares_nothing_and_to_shares_what_it_can(params):
+    assert params.to(torch.float64).W is params.W
+    clone = params.clone()
+    clone.W.zero_()
+    assert params.W.abs().sum() > 0
+
+
+def test_wrong_shapes():
+    with pytest.raises(ValueError, match=r"got \(3, 4\), \(3,\) and \(4,\)"):
+        RBMParameters(torch.zeros(3, 4), torch.zeros(3), torch.zeros(4))
+    with pytest.raises(ValueError, match="W must have shape"):
+        RBMParameters(torch.zeros(4), torch.zeros(4), torch.zeros(()))
+
+
+def test_initial_parameters():
+    mean = torch.tensor([0.0, 0.25, 1.0])
+    params = model.initial_parameters(mean, 2000, Stream(0), smoothing=0.5)
+    torch.testing.assert_close(params.b.sigmoid(), torch.tensor([0.25, 0.375, 0.75]))
+    assert params.W.shape == (2000, 3)
+    assert not params.c.any()
+    assert abs(params.W.std() / 0.01 - 1) < 0.05
+
+
+def test_log_odds_clips_means_outside_0_1():
+    assert torch.equal(model.log_odds(torch.tensor([-3.0, 7.0]), 0.1), model.log_odds(torch.tensor([0.0, 1.0]), 0.1))
