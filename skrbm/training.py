@@ -127,6 +127,7 @@ class EpochRecord(NamedTuple):
     seconds: float
 
 
+@torch.no_grad()
 def start(
     params: RBMParameters,
     mean_v: Tensor,

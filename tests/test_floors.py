@@ -1,0 +1,75 @@
+"""A file of skrbm imports only from lower floors, and floors 0-3 know nothing of scikit-learn."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "skrbm"
+FLOORS = {
+    "randomness": 0,
+    "units": 0.5,  # the draws of a unit come from a stream
+    "model": 1,
+    "batches": 1,
+    "samplers": 2,
+    "gradients": 2,
+    "training": 3,
+    "likelihood": 3,
+    "_compat": 4,
+    "datasets": 4,
+    "estimator": 5,
+    "comparison": 6,
+    "cli": 7,
+    "__main__": 8,
+}
+FILES = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def imports(source):
+    """The dotted names that a source imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "write imports in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def breaches(name, source):
+    for imported in imports(source):
+        package, _, rest = imported.partition(".")
+        module = rest.split(".")[0]
+        if package == "skrbm" and module in FLOORS and FLOORS[module] >= FLOORS[name]:
+            yield imported
+        if package == "sklearn" and (FLOORS[name] < 4 or (rest.split(".")[-1].startswith("_") and name != "_compat")):
+            yield imported
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_imports_go_down(path):
+    assert path.stem in FLOORS, "give the new file a floor"
+    assert not list(breaches(path.stem, path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from skrbm.training import update_",
+        "def f():\n    from skrbm import estimator",
+        "import sklearn.base",
+        "import skrbm.model",
+    ],
+)
+def test_breaches_are_seen(source):
+    assert list(breaches("model", source))
+
+
+def test_private_imports_are_seen():
+    assert list(breaches("estimator", "from sklearn.utils.validation import _check_sample_weight"))
+
+
+def test_core_runs_without_scikit_learn():
+    code = "import sys; sys.modules['sklearn'] = None; import skrbm.training, skrbm.likelihood"
+    subprocess.run([sys.executable, "-c", code], check=True)

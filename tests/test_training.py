@@ -1,0 +1,252 @@
+import math
+import pickle
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from skrbm.batches import ArrayRows
+from skrbm.gradients import statistics
+from skrbm.likelihood import log_likelihood_exact
+from skrbm.model import RBMParameters, initial_parameters, mean_h_given_v
+from skrbm.training import Streams, TrainSettings, carried_state, epochs, resume_, start, update_
+from tests import reference
+from tests.test_gradients import log_likelihood_gradient, model_statistics
+
+PLAIN = TrainSettings(n_chains=20, weight_decay=0.0, centered=False, binarize="none", learning_rate=0.01)
+
+
+def begin(params, settings=PLAIN, seed=0, mean_v=0.5, **kwargs):
+    mean_v = torch.full((params.n_features,), mean_v, dtype=params.W.dtype)
+    return start(params, mean_v, settings, Streams.from_seed(seed), **kwargs)
+
+
+def bits(n, n_features, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (n, n_features)).astype(float))
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_update_climbs_the_exact_gradient(centered):
+    """With the model's exact statistics in place of the chains', one update is one step up the log-likelihood."""
+    params, v = reference.random_params(3, 4), bits(7, 4)
+    weight = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    state = begin(params, replace(PLAIN, centered=centered))
+    update_(state, v, weight, reduce=lambda data, model: (data, model_statistics(params)))
+    dW, db, dc = log_likelihood_gradient(params, v, weight)
+    if centered:  # the image of the gradient under the change of variables, with the offsets after their move
+        mu, lam = state.offsets
+        dW = dW - torch.outer(lam, db) - torch.outer(dc, mu)
+        db, dc = db - dW.T @ lam, dc - dW @ mu
+    torch.testing.assert_close(state.params.W, params.W + 0.01 * dW)
+    torch.testing.assert_close(state.params.b, params.b + 0.01 * db)
+    torch.testing.assert_close(state.params.c, params.c + 0.01 * dc)
+    assert state.n_updates == 1
+
+
+def test_start_copies_what_it_is_given():
+    params = reference.random_params(3, 4)
+    kept = params.clone()
+    state = begin(params)
+    for _ in range(3):
+        update_(state, bits(5, 4))
+    assert torch.equal(params.W, kept.W)
+    assert torch.equal(params.b, kept.b)
+
+
+def collect(state, batches):
+    """The statistics that `update_` sees, with the parameters held fixed."""
+    seen = []
+
+    def reduce(data, model):
+        seen.append((data, model))
+        return data, data  # no difference, no gradient
+
+    for v, weight in batches:
+        update_(state, v, weight, reduce)
+    return seen
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 200])
+def test_persistent_chains_give_the_models_means_whatever_the_batch(n_rows):
+    params = reference.random_params(3, 4, scale=0.7)
+    state = begin(params, replace(PLAIN, n_chains=50))
+    seen = collect(state, [(bits(n_rows, 4), None)] * 800)
+    assert torch.equal(state.params.W, params.W)
+    expected, n = model_statistics(params), 700
+    hv = torch.stack([model.hv for _, model in seen[100:]])
+    # Neighbouring updates are correlated: the standard error comes from means over blocks of ten.
+    error = hv.view(n // 10, 10, 3, 4).mean(1).std(0) / math.sqrt(n / 10)
+    assert ((hv.mean(0) - expected.hv) / error).abs().max() < 4.5
+    assert all(model.weight == 50 and data.weight == n_rows for data, model in seen)
+
+
+def test_data_statistics_are_means_over_the_rows_of_the_batch():
+    params = reference.random_params(3, 4)
+    batches = [(bits(n, 4, seed=n), None) for n in (1, 2, 5)]
+    for (v, _), (data, _) in zip(batches, collect(begin(params), batches), strict=True):
+        torch.testing.assert_close(data.hv, mean_h_given_v(params, v).T @ v / len(v))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_contrastive_divergence_starts_at_the_data_and_takes_k_steps(k):
+    params = reference.random_params(3, 4, scale=1.5)
+    v, n = torch.tensor([[1.0, 0.0, 0.0, 1.0]]).double(), 40_000
+    state = begin(params, replace(PLAIN, algorithm="cd", k=k))
+    weight = torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ((data, model),) = collect(state, [(v.expand(n, -1), weight)])
+    p = np.linalg.matrix_power(reference.gibbs_transition(params), k)[reference.index(v)[0]]
+    states = torch.from_numpy(reference.states(4))
+    expected = statistics(states, mean_h_given_v(params, states), torch.from_numpy(p))
+    torch.testing.assert_close(model.v, expected.v, atol=0.015, rtol=0)
+    torch.testing.assert_close(model.hv, expected.hv, atol=0.015, rtol=0)
+    assert model.weight == data.weight == weight.sum()
+    other_k = np.linalg.matrix_power(reference.gibbs_transition(params), 3 - k)[reference.index(v)[0]]
+    assert np.abs(other_k @ reference.states(4) - p @ reference.states(4)).max() > 0.03  # the test can tell k
+
+
+def test_weights_of_contrastive_divergence_belong_to_both_phases():
+    """Rows of tiny weight leave no trace in either phase."""
+    params = reference.random_params(3, 4, scale=3.0)
+    v = torch.cat((torch.zeros(500, 4), torch.ones(500, 4))).double()
+    weight = torch.cat((torch.ones(500), torch.full((500,), 1e-12))).double()
+    ((data, model),) = collect(begin(params, replace(PLAIN, algorithm="cd")), [(v, weight)])
+    assert data.v.max() < 1e-6
+    alone = reference.gibbs_transition(params)[0] @ reference.states(4)
+    np.testing.assert_allclose(model.v, alone, atol=0.1)
+
+
+@pytest.mark.parametrize("algorithm", ["cd", "pcd"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("centered", [False, True])
+def test_learns_a_small_distribution(algorithm, optimizer, centered):
+    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
+    settings = replace(
+        PLAIN,
+        algorithm=algorithm,
+        optimizer=optimizer,
+        centered=centered,
+        k=3,
+        n_chains=100,
+        learning_rate=0.02 if optimizer == "adam" else 0.3,
+    )
+    mean_v = torch.from_numpy(X.mean(0))
+    streams = Streams.from_seed(1)
+    params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
+    state = start(params, mean_v, settings, streams, n_epochs=300)
+    assert log_likelihood_exact(state.params, torch.from_numpy(X)).mean() < -2.0
+    for _ in epochs(state, ArrayRows(X, batch_size=13), 300):
+        pass
+    entropy = -sum(p * math.log(p) for p in (1 / 2, 1 / 3, 1 / 6))
+    assert log_likelihood_exact(state.params, torch.from_numpy(X)).mean() > -entropy - 0.25
+
+
+def test_offsets_follow_the_data():
+    state = begin(reference.random_params(3, 4), replace(PLAIN, centered=True, learning_rate=1e-9))
+    v = torch.tensor([[1.0, 0.0, 1.0, 0.0]]).double()
+    for _ in range(1000):
+        update_(state, v)
+    torch.testing.assert_close(state.offsets.v, v[0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(state.offsets.h, mean_h_given_v(state.params, v)[0], atol=1e-3, rtol=0)
+
+
+SCHEDULES = {
+    "constant": ("constant", [1, 1, 1, 1]),
+    "linear": ("linear", [1, 0.75, 0.5, 0.25]),
+    "factory": (partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1), [1, 1, 0.1, 0.1]),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules(name):
+    schedule, expected = SCHEDULES[name]
+    state = begin(reference.random_params(2, 4), replace(PLAIN, learning_rate_schedule=schedule), n_epochs=4)
+    records = list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 4))
+    assert [record.learning_rate / 0.01 for record in records] == pytest.approx(expected)
+    assert [record.epoch for record in records] == [1, 2, 3, 4]
+    assert all(record.seconds > 0 for record in records)
+
+
+def test_an_optimizer_of_ones_own():
+    factory = partial(torch.optim.RMSprop, alpha=0.9)
+    state = begin(reference.random_params(2, 4), replace(PLAIN, optimizer=factory, learning_rate=0.02))
+    assert isinstance(state.optimizer, torch.optim.RMSprop)
+    before = state.params.W.clone()
+    update_(state, bits(5, 4))
+    assert (state.params.W != before).all()
+
+
+def test_momentum():
+    params, v = reference.random_params(2, 4), bits(5, 4)
+    exact = lambda data, model: (data, model_statistics(params))  # noqa: E731
+    state = begin(params, replace(PLAIN, momentum=0.9))
+    update_(state, v, reduce=exact)
+    first = state.params.b - params.b
+    update_(state, v, reduce=lambda data, model: (model, model))
+    torch.testing.assert_close(state.params.b - params.b, 1.9 * first)
+
+
+@pytest.mark.parametrize("settings", [replace(PLAIN, momentum=0.5), replace(PLAIN, optimizer="adam", centered=True)])
+def test_a_carried_state_goes_on_as_if_nothing_had_happened(settings):
+    X = np.random.default_rng(0).random((23, 4))
+    settings = replace(settings, binarize="sample")
+    source = ArrayRows(X, batch_size=5, dtype=torch.float64)
+    state = begin(reference.random_params(3, 4), settings)
+    list(epochs(state, source, 2))
+    carried = pickle.loads(pickle.dumps(carried_state(state)))
+    twin = begin(state.params, settings, seed=99, chains=state.chains)
+    resume_(twin, carried)
+    list(epochs(state, source, 2))
+    list(epochs(twin, source, 2))
+    assert torch.equal(state.params.W, twin.params.W)
+    assert torch.equal(state.params.b, twin.params.b)
+    assert torch.equal(state.chains.h, twin.chains.h)
+    assert (twin.n_epochs, twin.n_updates) == (4, 20)
+
+
+def test_the_memory_of_another_optimizer_is_left_aside():
+    state = begin(reference.random_params(3, 4), replace(PLAIN, optimizer="adam"))
+    update_(state, bits(5, 4))
+    other = begin(state.params, PLAIN)
+    resume_(other, carried_state(state))
+    update_(other, bits(5, 4))
+    assert other.n_updates == 2
+
+
+def test_parameters_that_are_not_finite():
+    state = begin(reference.random_params(3, 4), replace(PLAIN, learning_rate=1e200, weight_decay=1e150))
+    with pytest.raises(FloatingPointError, match=r"no longer finite after an epoch at learning rate 1e\+200. Lower"):
+        list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 3))
+
+
+def test_same_seed_same_result():
+    run = lambda seed: begin(reference.random_params(3, 4), replace(PLAIN, binarize="sample"), seed)  # noqa: E731
+    X = np.random.default_rng(0).random((20, 4))
+    results = []
+    for seed in (0, 0, 1):
+        state = run(seed)
+        list(epochs(state, ArrayRows(X, batch_size=7, dtype=torch.float64), 3))
+        results.append(state.params.W)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_tensors_that_ask_for_gradients_are_not_tracked():
+    params = RBMParameters(*(t.requires_grad_() for t in (torch.zeros(2, 3), torch.zeros(3), torch.zeros(2))))
+    state = begin(params)
+    update_(state, torch.ones(4, 3))
+    assert not state.params.W.requires_grad
+
+
+@pytest.mark.cuda
+def test_cuda_learns_too():
+    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, 0).astype(np.float32)
+    mean_v = torch.from_numpy(X.mean(0)).cuda()
+    streams = Streams.from_seed(0)
+    params = initial_parameters(mean_v, 4, streams.start, smoothing=0.01)
+    state = start(params, mean_v, TrainSettings(learning_rate=0.3), streams, n_epochs=300)
+    list(epochs(state, ArrayRows(X, batch_size=20, device="cuda"), 300))
+    twin = start(state.params, mean_v, state.settings, Streams.from_seed(1), chains=state.chains)
+    resume_(twin, pickle.loads(pickle.dumps(carried_state(state))))
+    assert log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean() > math.log(0.5) - 0.2
