@@ -481,9 +481,10 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
         check_scalar(self.momentum, "momentum", Real, min_val=0, max_val=1, include_boundaries="left")
         check_scalar(self.weight_decay, "weight_decay", Real, min_val=0)
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a finite number.")
+        for name in ("learning_rate", "momentum", "weight_decay", "binarize"):
+            value = getattr(self, name)
+            if isinstance(value, Real) and not math.isfinite(value):
+                raise ValueError(f"{name}={value!r} must be a finite number.")
         _check_choice("algorithm", self.algorithm, ("cd", "pcd"))
         _check_choice("precision", self.precision, tuple(_DTYPES))
         if not callable(self.optimizer):

@@ -289,7 +289,10 @@ def _make_optimizer(params: RBMParameters, settings: TrainSettings) -> Optimizer
         return torch.optim.SGD(tensors, lr=rate, momentum=settings.momentum)
     if settings.optimizer == "adam":
         return torch.optim.Adam(tensors, lr=rate)
-    return settings.optimizer(tensors, lr=rate)
+    optimizer = settings.optimizer(tensors, lr=rate)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must return a torch.optim.Optimizer, but returned {type(optimizer).__name__}.")
+    return optimizer
 
 
 def _make_scheduler(optimizer: Optimizer, schedule: Schedule, n_epochs: int) -> LRScheduler | None:
@@ -297,4 +300,10 @@ def _make_scheduler(optimizer: Optimizer, schedule: Schedule, n_epochs: int) -> 
         return None
     if schedule == "linear":  # epoch i of n at (1 - i/n) of the first rate
         return torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=n_epochs, power=1.0)
-    return schedule(optimizer)
+    scheduler = schedule(optimizer)
+    if not isinstance(scheduler, LRScheduler):
+        raise TypeError(
+            "learning_rate_schedule must return a torch.optim.lr_scheduler.LRScheduler, "
+            f"but returned {type(scheduler).__name__}."
+        )
+    return scheduler
