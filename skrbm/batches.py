@@ -85,6 +85,10 @@ class ArrayRows:
         for first in range(0, self.n_rows, _CHUNK_ROWS):
             yield self.take(self._rows[first : first + _CHUNK_ROWS])
 
+    def is_binary(self) -> bool:
+        """Whether all values are 0 or 1."""
+        return all(bool(((v == 0) | (v == 1)).all()) for v, _ in self.in_order())
+
     def some(self, n: int, stream: Stream) -> Tensor:
         """`n` different rows, or all if there are fewer, (n, n_features)."""
         return self.take(self._rows[np.sort(stream.permutation(self.n_rows)[:n])])[0]

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -46,9 +47,110 @@ class DataRangeWarning(UserWarning):
 
 
 class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Bernoulli restricted Boltzmann machine, trained by (persistent) contrastive divergence on torch.
+    """Bernoulli restricted Boltzmann machine (RBM) for scikit-learn, trained on torch.
 
-    DOC
+    An RBM models rows v of zeros and ones by hidden units h that are on or off: p(v, h) ∝ exp(h'Wv + b'v + c'h). It is
+    trained without labels, by contrastive divergence (CD-k) or with persistent chains (PCD-k); the
+    probabilities P(h = 1 | v) are features for whatever comes after it in a `Pipeline`.
+
+    Parameters
+    ----------
+    n_hidden : int, default=256
+        Number of hidden units. More units fit better and cost in proportion; a few hundred rows carry a few dozen to a
+        hundred, images of 28×28 pixels 500 and more.
+    k : int, default=1
+        Steps of Gibbs sampling an update. With "pcd" 1 is enough as long as the learning rate ends low; 5 to 25 follow
+        a distribution with deep modes better and cost as much more.
+    algorithm : {"pcd", "cd"}, default="pcd"
+        Where the chains start: where the last update left them (persistent contrastive divergence, Tieleman 2008), or
+        at the data (contrastive divergence, Hinton 2002). "pcd" learns the better model of the data; "cd" is
+        enough for features and never loses its chains at high learning rates.
+    n_chains : int, default=100
+        Number of persistent chains, whatever the batch size. More give a steadier gradient and a better
+        likelihood, and cost as much as that many rows more in a batch. Only for "pcd".
+    learning_rate : float, default=0.1
+        Learning rate, the first one where a schedule lowers it. The default fits `optimizer="sgd"`; lower it for "adam"
+        (1e-3), and whenever units get stuck or the pseudo-likelihood falls.
+    learning_rate_schedule : {"linear", "constant"} or callable, default="linear"
+        How the rate moves from epoch to epoch of `fit`: down in equal steps to `learning_rate / n_iter` in the last, or
+        not at all. Or a picklable factory that takes the optimiser and returns a scheduler stepped once an epoch, such
+        as `functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)`.
+    optimizer : {"sgd", "adam"} or callable, default="sgd"
+        Or a picklable factory, called with the tensors and `lr=learning_rate`, such as `torch.optim.RMSprop`.
+    momentum : float, default=0.0
+        Momentum of "sgd". With 0.5 the same learning rate moves twice as far.
+    weight_decay : float, default=1e-4
+        The penalty on the weights is `weight_decay` / 2 · Σ W². Raise it (1e-3, 1e-2) where rows are few.
+    centered : bool, default=True
+        Whether the gradient is centred (Melchior, Fischer & Wiskott 2016): learning then does not depend on how many
+        pixels are on.
+    batch_size : int or "auto", default="auto"
+        Rows in an update. "auto" is a hundredth of the rows, but at least 10 and at most 100.
+    n_iter : int, default=100
+        Number of epochs. With the schedule "linear", more of them end in a better model as long as it doesn't overfit.
+    binarize : {"sample", "none"} or float, default="sample"
+        What training makes of values between 0 and 1: fresh draws of zeros and ones in every epoch, nothing, or ones
+        where they exceed a threshold. Zeros and ones stay as they are in any case. The other methods take values
+        as they are.
+    shuffle : bool, default=True
+        Whether each epoch has an order of its own.
+    device : str or torch.device, default="auto"
+        "auto" is CUDA where there is one, else the CPU. The fitted attributes are numpy arrays on any device, and a
+        fitted model whose device is gone works on the CPU.
+    precision : {"auto", "float32", "float64"}, default="auto"
+        Float type of training. "auto" is float32. The other methods compute in X's own float type.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the parameters and chains that are there, instead of starting anew.
+    verbose : int, default=0
+        1 prints a line an epoch.
+    random_state : int, RandomState instance or None, default=None
+        An int gives the same result on the same machine each time.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_hidden, n_features_in_)
+        Weights W. This and the next two may be assigned to, and take effect at once.
+    intercept_visible_ : ndarray of shape (n_features_in_,)
+        Visible bias b.
+    intercept_hidden_ : ndarray of shape (n_hidden,)
+        Hidden bias c.
+    h_samples_ : ndarray of shape (n_chains, n_hidden)
+        Hidden states of the chains; for "cd", those of the last batch.
+    data_samples_ : ndarray of shape (min(n_samples, 100), n_features_in_)
+        Training rows, drawn without repetition, that `sample(init="data")` starts from. Delete it before you give the
+        model away if the rows are private.
+    n_iter_ : int
+        Number of epochs.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X had names that are all strings.
+
+    See Also
+    --------
+    sklearn.neural_network.BernoulliRBM : scikit-learn's own; `from_sklearn` and `to_sklearn` convert.
+
+    References
+    ----------
+    G. Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002.
+
+    T. Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", ICML 2008.
+
+    J. Melchior, A. Fischer, L. Wiskott, "How to center deep Boltzmann machines", JMLR 17, 2016.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import Pipeline
+    >>> from skrbm import BernoulliRBMTorch
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = Pipeline([
+    ...     ("rbm", BernoulliRBMTorch(n_hidden=100, n_iter=10, random_state=0)),
+    ...     ("clf", LogisticRegression(C=100, max_iter=5000)),
+    ... ]).fit(X[:1500] / 16, y[:1500])
+    >>> model.score(X[1500:] / 16, y[1500:]) > 0.85
+    True
     """
 
     def __init__(
@@ -177,6 +279,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         seed = self._seed()
         streams = Streams.from_seed(seed)
         mean_v = mean_row(source, settings.binarize)
+        if settings.binarize == "sample" and source.is_binary():  # a draw would change nothing
+            settings = replace(settings, binarize="none")
         chains = None
         if reuse:
             params = self._params(mean_v.dtype, mean_v.device)

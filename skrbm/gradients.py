@@ -11,7 +11,6 @@ Zero offsets give the plain gradient.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -19,7 +18,15 @@ from torch import Tensor
 
 from skrbm.model import RBMParameters
 
-__all__ = ["Gradient", "Offsets", "Statistics", "from_centered", "loss_gradient", "statistics", "to_centered"]
+__all__ = [
+    "Gradient",
+    "Offsets",
+    "Statistics",
+    "centered_biases",
+    "loss_gradient",
+    "plain_biases",
+    "statistics",
+]
 
 
 class Statistics(NamedTuple):
@@ -33,14 +40,14 @@ class Statistics(NamedTuple):
         ⟨h⟩.
     hv : Tensor of shape (n_hidden, n_features)
         ⟨h v'⟩.
-    weight : Tensor or float
+    weight : Tensor of shape ()
         Sum of the weights of the rows: what each of several processes counts for when their means are averaged.
     """
 
     v: Tensor
     h: Tensor
     hv: Tensor
-    weight: Tensor | float
+    weight: Tensor
 
 
 class Offsets(NamedTuple):
@@ -60,9 +67,7 @@ class Gradient(NamedTuple):
 
 def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Statistics:
     """Statistics of rows `v` (n, n_features) with P(h = 1 | v) `mean_h` (n, n_hidden), weighted by `weight` (n,)."""
-    if weight is None:
-        n = v.shape[0]
-        return Statistics(v.mean(0), mean_h.mean(0), (mean_h / n).T @ v, float(n))
+    weight = v.new_ones(v.shape[0]) if weight is None else weight
     total = weight.sum()
     share = weight / total
     return Statistics(share @ v, share @ mean_h, (mean_h * share[:, None]).T @ v, total)
@@ -98,15 +103,11 @@ def loss_gradient(
     return Gradient(dW, dv, dh)
 
 
-def to_centered(params: RBMParameters, offsets: Offsets) -> RBMParameters:
-    """The same machine with its biases in centred coordinates, (W, b̃, c̃). W is shared."""
-    W = params.W
-    return replace(params, b=torch.addmv(params.b, W.T, offsets.h), c=torch.addmv(params.c, W, offsets.v))
+def centered_biases(params: RBMParameters, offsets: Offsets) -> tuple[Tensor, Tensor]:
+    """b̃ = b + W'λ and c̃ = c + Wμ."""
+    return torch.addmv(params.b, params.W.T, offsets.h), torch.addmv(params.c, params.W, offsets.v)
 
 
-def from_centered(params: RBMParameters, offsets: Offsets) -> RBMParameters:
-    """The inverse of `to_centered`."""
-    W = params.W
-    return replace(
-        params, b=torch.addmv(params.b, W.T, offsets.h, alpha=-1.0), c=torch.addmv(params.c, W, offsets.v, alpha=-1.0)
-    )
+def plain_biases(W: Tensor, b: Tensor, c: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor]:
+    """b and c of weights W and biases in centred coordinates: the inverse of `centered_biases`."""
+    return torch.addmv(b, W.T, offsets.h, alpha=-1.0), torch.addmv(c, W, offsets.v, alpha=-1.0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.batches import Binarize, RowSource, binarize_rows
-from skrbm.gradients import Offsets, Statistics, from_centered, loss_gradient, statistics, to_centered
+from skrbm.gradients import Offsets, Statistics, centered_biases, loss_gradient, plain_biases, statistics
 from skrbm.model import RBMParameters, input_to_h, mean_h_given_v
 from skrbm.randomness import Stream
 from skrbm.samplers import GibbsState, gibbs_step
@@ -91,8 +91,8 @@ class TrainState:
         What does not change.
     params : RBMParameters
         The machine.
-    trained : RBMParameters
-        What the optimiser moves: the same W, and the biases in centred coordinates.
+    trained : tuple of Tensor
+        What the optimiser moves: W itself, and the biases b̃ and c̃ in centred coordinates.
     offsets : Offsets
         Moving averages of the data's ⟨v⟩ and ⟨h⟩.
     chains : GibbsState
@@ -109,7 +109,7 @@ class TrainState:
 
     settings: TrainSettings
     params: RBMParameters
-    trained: RBMParameters
+    trained: tuple[Tensor, Tensor, Tensor]
     offsets: Offsets
     chains: GibbsState
     optimizer: Optimizer
@@ -156,10 +156,11 @@ def start(
     """
     params = params.clone()
     offsets = Offsets(mean_v.clone(), mean_h_given_v(params, mean_v[None])[0])
-    trained = replace(to_centered(params, offsets), W=params.W) if settings.centered else params
+    biases = centered_biases(params, offsets) if settings.centered else (params.b, params.c)
+    trained = (params.W, *biases)
     if chains is None:
         chains = GibbsState(streams.chains.bernoulli(offsets.h.expand(settings.n_chains, -1)))
-    optimizer = _make_optimizer(trained, settings)
+    optimizer = _make_optimizer(list(trained), settings)
     scheduler = None if n_epochs is None else _make_scheduler(optimizer, settings.learning_rate_schedule, n_epochs)
     return TrainState(settings, params, trained, offsets, chains, optimizer, scheduler, streams)
 
@@ -185,9 +186,11 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
     Hinton 2002 (CD); Tieleman 2008 (PCD); Melchior, Fischer & Wiskott 2016, algorithm 1 (centring).
     """
     params, settings = state.params, state.settings
-    mean_h, h = params.hidden.mean_and_sample(input_to_h(params, v), state.streams.chains)  # both (n, n_hidden)
-    contrastive = settings.algorithm == "cd"
-    chains = GibbsState(h) if contrastive else state.chains
+    if contrastive := settings.algorithm == "cd":
+        mean_h, h = params.hidden.mean_and_sample(input_to_h(params, v), state.streams.chains)  # both (n, n_hidden)
+        chains = GibbsState(h)
+    else:
+        mean_h, chains = mean_h_given_v(params, v), state.chains
     for _ in range(settings.k):
         chains, info = gibbs_step(params, chains, state.streams.chains)
     data = statistics(v, mean_h, weight)
@@ -201,22 +204,21 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
 
 def _descend_(state: TrainState, data: Statistics, model: Statistics) -> None:
     """Move the offsets towards the data's means, then the parameters down the gradient of the loss."""
-    params, trained, settings = state.params, state.trained, state.settings
+    params, (W, b, c), settings = state.params, state.trained, state.settings
     offsets = state.offsets if settings.centered else None
     state.offsets.v.lerp_(data.v, settings.offset_rate)
     state.offsets.h.lerp_(data.h, settings.offset_rate)
     if offsets is not None:
-        _copy_biases_(trained, to_centered(params, offsets))
-    gradient = loss_gradient(data, model, params.W, offsets, settings.weight_decay)
-    trained.W.grad, trained.b.grad, trained.c.grad = gradient
+        _copy_((b, c), centered_biases(params, offsets))
+    W.grad, b.grad, c.grad = loss_gradient(data, model, W, offsets, settings.weight_decay)
     state.optimizer.step()
     if offsets is not None:
-        _copy_biases_(params, from_centered(trained, offsets))
+        _copy_((params.b, params.c), plain_biases(W, b, c, offsets))
 
 
-def _copy_biases_(target: RBMParameters, source: RBMParameters) -> None:
-    target.b.copy_(source.b)
-    target.c.copy_(source.c)
+def _copy_(targets: tuple[Tensor, ...], sources: tuple[Tensor, ...]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
 
 
 def epochs(state: TrainState, source: RowSource, n_epochs: int, reduce: Reduce | None = None) -> Iterator[EpochRecord]:
@@ -283,8 +285,8 @@ def _to_cpu(value: Any) -> Any:
     return value
 
 
-def _make_optimizer(params: RBMParameters, settings: TrainSettings) -> Optimizer:
-    tensors, rate = [params.W, params.b, params.c], settings.learning_rate
+def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> Optimizer:
+    rate = settings.learning_rate
     if settings.optimizer == "sgd":
         return torch.optim.SGD(tensors, lr=rate, momentum=settings.momentum)
     if settings.optimizer == "adam":

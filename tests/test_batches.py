@@ -79,6 +79,14 @@ def test_some_rows():
     assert sorted(source.some(100, Stream(0))[:, 0].tolist()) == list(range(1, 10))
 
 
+def test_is_binary():
+    X = np.array([[0.0, 1.0], [1.0, 1.0], [0.5, 0.0]])
+    assert not ArrayRows(X).is_binary()
+    assert ArrayRows(X[:2]).is_binary()
+    assert ArrayRows(X, np.array([1.0, 1.0, 0.0])).is_binary()
+    assert not ArrayRows(sp.csr_matrix(2 * X[:2])).is_binary()
+
+
 def test_binarize_rows():
     v = torch.tensor([[0.0, 0.2, 0.5, 1.0]])
     assert binarize_rows(v, "none", Stream(0)) is v

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm.gradients import Offsets, from_centered, loss_gradient, statistics, to_centered
+from skrbm.gradients import Offsets, centered_biases, loss_gradient, plain_biases, statistics
 from skrbm.model import RBMParameters, free_energy, mean_h_given_v
 from tests import reference
 
@@ -33,9 +33,9 @@ def sgd_step(params, v, weight, offsets, rate=1e-3, weight_decay=0.0):
     gradient = loss_gradient(
         statistics(v, mean_h_given_v(params, v), weight), model_statistics(params), params.W, offsets, weight_decay
     )
-    start = to_centered(params, offsets) if offsets else params
-    moved = RBMParameters(start.W - rate * gradient.W, start.b - rate * gradient.b, start.c - rate * gradient.c)
-    return from_centered(moved, offsets) if offsets else moved
+    b, c = centered_biases(params, offsets) if offsets else (params.b, params.c)
+    W, b, c = params.W - rate * gradient.W, b - rate * gradient.b, c - rate * gradient.c
+    return RBMParameters(W, *(plain_biases(W, b, c, offsets) if offsets else (b, c)))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -58,12 +58,11 @@ def test_centred_gradient_is_the_image_of_the_plain_one_under_the_change_of_vari
 
     def plain_of_centred(flat):
         W, b, c = flat.split((n_hidden * n_features, n_features, n_hidden))
-        p = from_centered(RBMParameters(W.view(n_hidden, n_features), b, c), offsets)
-        return torch.cat((p.W.reshape(-1), p.b, p.c))
+        return torch.cat((W, *plain_biases(W.view(n_hidden, n_features), b, c, offsets)))
 
     flatten = lambda *tensors: torch.cat([t.reshape(-1) for t in tensors])  # noqa: E731
-    centred = to_centered(params, offsets)
-    J = torch.autograd.functional.jacobian(plain_of_centred, flatten(centred.W, centred.b, centred.c))
+    centred = flatten(params.W, *centered_biases(params, offsets))
+    J = torch.autograd.functional.jacobian(plain_of_centred, centred)
     plain = flatten(*log_likelihood_gradient(params, v, torch.ones(len(v), dtype=torch.float64)))
     moved = sgd_step(params, v, None, offsets, rate=1e-3)
     step = (flatten(moved.W, moved.b, moved.c) - flatten(params.W, params.b, params.c)) / 1e-3
@@ -81,10 +80,9 @@ def test_that_test_rejects_the_plain_gradient():
 def test_centred_coordinates_go_there_and_back():
     params = reference.random_params(3, 4)
     offsets = Offsets(torch.rand(4).double(), torch.rand(3).double())
-    back = from_centered(to_centered(params, offsets), offsets)
-    torch.testing.assert_close(back.b, params.b)
-    torch.testing.assert_close(back.c, params.c)
-    assert back.W is params.W
+    b, c = plain_biases(params.W, *centered_biases(params, offsets), offsets)
+    torch.testing.assert_close(b, params.b)
+    torch.testing.assert_close(c, params.c)
 
 
 def test_weight_decay_is_the_gradient_of_half_the_squared_norm():

@@ -1,0 +1,11 @@
+"""Run the Python blocks of README.md one after the other, in one namespace."""
+
+import re
+from pathlib import Path
+
+text = Path("README.md").read_text(encoding="utf-8")
+blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+namespace: dict[str, object] = {}
+for block in blocks:
+    exec(compile(block, "README.md", "exec"), namespace)
+print(f"{len(blocks)} examples of README.md ran")
