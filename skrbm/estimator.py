@@ -81,9 +81,10 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Momentum of "sgd". With 0.5 the same learning rate moves twice as far.
     weight_decay : float, default=1e-4
         The penalty on the weights is `weight_decay` / 2 · Σ W². Raise it (1e-3, 1e-2) where rows are few.
-    centered : bool, default=True
-        Whether the gradient is centred (Melchior, Fischer & Wiskott 2016): learning then does not depend on how many
-        pixels are on.
+    centered : bool or "visible", default="visible"
+        Whether the gradient is centred (Melchior, Fischer & Wiskott 2016). True centres both layers; "visible" the
+        visible one alone, which leaves hidden units sparser and a classifier better off. With either, learning
+        doesn't depend on whether pixels or their opposites are on, as it does with False.
     batch_size : int or "auto", default="auto"
         Rows in an update. "auto" is a hundredth of the rows, but at least 10 and at most 100.
     n_iter : int, default=100
@@ -165,7 +166,7 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         optimizer: str | Callable[..., Any] = "sgd",
         momentum: float = 0.0,
         weight_decay: float = 1e-4,
-        centered: bool = True,
+        centered: bool | str = "visible",
         batch_size: int | str = "auto",
         n_iter: int = 100,
         binarize: str | float = "sample",
@@ -333,7 +334,7 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if off + on > 0.9:
             warnings.warn(
                 f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next "
-                f"to nothing. Lower the learning rate (learning_rate={self.learning_rate!r}), or set centered=True.",
+                f"to nothing. Lower the learning rate (learning_rate={self.learning_rate!r}).",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -590,6 +591,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             if isinstance(value, Real) and not math.isfinite(value):
                 raise ValueError(f"{name}={value!r} must be a finite number.")
         _check_choice("algorithm", self.algorithm, ("cd", "pcd"))
+        if not isinstance(self.centered, bool | np.bool_):
+            _check_choice("centered", self.centered, ("visible",), "True, or False")
         _check_choice("precision", self.precision, tuple(_DTYPES))
         if not callable(self.optimizer):
             _check_choice("optimizer", self.optimizer, ("sgd", "adam"), "a factory such as torch.optim.RMSprop")

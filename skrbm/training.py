@@ -62,7 +62,7 @@ class TrainSettings:
     optimizer: Literal["sgd", "adam"] | OptimizerFactory = "sgd"
     momentum: float = 0.0
     weight_decay: float = 1e-4
-    centered: bool = True
+    centered: bool | Literal["visible"] = "visible"
     binarize: Binarize = "sample"
     offset_rate: float = 0.01  # of the moving averages that give the offsets of centring
 
@@ -93,8 +93,8 @@ class TrainState:
         The machine.
     trained : tuple of Tensor
         What the optimiser moves: W itself, and the biases b̃ and c̃ in centred coordinates.
-    offsets : Offsets
-        Moving averages of the data's ⟨v⟩ and ⟨h⟩.
+    offsets : Offsets or None
+        Moving averages of the data's ⟨v⟩ and ⟨h⟩; that of the hidden units is zero where only the visible ones are centred.
     chains : GibbsState
         The persistent chains (fantasy particles); for contrastive divergence, its last reconstructions.
     optimizer : torch.optim.Optimizer
@@ -110,7 +110,7 @@ class TrainState:
     settings: TrainSettings
     params: RBMParameters
     trained: tuple[Tensor, Tensor, Tensor]
-    offsets: Offsets
+    offsets: Offsets | None
     chains: GibbsState
     optimizer: Optimizer
     scheduler: LRScheduler | None
@@ -155,11 +155,14 @@ def start(
         How long a learning-rate schedule by name lasts; None keeps the rate constant.
     """
     params = params.clone()
-    offsets = Offsets(mean_v.clone(), mean_h_given_v(params, mean_v[None])[0])
-    biases = centered_biases(params, offsets) if settings.centered else (params.b, params.c)
-    trained = (params.W, *biases)
+    mean_h = mean_h_given_v(params, mean_v[None])[0]
+    if settings.centered:
+        offsets = Offsets(mean_v.clone(), torch.zeros_like(mean_h) if settings.centered == "visible" else mean_h.clone())
+        trained = (params.W, *centered_biases(params, offsets))
+    else:
+        offsets, trained = None, (params.W, params.b, params.c)
     if chains is None:
-        chains = GibbsState(streams.chains.bernoulli(offsets.h.expand(settings.n_chains, -1)))
+        chains = GibbsState(streams.chains.bernoulli(mean_h.expand(settings.n_chains, -1)))
     optimizer = _make_optimizer(list(trained), settings)
     scheduler = None if n_epochs is None else _make_scheduler(optimizer, settings.learning_rate_schedule, n_epochs)
     return TrainState(settings, params, trained, offsets, chains, optimizer, scheduler, streams)
@@ -204,11 +207,11 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
 
 def _descend_(state: TrainState, data: Statistics, model: Statistics) -> None:
     """Move the offsets towards the data's means, then the parameters down the gradient of the loss."""
-    params, (W, b, c), settings = state.params, state.trained, state.settings
-    offsets = state.offsets if settings.centered else None
-    state.offsets.v.lerp_(data.v, settings.offset_rate)
-    state.offsets.h.lerp_(data.h, settings.offset_rate)
+    params, (W, b, c), settings, offsets = state.params, state.trained, state.settings, state.offsets
     if offsets is not None:
+        offsets.v.lerp_(data.v, settings.offset_rate)
+        if settings.centered != "visible":
+            offsets.h.lerp_(data.h, settings.offset_rate)
         _copy_((b, c), centered_biases(params, offsets))
     W.grad, b.grad, c.grad = loss_gradient(data, model, W, offsets, settings.weight_decay)
     state.optimizer.step()
@@ -253,7 +256,7 @@ def _check_finite(params: RBMParameters, learning_rate: float) -> None:
 def carried_state(state: TrainState) -> dict[str, Any]:
     """All of `state` but the parameters, the chains and the settings, on the CPU: for `resume_`, here or elsewhere."""
     return {
-        "offsets": _to_cpu(state.offsets._asdict()),
+        "offsets": None if state.offsets is None else _to_cpu(state.offsets._asdict()),
         "optimizer": (type(state.optimizer).__name__, _to_cpu(state.optimizer.state_dict())),
         "streams": {use: stream.state() for use, stream in state.streams._asdict().items()},
         "n_updates": state.n_updates,
@@ -266,8 +269,10 @@ def resume_(state: TrainState, carried: dict[str, Any]) -> None:
 
     The memory of another kind of optimiser is left aside.
     """
-    state.offsets.v.copy_(carried["offsets"]["v"])
-    state.offsets.h.copy_(carried["offsets"]["h"])
+    if state.offsets is not None and carried["offsets"] is not None:
+        state.offsets.v.copy_(carried["offsets"]["v"])
+        if state.settings.centered != "visible":
+            state.offsets.h.copy_(carried["offsets"]["h"])
     name, memory = carried["optimizer"]
     if name == type(state.optimizer).__name__:
         groups = state.optimizer.state_dict()["param_groups"]

@@ -132,8 +132,10 @@ GOOD = idx_bytes(np.arange(24, dtype="u1").reshape(2, 3, 4))
         (gzip.compress(GOOD[:-1]), "there are 23"),
         (b"\x1f\x8bnothing", "damaged gzip"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_damaged_idx(tmp_path, content, message):
+def test_damaged_idx(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr(datasets, "_CHUNK_BYTES", 8)
     path = tmp_path / "some-file"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"some-file.*{message}"):

@@ -147,6 +147,7 @@ def test_defaults_learn_a_small_table():
         {"learning_rate_schedule": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)},
         {"learning_rate_schedule": "constant", "momentum": 0.5, "weight_decay": 0},
         {"centered": False},
+        {"centered": True},
         {"binarize": "none"},
         {"binarize": 0.5},
         {"shuffle": False},
@@ -391,6 +392,8 @@ def test_values_in_0_1_do_not_warn(values):
         ({"learning_rate_schedule": None}, ValueError, "learning_rate_schedule=None.*'constant', 'linear'"),
         ({"binarize": True}, ValueError, "binarize=True.*'sample', 'none', or a threshold"),
         ({"binarize": float("nan")}, ValueError, "binarize=nan must be a finite"),
+        ({"centered": "hidden"}, ValueError, "centered='hidden'.*'visible', or True, or False"),
+        ({"centered": None}, ValueError, "centered=None"),
         ({"precision": "float16"}, ValueError, "precision='float16'"),
         ({"device": "gpu"}, ValueError, "device='gpu' is not to be had here.*'auto', 'cpu'"),
         ({"device": "cuda:99"}, ValueError, "device='cuda:99'"),
@@ -694,7 +697,7 @@ def test_to_sklearn_of_names_and_unfitted():
     st.integers(1, 5),
     st.integers(1, 12),
     st.sampled_from(["cd", "pcd"]),
-    st.booleans(),
+    st.sampled_from([True, False, "visible"]),
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_any_table_of_probabilities_can_be_fitted(table, n_hidden, batch_size, algorithm, centered):

@@ -85,6 +85,27 @@ def test_centred_coordinates_go_there_and_back():
     torch.testing.assert_close(c, params.c)
 
 
+def flipped(params):
+    """The machine that gives v the probability that `params` gives 1 - v."""
+    return RBMParameters(-params.W, -params.b, params.c + params.W.sum(1))
+
+
+def flip_changes_the_step_by(offsets, offsets_of_flipped):
+    """How far a step from flipped parameters on flipped rows is from the flipped step."""
+    params = reference.random_params(3, 4)
+    v = rows(params)
+    step = flipped(sgd_step(params, v, None, offsets))
+    step_of_flipped = sgd_step(flipped(params), 1 - v, None, offsets_of_flipped)
+    return max(float((getattr(step, name) - getattr(step_of_flipped, name)).abs().max()) for name in "Wbc")
+
+
+def test_with_visible_offsets_a_step_does_not_depend_on_which_state_is_called_one():
+    mu, lam = torch.tensor([0.1, 0.7, 0.5, 0.2]).double(), torch.tensor([0.3, 0.5, 0.9]).double()
+    for h in (lam, torch.zeros_like(lam)):
+        assert flip_changes_the_step_by(Offsets(mu, h), Offsets(1 - mu, h)) < 1e-14
+    assert flip_changes_the_step_by(None, None) > 1e-5
+
+
 def test_weight_decay_is_the_gradient_of_half_the_squared_norm():
     params = reference.random_params(3, 4)
     v = rows(params)

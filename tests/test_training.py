@@ -27,7 +27,7 @@ def bits(n, n_features, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (n, n_features)).astype(float))
 
 
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("centered", [False, True, "visible"])
 def test_update_climbs_the_exact_gradient(centered):
     """With the model's exact statistics in place of the chains', one update is one step up the log-likelihood."""
     params, v = reference.random_params(3, 4), bits(7, 4)
@@ -37,6 +37,7 @@ def test_update_climbs_the_exact_gradient(centered):
     dW, db, dc = log_likelihood_gradient(params, v, weight)
     if centered:  # the image of the gradient under the change of variables, with the offsets after their move
         mu, lam = state.offsets
+        assert bool(lam.any()) == (centered is True)
         dW = dW - torch.outer(lam, db) - torch.outer(dc, mu)
         db, dc = db - dW.T @ lam, dc - dW @ mu
     torch.testing.assert_close(state.params.W, params.W + 0.01 * dW)
@@ -119,7 +120,7 @@ def test_weights_of_contrastive_divergence_belong_to_both_phases():
 
 @pytest.mark.parametrize("algorithm", ["cd", "pcd"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("centered", [False, True, "visible"])
 def test_learns_a_small_distribution(algorithm, optimizer, centered):
     X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
     settings = replace(
