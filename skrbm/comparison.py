@@ -21,14 +21,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from joblib import cpu_count, effective_n_jobs
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
+from sklearn.model_selection import (
+    GridSearchCV,
+    ParameterGrid,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+)
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from skrbm.datasets import Dataset, shift_images
 from skrbm.estimator import BernoulliRBMTorch
@@ -96,7 +101,7 @@ class Result:
     accuracy : dict of list of float
         Accuracies, by test set.
     best_params : list of dict
-        What the search chose.
+        What the search chose: the pipeline's parameters.
     seconds : list of float
         Wall time of fitting the chosen pipeline to all training rows.
     """
@@ -190,6 +195,8 @@ def methods(
     C: Sequence[float] = (100.0, 1000.0),
     *,
     n_iter: int = 20,
+    learning_rate: float = 0.2,
+    sklearn_n_iter: int | None = None,
     device: str = "auto",
     random_state: int = 0,
 ) -> list[Method]:
@@ -206,7 +213,11 @@ def methods(
         Inverse penalties of the classifier that both RBMs are tried with. Their features vary little, and want large
         ones on small data. Raw pixels are tried with as many as there are candidates, from 0.001 to 100.
     n_iter : int
-        Epochs that both RBMs learn for.
+        Epochs that `BernoulliRBMTorch` learns for.
+    learning_rate : float
+        That of `BernoulliRBMTorch`. The default fits the few updates that 20 epochs of small data are.
+    sklearn_n_iter : int, optional
+        Epochs that `BernoulliRBM` learns for; by default as many.
     device : str
         Where `BernoulliRBMTorch` learns.
     random_state : int
@@ -219,8 +230,8 @@ def methods(
     """
     rates = [LEARNING_RATE * 2**i for i in range(len(k))]
     n_candidates = len(n_hidden) * len(k) * len(C)
-    sklearn_rbm = BernoulliRBM(n_iter=n_iter, random_state=random_state)
-    torch_rbm = BernoulliRBMTorch(n_iter=n_iter, device=device, random_state=random_state)
+    sklearn_rbm = BernoulliRBM(n_iter=sklearn_n_iter or n_iter, random_state=random_state)
+    torch_rbm = BernoulliRBMTorch(n_iter=n_iter, learning_rate=learning_rate, device=device, random_state=random_state)
     return [
         Method("raw pixels", _classifier_on(), {"classifier__C": np.geomspace(*RAW_CS, n_candidates).tolist()}),
         Method(
@@ -250,7 +261,7 @@ def compare(
     n_jobs: int = 1,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
-    """Tune each method on each split's training rows, fit the best candidate to all of them, and test it.
+    """Tune each method on each split's training rows; then fit the best candidates to all of these, and test them.
 
     Parameters
     ----------
@@ -259,9 +270,9 @@ def compare(
     splits : iterable of Split
         What to compare it on.
     n_jobs : int
-        Processes of the grid searches.
+        Number of processes. Each works on as many threads as joblib leaves it, and so are fits timed.
     report : callable
-        Gets a line on each fit that is done.
+        Gets a line whenever a search is done, and a line whenever a test is.
 
     Returns
     -------
@@ -271,46 +282,58 @@ def compare(
     Warns
     -----
     ConvergenceWarning
-        From scikit-learn, if a classifier doesn't converge.
+        From scikit-learn, if a classifier doesn't converge; with several processes, on their stderr.
     """
-    results = [Result(method.name, int(np.prod([len(v) for v in method.grid.values()]))) for method in methods]
     started = time.perf_counter()
-    for number, split in enumerate(splits, 1):
-        for method, result in zip(methods, results, strict=True):
-            _add_split(result, method, split, n_jobs)
-            scores = ", ".join(f"{name} {accuracies[-1]:.4f}" for name, accuracies in result.accuracy.items())
-            elapsed = time.perf_counter() - started
-            report(f"[{elapsed:6.1f} s] split {number}, {method.name}: {scores} ({_words(result.best_params[-1])})")
+    pairs = [(split, method) for split in splits for method in methods]
+
+    def tell(number: int, words: str) -> None:
+        where = f"split {number // len(methods) + 1}, {pairs[number][1].name}"
+        report(f"[{time.perf_counter() - started:6.1f} s] {where}: {words}")
+
+    chosen = []
+    for number, (split, method) in enumerate(pairs):
+        search = _search(method, split, n_jobs)
+        chosen.append(search.best_params_)
+        tell(number, f"{_words(search.best_params_)}, {search.best_score_:.4f} on held-out training rows")
+
+    results = [Result(method.name, len(ParameterGrid(method.grid))) for method in methods]
+    tasks = (
+        delayed(_fit_and_test)(clone(method.pipeline).set_params(**params), split.X, split.y, split.tests)
+        for (split, method), params in zip(pairs, chosen, strict=True)
+    )
+    for number, (seconds, accuracies) in enumerate(Parallel(n_jobs, return_as="generator")(tasks)):
+        result = results[number % len(methods)]
+        result.seconds.append(seconds)
+        result.best_params.append(chosen[number])
+        for test, accuracy in accuracies.items():
+            result.accuracy.setdefault(test, []).append(accuracy)
+        tell(number, ", ".join(f"{test} {accuracy:.4f}" for test, accuracy in accuracies.items()))
     return results
 
 
-def _add_split(result: Result, method: Method, split: Split, n_jobs: int) -> None:
-    """Search, fit and test on one split, and add the outcome to the result."""
+def _search(method: Method, split: Split, n_jobs: int) -> GridSearchCV:
     with TemporaryDirectory(prefix="skrbm-") as cache:
         # The cache saves fitting an RBM anew for each C. C is the slowest to vary (grids go through their names
         # in alphabetical order), so that two processes seldom fit the same one.
-        search = GridSearchCV(
+        return GridSearchCV(
             clone(method.pipeline).set_params(memory=cache),
             method.grid,
             cv=split.inner,
             n_jobs=n_jobs,
-            refit=False,  # fitted and timed below, without the cache
+            refit=False,  # fitted and timed later, without the cache
             error_score="raise",
         ).fit(split.X, split.y)
-    best = clone(method.pipeline).set_params(**search.best_params_)
-    with threadpool_limits(_threads_of_a_job(n_jobs)):  # so that the time is that of a fit in the search
-        started = time.perf_counter()
-        best.fit(split.X, split.y)
-        result.seconds.append(time.perf_counter() - started)
-        for name, (X, y) in split.tests.items():
-            result.accuracy.setdefault(name, []).append(float(best.score(X, y)))
-    result.best_params.append({name.partition("__")[2]: value for name, value in search.best_params_.items()})
 
 
-def _threads_of_a_job(n_jobs: int) -> int:
-    """As many threads as joblib leaves to each of its processes, and no more than the program may use."""
-    n_threads = max((int(library["num_threads"]) for library in threadpool_info()), default=1)
-    return max(1, min(n_threads, cpu_count() // effective_n_jobs(n_jobs)))
+def _fit_and_test(
+    pipeline: Pipeline, X: Array, y: Array, tests: dict[str, tuple[Array, Array]]
+) -> tuple[float, dict[str, float]]:
+    """Seconds that fitting takes, and the accuracy on each test set."""
+    started = time.perf_counter()
+    pipeline.fit(X, y)
+    seconds = time.perf_counter() - started
+    return seconds, {test: float(pipeline.score(*rows)) for test, rows in tests.items()}
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -352,7 +375,7 @@ def _accuracy_cells(accuracies: list[float]) -> list[str]:
 
 
 def _words(params: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value:.4g}" for name, value in sorted(params.items()))
+    return " ".join(f"{name.partition('__')[2]}={value:.4g}" for name, value in sorted(params.items()))
 
 
 def write_csv(results: Sequence[Result], path: str | os.PathLike[str]) -> None:

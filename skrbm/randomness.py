@@ -18,6 +18,8 @@ from torch import Tensor
 __all__ = ["Stream"]
 
 _WORD = 65536.0  # number of values of one 16-bit draw
+_BELOW_WORD = 65535.996  # the float32 below, so that a probability of 1 falls into the last cell
+_MIDDLE = torch.tensor(-32768.0)
 
 
 class Stream:
@@ -108,7 +110,7 @@ class Stream:
         """
         if p.device.type != "cpu":
             return self._uniform(p).lt(p).to(p.dtype)
-        return self._draw(p.mul(_WORD), lambda tied: p.reshape(-1)[tied].double())
+        return self._draw(p.clamp(0.0, 1.0), lambda tied: p.reshape(-1)[tied].double())
 
     def bernoulli_logits(self, logits: Tensor, p: Tensor | None = None) -> Tensor:
         """Independent draws, 1 with probability sigmoid(`logits`), in the shape, type and device of `logits`.
@@ -118,18 +120,19 @@ class Stream:
         p = logits.sigmoid() if p is None else p
         if logits.device.type != "cpu":
             return self._uniform(p).lt(p).to(p.dtype)
-        return self._draw(p.mul(_WORD), lambda tied: logits.reshape(-1)[tied].double().sigmoid())
+        return self._draw(p, lambda tied: logits.reshape(-1)[tied].double().sigmoid())
 
-    def _draw(self, scaled: Tensor, probability: Callable[[Tensor], Tensor]) -> Tensor:
-        """Draw from the probabilities `scaled` / 65536, in place; `probability` gives single ones in float64."""
-        n = scaled.numel()
+    def _draw(self, p: Tensor, exact: Callable[[Tensor], Tensor]) -> Tensor:
+        """Draw from probabilities in [0, 1]; `exact` gives single ones in float64."""
+        n = p.numel()
         # Signed words, as torch compares no unsigned ones: the thresholds move by half the range too.
-        words = self._bits.random_raw((n + 3) // 4).view(np.int16)[:n].reshape(tuple(scaled.shape))
-        cells = scaled.sub_(_WORD / 2).floor_().clamp_(-_WORD / 2, _WORD / 2 - 1).to(torch.int16)
-        draws = torch.lt(torch.from_numpy(words), cells, out=scaled)
+        words = self._bits.random_raw((n + 3) // 4).view(np.int16)[:n].reshape(tuple(p.shape))
+        thresholds = torch.add(_MIDDLE, p, alpha=_BELOW_WORD).floor_()
+        cells = thresholds.to(torch.int16)
+        draws = torch.lt(torch.from_numpy(words), cells, out=thresholds)
         tied = np.flatnonzero(words == cells.numpy())
         if tied.size:
-            self._refine(draws, words, tied, probability(torch.from_numpy(tied)).numpy())
+            self._refine(draws, words, tied, exact(torch.from_numpy(tied)).numpy())
         return draws
 
     def _refine(self, draws: Tensor, words: np.ndarray, tied: np.ndarray, p: np.ndarray) -> None:

@@ -94,7 +94,8 @@ class TrainState:
     trained : tuple of Tensor
         What the optimiser moves: W itself, and the biases b̃ and c̃ in centred coordinates.
     offsets : Offsets or None
-        Moving averages of the data's ⟨v⟩ and ⟨h⟩; that of the hidden units is zero where only the visible ones are centred.
+        Moving averages of the data's ⟨v⟩ and ⟨h⟩, the latter zero where only the visible layer is centred. None where
+        neither is.
     chains : GibbsState
         The persistent chains (fantasy particles); for contrastive divergence, its last reconstructions.
     optimizer : torch.optim.Optimizer
@@ -157,7 +158,8 @@ def start(
     params = params.clone()
     mean_h = mean_h_given_v(params, mean_v[None])[0]
     if settings.centered:
-        offsets = Offsets(mean_v.clone(), torch.zeros_like(mean_h) if settings.centered == "visible" else mean_h.clone())
+        only_visible = settings.centered == "visible"
+        offsets = Offsets(mean_v.clone(), torch.zeros_like(mean_h) if only_visible else mean_h.clone())
         trained = (params.W, *centered_biases(params, offsets))
     else:
         offsets, trained = None, (params.W, params.b, params.c)

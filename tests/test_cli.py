@@ -48,6 +48,7 @@ def no_comparison(monkeypatch):
         (["compare", "--C", "0"], "--C: must be a positive number, not '0'"),
         (["compare", "--C", "nan"], "--C: must be a positive number"),
         (["compare", "--n-iter", "0"], "--n-iter"),
+        (["compare", "--learning-rate", "fast"], "--learning-rate: must be a positive number, not 'fast'"),
         (["compare", "--n-jobs", "0"], "--n-jobs"),
         (["compare", "--splits", "1"], "--splits: must be a whole number from 2 to 20"),
         (["compare", "--splits", "3", "--data", "mnist"], "--splits: only for --data digits"),
@@ -116,7 +117,7 @@ def test_compare_on_a_folder(capsys, tmp_path):
     captured = capsys.readouterr()
     table = captured.out.splitlines()
     assert [line.split("  ")[0] for line in table[2:]] == ["raw pixels", "BernoulliRBM", "BernoulliRBMTorch"]
-    assert len(captured.err.splitlines()) == 4
+    assert len(captured.err.splitlines()) == 7  # three searches, three tests, the end
     with open(output, newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))
     assert [record["method"] for record in records] == ["raw pixels", "BernoulliRBM", "BernoulliRBMTorch"]
@@ -140,11 +141,11 @@ def test_arguments_arrive(monkeypatch, capsys):
     monkeypatch.setattr(cli, "methods", note_methods)
     monkeypatch.setattr(cli, "compare", note_compare)
     monkeypatch.setattr(cli, "format_table", lambda results: "a table")
-    argv = "compare --n-hidden 7 8 --k 2 3 --n-iter 4 --splits 6 --n-jobs 3 --device cpu --random-state 9"
-    assert cli.main(argv.split()) == 0
+    argv = "--n-hidden 7 8 --k 2 3 --n-iter 4 --learning-rate 0.3 --sklearn-n-iter 5 --splits 6 --n-jobs 3 --device cpu"
+    assert cli.main(["compare", *argv.split(), "--random-state", "9"]) == 0
     assert seen["methods"] == (
-        ([7, 8], [2, 3], cli._DIGITS_CS),
-        {"n_iter": 4, "device": "cpu", "random_state": 9},
+        ([7, 8], [2, 3], [100, 1000]),
+        {"n_iter": 4, "learning_rate": 0.3, "sklearn_n_iter": 5, "device": "cpu", "random_state": 9},
     )
     assert (seen["n_splits"], seen["n_jobs"]) == (6, 3)
     assert capsys.readouterr().out == "a table\n"

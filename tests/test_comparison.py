@@ -139,10 +139,12 @@ def test_every_method_has_the_same_number_of_candidates(sizes):
 
 
 def test_methods_are_told_what_they_are_asked(monkeypatch):
-    _, theirs, ours = methods([7], [3], n_iter=4, device="cpu", random_state=5)
+    _, theirs, ours = methods([7], [3], n_iter=4, learning_rate=0.3, device="cpu", random_state=5)
     assert theirs.pipeline["rbm"].n_iter == ours.pipeline["rbm"].n_iter == 4
+    assert [m.pipeline["rbm"].n_iter for m in methods([7], [3], n_iter=4, sklearn_n_iter=2)[1:]] == [2, 4]
     assert theirs.pipeline["rbm"].random_state == ours.pipeline["rbm"].random_state == 5
     assert ours.pipeline["rbm"].device == "cpu"
+    assert ours.pipeline["rbm"].learning_rate == 0.3
     assert isinstance(ours.pipeline["rbm"], BernoulliRBMTorch)
     assert ours.grid["rbm__n_hidden"] == theirs.grid["rbm__n_components"] == [7]
     assert ours.grid["rbm__k"] == [3]
@@ -165,8 +167,9 @@ def test_compare_end_to_end_and_again():
         assert len(one.seconds) == len(one.best_params) == 2
         assert min(one.seconds) > 0
     assert min(first[0].accuracy["unshifted"]) > 0.7
-    assert len(lines) == 12
-    assert "split 2, BernoulliRBMTorch: unshifted 0." in lines[5]
+    assert len(lines) == 2 * (6 + 6)  # searches and tests
+    assert "split 2, BernoulliRBMTorch: C=1" in lines[5]
+    assert "split 2, BernoulliRBMTorch: unshifted 0." in lines[11]
 
 
 def test_compare_is_a_grid_search_without_the_cache():
@@ -174,7 +177,7 @@ def test_compare_is_a_grid_search_without_the_cache():
     split = next(digits_splits(small_digits(), 3))
     for method, result in zip(small_methods(), compare(small_methods(), [split]), strict=True):
         search = GridSearchCV(method.pipeline, method.grid, cv=split.inner).fit(split.X, split.y)
-        assert result.best_params == [{name.split("__")[1]: value for name, value in search.best_params_.items()}]
+        assert result.best_params == [search.best_params_]
         for name, (X, y) in split.tests.items():
             assert result.accuracy[name] == [search.score(X, y)]
 
@@ -210,9 +213,13 @@ def test_classifiers_converge():
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 TWO = [
-    Result("raw", 4, {"unshifted": [0.9, 0.8], "shifted": [0.7, 0.7]}, [{"C": 1.0}, {"C": 1.0}], [1.0, 2.0]),
+    Result("raw", 4, {"unshifted": [0.9, 0.8], "shifted": [0.7, 0.7]}, [{"clf__C": 1.0}, {"clf__C": 1.0}], [1.0, 2.0]),
     Result(
-        "ours", 4, {"unshifted": [1.0, 0.9], "shifted": [0.8, 0.9]}, [{"k": 5, "C": 1e3}, {"k": 1, "C": 1e3}], [3, 4]
+        "ours",
+        4,
+        {"unshifted": [1.0, 0.9], "shifted": [0.8, 0.9]},
+        [{"rbm__k": 5, "clf__C": 1e3}, {"rbm__k": 1, "clf__C": 1e3}],
+        [3, 4],
     ),
 ]
 
@@ -239,7 +246,7 @@ def test_table():
 
 
 def test_table_of_one_split():
-    table = format_table([Result("raw", 1, {"test": [0.926]}, [{"C": 0.01}], [12.34])])
+    table = format_table([Result("raw", 1, {"test": [0.926]}, [{"clf__C": 0.01}], [12.34])])
     assert re.split(" {2,}", table.splitlines()[2]) == ["raw", "0.9260", "7.40 %", "C=0.01", "12.3 s", "1"]
 
 
