@@ -3,8 +3,8 @@
     python benchmarks/exact_likelihood.py bars-and-stripes
     SKRBM_MNIST=FOLDER python benchmarks/exact_likelihood.py mnist
 
-On MNIST, pixels are ones where they exceed 0.5; `--held-out` judges on the last 10,000 training rows instead of the test
-set, for choosing settings.
+On MNIST, pixels are ones where they exceed 0.5; `--held-out` judges on the last 10,000 training rows instead of the
+test set, for choosing settings.
 """
 
 import argparse
@@ -40,12 +40,12 @@ def exact_nats(model, X):
     return float(log_likelihood_exact(params, torch.from_numpy(X)).mean())
 
 
-def report(name, make, X, X_test, seeds):
+def report(name, model, X, X_test, seeds):
     """Fit for each seed and print the mean test log-likelihood."""
     nats, seconds = [], []
     for seed in seeds:
         began = time.perf_counter()
-        model = make(seed).fit(X)
+        model.set_params(random_state=seed).fit(X)
         seconds.append(time.perf_counter() - began)
         nats.append(exact_nats(model, X_test))
     each = " ".join(f"{value:.3f}" for value in nats)
@@ -60,8 +60,10 @@ def main():
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER", help="settings other than the script's")
     args = parser.parse_args()
     seeds = range(args.seeds)
-    changes = {name: float(value) if "." in value or "e" in value else int(value)
-               for name, value in (item.split("=") for item in args.set)}
+    changes = {
+        name: float(value) if "." in value or "e" in value else int(value)
+        for name, value in (item.split("=") for item in args.set)
+    }
     if args.data == "bars-and-stripes":
         X = X_test = bars_and_stripes(4)
         ours, theirs = BARS_AND_STRIPES, {"learning_rate": 0.05, "batch_size": 16, "n_iter": 2000}
@@ -71,9 +73,9 @@ def main():
         if args.held_out:
             X, X_test = X[:50_000], X[50_000:]
         ours, theirs = MNIST, {"learning_rate": 0.05, "batch_size": 100, "n_iter": 50}
-    report("BernoulliRBMTorch", lambda seed: BernoulliRBMTorch(N_HIDDEN, random_state=seed, **(ours | changes)), X, X_test, seeds)
+    report("BernoulliRBMTorch", BernoulliRBMTorch(N_HIDDEN, **(ours | changes)), X, X_test, seeds)
     if not changes:
-        report("BernoulliRBM", lambda seed: BernoulliRBM(N_HIDDEN, random_state=seed, **theirs), X, X_test, seeds)
+        report("BernoulliRBM", BernoulliRBM(N_HIDDEN, **theirs), X, X_test, seeds)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def params_of(model, dtype=torch.float64):
     return skrbm.model.RBMParameters(*(torch.from_numpy(a).to(dtype) for a in arrays))
 
 
-# -- what the methods return --------------------------------------------------------------------------------------
+# -- what the methods return ------------------------------------------------------------------------------------------
 
 
 def test_shapes_and_types(fitted):
@@ -443,9 +443,10 @@ NAN[3, 2] = np.nan
 def test_wrong_data_leaves_the_model_as_it_was(rows, weight, error, message, method):
     model = rbm().fit(pd.DataFrame(X, columns=list("abcdefg")))
     before = dict(vars(model))
-    with pytest.raises(error, match=message), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")
-        getattr(model, method)(rows, sample_weight=weight)
+        with pytest.raises(error, match=message):
+            getattr(model, method)(rows, sample_weight=weight)
     assert vars(model) == before
 
 
@@ -502,7 +503,7 @@ def test_assigned_arrays_of_the_wrong_shape(fitted):
         model.transform(X)
 
 
-# -- interruption -------------------------------------------------------------------------------------------------------
+# -- interruption -----------------------------------------------------------------------------------------------------
 
 
 def interrupted_after(n_epochs, monkeypatch):
@@ -546,7 +547,7 @@ def test_verbose_prints_a_line_an_epoch(capsys):
     assert not capsys.readouterr().out
 
 
-# -- randomness of the samplers -------------------------------------------------------------------------------------------
+# -- randomness of the samplers ---------------------------------------------------------------------------------------
 
 
 def test_samplers_go_on_and_copies_go_on_identically(fitted):
@@ -567,7 +568,7 @@ def test_same_seed_same_samples():
     np.testing.assert_array_equal(rbm().fit(X).sample(5, 5), rbm().fit(X).sample(5, 5))
 
 
-# -- inside scikit-learn --------------------------------------------------------------------------------------------------
+# -- inside scikit-learn ----------------------------------------------------------------------------------------------
 
 
 def test_pipeline_of_stacked_machines():
@@ -654,7 +655,7 @@ def test_a_device_that_is_gone_does_not_hinder_a_fitted_model(fitted):
     np.testing.assert_array_equal(model.transform(X), fitted.transform(X))
 
 
-# -- to and from scikit-learn -----------------------------------------------------------------------------------------------
+# -- to and from scikit-learn -----------------------------------------------------------------------------------------
 
 
 def test_from_sklearn_and_back():
@@ -688,7 +689,7 @@ def test_to_sklearn_of_names_and_unfitted():
         BernoulliRBMTorch.from_sklearn("rbm")
 
 
-# -- properties -------------------------------------------------------------------------------------------------------------
+# -- properties -------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=30)

@@ -12,7 +12,6 @@ from skrbm.likelihood import log_likelihood_exact
 from tests.test_estimator import params_of
 
 
-
 def exact_nats(model, X):
     return float(log_likelihood_exact(params_of(model), torch.from_numpy(X)).mean())
 

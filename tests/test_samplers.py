@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from skrbm.model import sample_v_given_h
-from skrbm.samplers import GibbsInfo, GibbsState, gibbs_init, gibbs_step
 from skrbm.randomness import Stream
+from skrbm.samplers import GibbsInfo, GibbsState, gibbs_init, gibbs_step
 from tests import reference
 
 N = 200_000

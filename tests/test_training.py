@@ -175,7 +175,7 @@ def test_an_optimizer_of_ones_own():
     assert isinstance(state.optimizer, torch.optim.RMSprop)
     before = state.params.W.clone()
     update_(state, bits(5, 4))
-    assert (state.params.W != before).all()
+    assert (before != state.params.W).all()
 
 
 def test_momentum():
