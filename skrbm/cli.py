@@ -127,6 +127,13 @@ def _add_compare(commands: Any) -> None:
         help="learning rate of BernoulliRBMTorch (default: 0.2 for digits, 0.1 for other data)",
     )
     parser.add_argument(
+        "--learning-rate",
+        type=_positive,
+        default=0.2,
+        metavar="R",
+        help="learning rate of BernoulliRBMTorch (default: %(default)s)",
+    )
+    parser.add_argument(
         "--splits",
         type=_whole(2, 20),
         metavar="N",
@@ -174,6 +181,7 @@ def _compare(args: argparse.Namespace) -> None:
         n_iter=args.n_iter,
         learning_rate=args.learning_rate or defaults["learning_rate"],
         sklearn_n_iter=args.sklearn_n_iter,
+        learning_rate=args.learning_rate,
         device=args.device,
         random_state=args.random_state,
     )

@@ -53,7 +53,7 @@ __all__ = [
 Array = NDArray[Any]
 
 RAW_CS = (1e-3, 1e2)  # from, to
-LEARNING_RATE = 0.06  # that of scikit-learn's digits example
+SKLEARN_LEARNING_RATE = 0.06  # that of scikit-learn's digits example
 N_INNER_FOLDS = 2
 MAX_HELD_OUT = 10_000  # rows
 MAX_ITER = 10_000  # of the logistic regression, far beyond what it needs
@@ -197,6 +197,7 @@ def methods(
     n_iter: int = 20,
     learning_rate: float = 0.2,
     sklearn_n_iter: int | None = None,
+    learning_rate: float = 0.2,
     device: str = "auto",
     random_state: int = 0,
 ) -> list[Method]:
@@ -218,6 +219,9 @@ def methods(
         That of `BernoulliRBMTorch`. The default fits the few updates that 20 epochs of small data are.
     sklearn_n_iter : int, optional
         Epochs that `BernoulliRBM` learns for; by default as many.
+    learning_rate : float
+        Learning rate of `BernoulliRBMTorch`. Features for a classifier are learned sooner at the default here than at
+        the estimator's own, which is better for likelihoods (found on held-out training rows).
     device : str
         Where `BernoulliRBMTorch` learns.
     random_state : int
@@ -228,7 +232,7 @@ def methods(
     list of Method
         Raw pixels, `BernoulliRBM`, `BernoulliRBMTorch`.
     """
-    rates = [LEARNING_RATE * 2**i for i in range(len(k))]
+    rates = [SKLEARN_LEARNING_RATE * 2**i for i in range(len(k))]
     n_candidates = len(n_hidden) * len(k) * len(C)
     sklearn_rbm = BernoulliRBM(n_iter=sklearn_n_iter or n_iter, random_state=random_state)
     torch_rbm = BernoulliRBMTorch(n_iter=n_iter, learning_rate=learning_rate, device=device, random_state=random_state)
