@@ -21,9 +21,7 @@ from skrbm.datasets import load_digits, load_mnist
 
 __all__ = ["main"]
 
-# Found on held-out training rows: few rows make few updates an epoch, and features of little variance.
-_DIGITS: dict[str, Any] = {"C": [100.0, 1000.0], "learning_rate": 0.2}
-_OTHERS: dict[str, Any] = {"C": [0.3, 3.0], "learning_rate": 0.1}
+_DIGITS_CS, _OTHER_CS = [100.0, 1000.0], [0.3, 3.0]  # found on held-out training rows
 _MAX_DEFAULT_JOBS = 4  # each process holds a copy of its training rows
 
 
@@ -123,14 +121,8 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument(
         "--learning-rate",
         type=_positive,
-        metavar="RATE",
-        help="learning rate of BernoulliRBMTorch (default: 0.2 for digits, 0.1 for other data)",
-    )
-    parser.add_argument(
-        "--learning-rate",
-        type=_positive,
         default=0.2,
-        metavar="R",
+        metavar="RATE",
         help="learning rate of BernoulliRBMTorch (default: %(default)s)",
     )
     parser.add_argument(
@@ -173,13 +165,11 @@ def _compare(args: argparse.Namespace) -> None:
         splits = _splits(args)
     except (OSError, ValueError) as error:
         args.parser.error(f"argument --data: {error}")
-    defaults = _DIGITS if args.data == "digits" else _OTHERS
     candidates = methods(
         args.n_hidden,
         args.k,
-        args.C or defaults["C"],
+        args.C or (_DIGITS_CS if args.data == "digits" else _OTHER_CS),
         n_iter=args.n_iter,
-        learning_rate=args.learning_rate or defaults["learning_rate"],
         sklearn_n_iter=args.sklearn_n_iter,
         learning_rate=args.learning_rate,
         device=args.device,

@@ -197,7 +197,6 @@ def methods(
     n_iter: int = 20,
     learning_rate: float = 0.2,
     sklearn_n_iter: int | None = None,
-    learning_rate: float = 0.2,
     device: str = "auto",
     random_state: int = 0,
 ) -> list[Method]:
@@ -215,8 +214,6 @@ def methods(
         ones on small data. Raw pixels are tried with as many as there are candidates, from 0.001 to 100.
     n_iter : int
         Epochs that `BernoulliRBMTorch` learns for.
-    learning_rate : float
-        That of `BernoulliRBMTorch`. The default fits the few updates that 20 epochs of small data are.
     sklearn_n_iter : int, optional
         Epochs that `BernoulliRBM` learns for; by default as many.
     learning_rate : float

@@ -141,13 +141,12 @@ def test_arguments_arrive(monkeypatch, capsys):
     monkeypatch.setattr(cli, "methods", note_methods)
     monkeypatch.setattr(cli, "compare", note_compare)
     monkeypatch.setattr(cli, "format_table", lambda results: "a table")
-    argv = "--n-hidden 7 8 --k 2 3 --n-iter 4 --learning-rate 0.3 --sklearn-n-iter 5 --learning-rate 0.5 --splits 6 --n-jobs 3 --device cpu"
+    argv = "--n-hidden 7 8 --k 2 3 --n-iter 4 --sklearn-n-iter 5 --learning-rate 0.5 --splits 6 --n-jobs 3 --device cpu"
     assert cli.main(["compare", *argv.split(), "--random-state", "9"]) == 0
     assert seen["methods"] == (
         ([7, 8], [2, 3], [100, 1000]),
         {
             "n_iter": 4,
-            "learning_rate": 0.3,
             "sklearn_n_iter": 5,
             "learning_rate": 0.5,
             "device": "cpu",
