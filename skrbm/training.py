@@ -1,11 +1,18 @@
 """Training: a state that is data, one update of it, and epochs as a loop over updates.
 
-streams = Streams.from_seed(0)
-params = initial_parameters(mean_v, 256, streams.start, smoothing=1 / source.n_rows)
-state = start(params, mean_v, TrainSettings(), streams, n_epochs=60)
-for record in epochs(state, source, n_epochs=60):
-    print(record)
-state.params  # trained
+Examples
+--------
+>>> import numpy as np
+>>> from skrbm.batches import ArrayRows, mean_row
+>>> from skrbm.model import initial_parameters
+>>> source = ArrayRows(np.eye(20), batch_size=5)
+>>> mean_v, streams = mean_row(source, "none"), Streams.from_seed(0)
+>>> params = initial_parameters(mean_v, 8, streams.start, smoothing=1 / source.n_rows)
+>>> state = start(params, mean_v, TrainSettings(), streams, n_epochs=2)
+>>> [(record.epoch, record.learning_rate) for record in epochs(state, source, n_epochs=2)]
+[(1, 0.1), (2, 0.05)]
+>>> state.params.W.shape, state.n_updates
+(torch.Size([8, 20]), 8)
 """
 
 from __future__ import annotations
