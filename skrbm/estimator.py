@@ -86,7 +86,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         visible one alone, which leaves hidden units sparser and a classifier better off. With either, learning
         doesn't depend on whether pixels or their opposites are on, as it does with False.
     batch_size : int or "auto", default="auto"
-        Rows in an update. "auto" is a hundredth of the rows, but at least 10 and at most 100.
+        Rows in an update. "auto" is a hundredth of the rows, but at least 10 and at most 100. Set a number for
+        `partial_fit`, which knows only the rows of one call.
     n_iter : int, default=100
         Number of epochs. With the schedule "linear", more of them end in a better model as long as it doesn't overfit.
     binarize : {"sample", "none"} or float, default="sample"
@@ -118,8 +119,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     h_samples_ : ndarray of shape (n_chains, n_hidden)
         Hidden states of the chains; for "cd", those of the last batch.
     data_samples_ : ndarray of shape (min(n_samples, 100), n_features_in_)
-        Training rows, drawn without repetition, that `sample(init="data")` starts from. Delete it before you give the
-        model away if the rows are private.
+        Training rows of the last call to `fit` or `partial_fit`, drawn without repetition, that `sample(init="data")`
+        starts from. Delete it before you give the model away if the rows are private.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
@@ -314,10 +315,10 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 )
                 n_finished += 1
                 if self.verbose:
+                    nats = self._map(pseudo_log_likelihood, self.data_samples_).mean()
                     print(
-                        f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, "
-                        f"learning rate {record.learning_rate:.3g}, pseudo-log-likelihood "
-                        f"{self.score(self.data_samples_):.2f} nats a row, {record.seconds:.2f} s"
+                        f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, learning rate "
+                        f"{record.learning_rate:.3g}, pseudo-log-likelihood {nats:.2f} nats a row, {record.seconds:.2f} s"
                     )
         except KeyboardInterrupt:
             if not n_finished:
@@ -466,15 +467,17 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             Zeros and ones, in v's float type; float64 for other types.
         """
         check_scalar(k, "k", Integral, min_val=1)
-        stream = self._stream(random_state)
+        rows = self._rows(v)
+        return self._run_chains(rows, k, self._stream(random_state))
 
+    def _run_chains(self, rows: Any, k: int, stream: Stream) -> np.ndarray:
         def run(params: RBMParameters, v: Tensor) -> Tensor:
             state = gibbs_init(params, v, stream)
             for _ in range(k):
                 state, info = gibbs_step(params, state, stream)
             return info.v
 
-        return self._map(run, self._rows(v))
+        return self._map(run, rows)
 
     def sample(
         self, n_samples: int = 1, n_steps: int = 1000, init: Any = "random", random_state: Any = None
@@ -501,7 +504,7 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         stream = self._stream(random_state)
-        return self.gibbs(self._starts(n_samples, init, stream), n_steps, stream)
+        return self._run_chains(self._starts(n_samples, init, stream), n_steps, stream)
 
     def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
         dtype = np.asarray(self.components_).dtype
@@ -632,9 +635,6 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return [int(n) for n in check_random_state(self.random_state).randint(0, 2**32, 4, np.uint64)]
 
     def _stream(self, random_state: Any) -> Stream:
-        check_is_fitted(self)
-        if isinstance(random_state, Stream):
-            return random_state
         if random_state is not None:
             seed = check_random_state(random_state).randint(0, 2**32, 4, np.uint64)
             return Stream([int(n) for n in seed], "sampling")
