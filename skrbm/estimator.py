@@ -317,8 +317,9 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 if self.verbose:
                     nats = self._map(pseudo_log_likelihood, self.data_samples_).mean()
                     print(
-                        f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, learning rate "
-                        f"{record.learning_rate:.3g}, pseudo-log-likelihood {nats:.2f} nats a row, {record.seconds:.2f} s"
+                        f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, "
+                        f"learning rate {record.learning_rate:.3g}, "
+                        f"pseudo-log-likelihood {nats:.2f} nats a row, {record.seconds:.2f} s"
                     )
         except KeyboardInterrupt:
             if not n_finished:
