@@ -65,16 +65,24 @@ class Gradient(NamedTuple):
     c: Tensor
 
 
-def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Statistics:
-    """Statistics of rows `v` (n, n_features) with P(h = 1 | v) `mean_h` (n, n_hidden), weighted by `weight` (n,)."""
+def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None, out: Tensor | None = None) -> Statistics:
+    """Statistics of rows `v` (n, n_features) with P(h = 1 | v) `mean_h` (n, n_hidden), weighted by `weight` (n,).
+
+    ⟨h v'⟩ is written to `out`, if that is given.
+    """
     weight = v.new_ones(v.shape[0]) if weight is None else weight
     total = weight.sum()
     share = weight / total
-    return Statistics(share @ v, share @ mean_h, (mean_h * share[:, None]).T @ v, total)
+    return Statistics(share @ v, share @ mean_h, torch.mm((mean_h * share[:, None]).T, v, out=out), total)
 
 
 def loss_gradient(
-    data: Statistics, model: Statistics, W: Tensor, offsets: Offsets | None = None, weight_decay: float = 0.0
+    data: Statistics,
+    model: Statistics,
+    W: Tensor,
+    offsets: Offsets | None = None,
+    weight_decay: float = 0.0,
+    out: Tensor | None = None,
 ) -> Gradient:
     """Gradient of the loss in centred coordinates, with an L2 penalty on the weights.
 
@@ -88,6 +96,8 @@ def loss_gradient(
         Offsets of centring; None for the plain gradient.
     weight_decay : float
         The penalty is `weight_decay` / 2 · Σ W².
+    out : Tensor of shape (n_hidden, n_features), optional
+        Where ∇W is written to.
 
     Returns
     -------
@@ -95,7 +105,7 @@ def loss_gradient(
         ∇W = Δ⟨hv'⟩ - λΔ⟨v⟩' - Δ⟨h⟩μ' + weight_decay·W, ∇b̃ = Δ⟨v⟩, ∇c̃ = Δ⟨h⟩, where Δ is the model's mean minus
         the data's.
     """
-    dv, dh, dW = model.v - data.v, model.h - data.h, model.hv - data.hv
+    dv, dh, dW = model.v - data.v, model.h - data.h, torch.sub(model.hv, data.hv, out=out)
     if offsets is not None:  # both outer products as one product of rank two
         dW.addmm_(torch.stack((offsets.h, dh), 1), torch.stack((dv, offsets.v)), alpha=-1.0)
     if weight_decay:

@@ -111,6 +111,8 @@ class TrainState:
         Moves the learning rate after each epoch; None keeps it.
     streams : Streams
         Randomness.
+    buffers : tuple of Tensor
+        Memory of W's shape for the statistics of the two phases and for the gradient, to be used at every update.
     n_updates, n_epochs : int
         Position.
     """
@@ -123,6 +125,7 @@ class TrainState:
     optimizer: Optimizer
     scheduler: LRScheduler | None
     streams: Streams
+    buffers: tuple[Tensor, Tensor, Tensor]
     n_updates: int = 0
     n_epochs: int = 0
 
@@ -174,7 +177,9 @@ def start(
         chains = GibbsState(streams.chains.bernoulli(mean_h.expand(settings.n_chains, -1)))
     optimizer = _make_optimizer(list(trained), settings)
     scheduler = None if n_epochs is None else _make_scheduler(optimizer, settings.learning_rate_schedule, n_epochs)
-    return TrainState(settings, params, trained, offsets, chains, optimizer, scheduler, streams)
+    W = params.W
+    buffers = (torch.empty_like(W), torch.empty_like(W), torch.empty_like(W))
+    return TrainState(settings, params, trained, offsets, chains, optimizer, scheduler, streams, buffers)
 
 
 @torch.no_grad()
@@ -205,8 +210,8 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
         mean_h, chains = mean_h_given_v(params, v), state.chains
     for _ in range(settings.k):
         chains, info = gibbs_step(params, chains, state.streams.chains)
-    data = statistics(v, mean_h, weight)
-    model = statistics(info.v, info.mean_h, weight if contrastive else None)
+    data = statistics(v, mean_h, weight, state.buffers[0])
+    model = statistics(info.v, info.mean_h, weight if contrastive else None, state.buffers[1])
     if reduce is not None:
         data, model = reduce(data, model)
     _descend_(state, data, model)
@@ -222,7 +227,7 @@ def _descend_(state: TrainState, data: Statistics, model: Statistics) -> None:
         if settings.centered != "visible":
             offsets.h.lerp_(data.h, settings.offset_rate)
         _copy_((b, c), centered_biases(params, offsets))
-    W.grad, b.grad, c.grad = loss_gradient(data, model, W, offsets, settings.weight_decay)
+    W.grad, b.grad, c.grad = loss_gradient(data, model, W, offsets, settings.weight_decay, state.buffers[2])
     state.optimizer.step()
     if offsets is not None:
         _copy_((params.b, params.c), plain_biases(W, b, c, offsets))

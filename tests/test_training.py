@@ -61,7 +61,7 @@ def collect(state, batches):
     seen = []
 
     def reduce(data, model):
-        seen.append((data, model))
+        seen.append(tuple(phase._replace(hv=phase.hv.clone()) for phase in (data, model)))
         return data, data  # no difference, no gradient
 
     for v, weight in batches:
