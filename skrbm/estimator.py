@@ -63,8 +63,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         a distribution with deep modes better and cost as much more.
     algorithm : {"pcd", "cd"}, default="pcd"
         Where the chains start: where the last update left them (persistent contrastive divergence, Tieleman 2008), or
-        at the data (contrastive divergence, Hinton 2002). "pcd" learns the better model, by 20 nats a row on MNIST; "cd"
-        is for learning rates that stay so high that persistent chains can't follow.
+        at the data (contrastive divergence, Hinton 2002). "pcd" learns the better model, by 20 nats a row on MNIST;
+        "cd" is for learning rates that stay so high that persistent chains can't follow.
     n_chains : int, default=100
         Number of persistent chains, whatever the batch size. More give a steadier gradient and a better
         likelihood, and cost as much as that many rows more in a batch. Only for "pcd".
