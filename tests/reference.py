@@ -72,8 +72,8 @@ def pseudo_log_likelihood(params, v):
         one, zero = v.copy(), v.copy()
         one[i], zero[i] = 1.0, 0.0
         weight = lambda u: sum(np.exp(-energy(params, u, h)) for h in states(params.n_hidden))  # noqa: E731
-        p = weight(one) / (weight(one) + weight(zero))
-        total += v[i] * np.log(p) + (1 - v[i]) * np.log(1 - p)
+        both = weight(one) + weight(zero)  # log(1 - p) as such would cancel where p is near 1
+        total += v[i] * np.log(weight(one) / both) + (1 - v[i]) * np.log(weight(zero) / both)
     return total
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skrbm import likelihood
@@ -93,6 +93,7 @@ def grey(values):
     st.sampled_from([0.1, 1.0, 4.0]),
     st.integers(0, 1000),
 )
+@example(3, [0.0, 1.0, 0.0, 0.0], 4.0, 442)  # where p is 1 but for 1e-14
 def test_pseudo_log_likelihood_of_grey_values(n_hidden, values, scale, seed):
     params = reference.random_params(n_hidden, len(values), scale, seed)
     # The reference keeps the other places as they are, grey values too, as p_i is defined there.
