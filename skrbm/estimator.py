@@ -56,8 +56,8 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Parameters
     ----------
     n_hidden : int, default=256
-        Number of hidden units. More units fit better and cost in proportion; a few hundred rows carry a few dozen to a
-        hundred, images of 28×28 pixels 500 and more.
+        Number of hidden units. More fit the data better, cost in proportion, and overfit few rows sooner; images of
+        28×28 pixels are worth 500 and more.
     k : int, default=1
         Steps of Gibbs sampling an update. With "pcd" 1 is enough as long as the learning rate ends low; 5 to 25 follow
         a distribution with deep modes better and cost as much more.
