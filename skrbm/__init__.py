@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skrbm.estimator import BernoulliRBMTorch, DataRangeWarning
+    from skrbm.estimator import BernoulliRBMTorch, DataRangeWarning, log_likelihood_scorer
 
-__all__ = ["BernoulliRBMTorch", "DataRangeWarning", "__version__"]
+__all__ = ["BernoulliRBMTorch", "DataRangeWarning", "__version__", "log_likelihood_scorer"]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     # Late, so that the core (skrbm.model, skrbm.training, …) can be imported without scikit-learn.
-    if name in ("BernoulliRBMTorch", "DataRangeWarning"):
+    if name in ("BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"):
         from skrbm import estimator
 
         return getattr(estimator, name)

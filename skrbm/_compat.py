@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import _scorer
 from sklearn.utils.validation import _check_sample_weight
 
-__all__ = ["check_sample_weight"]
+__all__ = ["check_sample_weight", "register_scorer"]
 
 
 def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
@@ -27,3 +29,10 @@ def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number; all in `sample_weight` are 0.")
     return weight
+
+
+def register_scorer(name: str, scorer: Callable[..., float]) -> None:
+    """Let scikit-learn know `scorer` by `name`, as in `scoring=name`, if it has no scorer of that name."""
+    known = getattr(_scorer, "_SCORERS", None)
+    if isinstance(known, dict):
+        known.setdefault(name, scorer)

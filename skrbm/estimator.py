@@ -12,22 +12,24 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import BernoulliRBM
-from sklearn.utils import Tags, check_array, check_random_state, check_scalar
-from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, check_scalar
 
-from skrbm._compat import check_sample_weight
+from skrbm._compat import check_sample_weight, register_scorer
 from skrbm.batches import ArrayRows, mean_row, to_tensor
+from skrbm.checks import check_choice, find_device, from_torch, to_numpy
+from skrbm.inference import InferenceMixin
 from skrbm.likelihood import pseudo_log_likelihood
-from skrbm.model import RBMParameters, free_energy, initial_parameters, mean_h_given_v, mean_v_given_h
+from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v, sample_v_given_h
 from skrbm.randomness import Stream
-from skrbm.samplers import GibbsState, gibbs_init, gibbs_step
+from skrbm.samplers import GibbsState
 from skrbm.training import Streams, TrainSettings, TrainState, carried_state, epochs, resume_, start
+from skrbm.trajectory import Trajectory
 
-__all__ = ["BernoulliRBMTorch", "DataRangeWarning"]
+__all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
 _DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")
@@ -38,7 +40,6 @@ _SHARED_ATTRIBUTES = (
     "n_features_in_",
     "feature_names_in_",
 )
-_CHUNK_ROWS = 4096  # rows that transform, score_samples and the like turn into floats at a time
 _KEPT_ROWS = 100  # training rows kept for sample(init="data")
 
 
@@ -46,7 +47,7 @@ class DataRangeWarning(UserWarning):
     """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
 
 
-class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
     """Bernoulli restricted Boltzmann machine (RBM) for scikit-learn, trained on torch.
 
     An RBM models rows v of zeros and ones by hidden units h that are on or off: p(v, h) ∝ exp(h'Wv + b'v + c'h). It is
@@ -102,6 +103,9 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         fitted model whose device is gone works on the CPU.
     precision : {"auto", "float32", "float64"}, default="auto"
         Float type of training. "auto" is float32. The other methods compute in X's own float type.
+    store_trajectory : bool, default=False
+        Whether to keep checkpoints of training, as many as `trajectory_tempering` needs for rungs: some tens for MNIST,
+        each as large as the model. Only for "pcd", whose chains tell where.
     warm_start : bool, default=False
         Whether `fit` goes on from the parameters and chains that are there, instead of starting anew.
     verbose : int, default=0
@@ -122,6 +126,11 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     data_samples_ : ndarray of shape (min(n_samples, 100), n_features_in_)
         Training rows of the last call to `fit` or `partial_fit`, drawn without repetition, that `sample(init="data")`
         starts from. Delete it before you give the model away if the rows are private.
+    base_rates_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows of the last call to `fit` or `partial_fit`, shrunk towards a half: the machine without
+        weights that estimates of log Z start from. May be assigned to.
+    trajectory_ : list of tuple
+        Weights, visible and hidden bias of each checkpoint, in the order of training, with `store_trajectory`.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
@@ -175,6 +184,7 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         shuffle: bool = True,
         device: Any = "auto",
         precision: str = "auto",
+        store_trajectory: bool = False,
         warm_start: bool = False,
         verbose: int = 0,
         random_state: Any = None,
@@ -195,6 +205,7 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.shuffle = shuffle
         self.device = device
         self.precision = precision
+        self.store_trajectory = store_trajectory
         self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state
@@ -298,21 +309,26 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         else:
             params = initial_parameters(mean_v, self.n_hidden, streams.start, smoothing=1.0 / source.n_rows)
             self._sampling = Stream(seed, "sampling")
-        self.data_samples_ = _to_numpy(source.some(_KEPT_ROWS, streams.start))
+            self.__dict__.pop("trajectory_", None)
+        self.data_samples_ = to_numpy(source.some(_KEPT_ROWS, streams.start))
+        self.base_rates_ = to_numpy(log_odds(mean_v.double(), 1.0 / source.n_rows).sigmoid())
         return start(params, mean_v, settings, streams, chains=chains, n_epochs=n_epochs)
 
     def _train(self, state: TrainState, source: ArrayRows, n_epochs: int) -> None:
         n_finished = 0
+        trajectory = self._trajectory(state) if self.store_trajectory else None
         try:
-            for record in epochs(state, source, n_epochs):
+            for record in epochs(state, source, n_epochs, trajectory=trajectory):
+                W, b, c = _arrays(state.params)
                 # All at once, so that Ctrl-C finds either the epoch before or this one.
                 self.__dict__.update(
-                    components_=_to_numpy(state.params.W),
-                    intercept_visible_=_to_numpy(state.params.b),
-                    intercept_hidden_=_to_numpy(state.params.c),
-                    h_samples_=_to_numpy(state.chains.h),
+                    components_=W,
+                    intercept_visible_=b,
+                    intercept_hidden_=c,
+                    h_samples_=to_numpy(state.chains.h),
                     n_iter_=state.n_epochs,
                     _carried=carried_state(state),
+                    **({} if trajectory is None else {"trajectory_": [_arrays(params) for params in trajectory.kept]}),
                 )
                 n_finished += 1
                 if self.verbose:
@@ -330,6 +346,17 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 UserWarning,
                 stacklevel=3,
             )
+
+    def _trajectory(self, state: TrainState) -> Trajectory:
+        """What keeps checkpoints, after those that the model has."""
+        dtype, device = state.params.W.dtype, state.params.W.device
+        kept = self._checkpoints(dtype, device)
+        last, stream = state.params, state.streams.start.spawn("trajectory")
+        if hasattr(self, "components_") and hasattr(self, "trajectory_"):
+            v = sample_v_given_h(last, state.chains.h, stream)
+            return Trajectory(last, v, stream, kept=[*kept, last.clone()])
+        base = replace(last, W=torch.zeros_like(last.W), b=self._base_b(dtype, device), c=torch.zeros_like(last.c))
+        return Trajectory(base, stream.bernoulli_logits(base.b.expand(len(state.chains.h), -1)), stream)
 
     def _warn_if_stuck(self) -> None:
         mean_h = self._map(mean_h_given_v, self.data_samples_)  # (n_kept, n_hidden)
@@ -352,176 +379,6 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-
-    # -- what the model says about rows ----------------------------------------------------------------------------
-
-    def transform(self, X: Any) -> np.ndarray:
-        """P(h = 1 | v) of each row, the features that the machine has learned.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_hidden)
-            In X's float type; float64 for other types.
-        """
-        return self._map(mean_h_given_v, self._rows(X))
-
-    def inverse_transform(self, X: Any) -> np.ndarray:
-        """P(v = 1 | h) for hidden states or their probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_hidden)
-            Hidden values in [0, 1], such as `transform` returns.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        H = check_array(_from_torch(X), dtype=[np.float64, np.float32], input_name="X")
-        n_hidden = np.shape(self.components_)[0]
-        if H.shape[1] != n_hidden:
-            raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
-        return self._map(mean_v_given_h, H)
-
-    def reconstruct(self, X: Any) -> np.ndarray:
-        """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        return self._map(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), self._rows(X))
-
-    def free_energy(self, X: Any) -> np.ndarray:
-        """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        return self._map(free_energy, self._rows(X))
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows. A value between 0 and 1 counts as the probability of a one.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given all the
-            other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
-        """
-        return self._map(pseudo_log_likelihood, self._rows(X))
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows.
-        y : Ignored
-            Present for scikit-learn's conventions.
-
-        Returns
-        -------
-        float
-        """
-        return float(self.score_samples(X).mean(dtype=np.float64))
-
-    # -- sampling --------------------------------------------------------------------------------------------------
-
-    def gibbs(self, v: Any, k: int = 1, random_state: Any = None) -> np.ndarray:
-        """Visible states after `k` steps of block Gibbs sampling from each row.
-
-        Parameters
-        ----------
-        v : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Where the chains start.
-        k : int
-            Number of full steps, >= 1: h drawn given v, then v given h.
-        random_state : int, RandomState instance or None
-            None goes on with the model's own stream, which is pickled with it: successive calls differ.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Zeros and ones, in v's float type; float64 for other types.
-        """
-        check_scalar(k, "k", Integral, min_val=1)
-        rows = self._rows(v)
-        return self._run_chains(rows, k, self._stream(random_state))
-
-    def _run_chains(self, rows: Any, k: int, stream: Stream) -> np.ndarray:
-        def run(params: RBMParameters, v: Tensor) -> Tensor:
-            state = gibbs_init(params, v, stream)
-            for _ in range(k):
-                state, info = gibbs_step(params, state, stream)
-            return info.v
-
-        return self._map(run, rows)
-
-    def sample(
-        self, n_samples: int = 1, n_steps: int = 1000, init: Any = "random", random_state: Any = None
-    ) -> np.ndarray:
-        """Samples of the model: the ends of independent chains of block Gibbs sampling.
-
-        Parameters
-        ----------
-        n_samples : int
-            Number of chains.
-        n_steps : int
-            Length of the chains. Chains that are too short show where they started rather than the model.
-        init : {"random", "data"} or array-like of shape (n_samples, n_features)
-            Where they start: at random bits, at training rows (drawn from `data_samples_`), or at given rows.
-        random_state : int, RandomState instance or None
-            None goes on with the model's own stream, which is pickled with it: successive calls differ.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Zeros and ones, in the float type of `components_`.
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        stream = self._stream(random_state)
-        return self._run_chains(self._starts(n_samples, init, stream), n_steps, stream)
-
-    def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
-        dtype = np.asarray(self.components_).dtype
-        if not isinstance(init, str):
-            rows = self._rows(init)
-            if rows.shape[0] != n_samples:
-                raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
-            return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
-        _check_choice("init", init, ("random", "data"), "an array of rows")
-        if init == "random":
-            return stream.integers(2, (n_samples, self.n_features_in_)).astype(dtype)
-        if not hasattr(self, "data_samples_"):
-            raise ValueError("init='data', but this model keeps no training rows. Pass rows as init, or fit it here.")
-        kept = np.asarray(self.data_samples_, dtype)
-        return kept[stream.integers(len(kept), (n_samples,))]
 
     # -- to and from scikit-learn ----------------------------------------------------------------------------------
 
@@ -585,7 +442,7 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         for name in ("n_hidden", "k", "n_chains", "n_iter"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         if isinstance(self.batch_size, str):
-            _check_choice("batch_size", self.batch_size, ("auto",), "a number of rows")
+            check_choice("batch_size", self.batch_size, ("auto",), "a number of rows")
         else:
             check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
@@ -595,110 +452,70 @@ class BernoulliRBMTorch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             value = getattr(self, name)
             if isinstance(value, Real) and not math.isfinite(value):
                 raise ValueError(f"{name}={value!r} must be a finite number.")
-        _check_choice("algorithm", self.algorithm, ("cd", "pcd"))
+        check_choice("algorithm", self.algorithm, ("cd", "pcd"))
         if not isinstance(self.centered, bool | np.bool_):
-            _check_choice("centered", self.centered, ("visible",), "True, or False")
-        _check_choice("precision", self.precision, tuple(_DTYPES))
+            check_choice("centered", self.centered, ("visible",), "True, or False")
+        check_choice("precision", self.precision, tuple(_DTYPES))
         if not callable(self.optimizer):
-            _check_choice("optimizer", self.optimizer, ("sgd", "adam"), "a factory such as torch.optim.RMSprop")
+            check_choice("optimizer", self.optimizer, ("sgd", "adam"), "a factory such as torch.optim.RMSprop")
         if not callable(self.learning_rate_schedule):
-            _check_choice(
+            check_choice(
                 "learning_rate_schedule",
                 self.learning_rate_schedule,
                 ("constant", "linear"),
                 "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR",
             )
         if not isinstance(self.binarize, Real) or isinstance(self.binarize, bool):
-            _check_choice("binarize", self.binarize, ("sample", "none"), "a threshold")
+            check_choice("binarize", self.binarize, ("sample", "none"), "a threshold")
+        if self.store_trajectory and self.algorithm != "pcd":
+            raise ValueError(
+                f"store_trajectory=True needs persistent chains, but algorithm={self.algorithm!r}. Choose 'pcd'."
+            )
         settings = TrainSettings(
             **{name: getattr(self, name) for name in TrainSettings.__dataclass_fields__ if hasattr(self, name)}
         )
-        return settings, _DTYPES[self.precision], _find_device(self.device)
-
-    def _rows(self, X: Any, reset: bool = False) -> Any:
-        """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
-        if not reset:
-            check_is_fitted(self)
-        return validate_data(self, _from_torch(X), accept_sparse="csr", dtype="numeric", reset=reset)
+        return settings, _DTYPES[self.precision], find_device(self.device)
 
     def _source(
         self, X: Any, sample_weight: Any, dtype: torch.dtype, device: torch.device, *, reset: bool
     ) -> ArrayRows:
         X = self._rows(X, reset)
-        weight = None if sample_weight is None else check_sample_weight(_from_torch(sample_weight), X)
+        weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
         _warn_if_out_of_range(X)
         n_rows = X.shape[0] if weight is None else int(np.count_nonzero(weight))
         batch_size = min(max(n_rows // 100, 10), 100) if isinstance(self.batch_size, str) else self.batch_size
         return ArrayRows(X, weight, batch_size=batch_size, shuffle=self.shuffle, dtype=dtype, device=device)
 
-    def _seed(self) -> list[int] | None:
-        if self.random_state is None:
-            return None
-        return [int(n) for n in check_random_state(self.random_state).randint(0, 2**32, 4, np.uint64)]
 
-    def _stream(self, random_state: Any) -> Stream:
-        if random_state is not None:
-            seed = check_random_state(random_state).randint(0, 2**32, 4, np.uint64)
-            return Stream([int(n) for n in seed], "sampling")
-        if not hasattr(self, "_sampling"):
-            self._sampling = Stream(self._seed(), "sampling")
-        return self._sampling
+def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+    """Mean log-likelihood of the rows, in nats: what `scoring="log_likelihood"` stands for.
 
-    def _params(self, dtype: torch.dtype, device: torch.device) -> RBMParameters:
-        W, b, c = (
-            to_tensor(np.asarray(array), dtype, device)
-            for array in (self.components_, self.intercept_visible_, self.intercept_hidden_)
-        )
-        return RBMParameters(W, b, c)
+    Parameters
+    ----------
+    estimator : BernoulliRBMTorch or Pipeline
+        A fitted model, or a pipeline that ends in one.
+    X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        Rows.
+    y : Ignored
+        Present for scikit-learn's conventions.
 
-    @torch.no_grad()
-    def _map(self, function: Callable[[RBMParameters, Tensor], Tensor], X: Any) -> np.ndarray:
-        """`function` of the parameters and the rows of X, a chunk at a time, in X's float type."""
-        dtype = torch.float32 if X.dtype in (np.float32, np.float16) else torch.float64
-        device = _find_device(self.device, fall_back=True)
-        params = self._params(dtype, device)
-        parts = [
-            function(params, to_tensor(X[first : first + _CHUNK_ROWS], dtype, device)).cpu().numpy()
-            for first in range(0, X.shape[0], _CHUNK_ROWS)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    Returns
+    -------
+    float
+    """
+    if isinstance(estimator, Pipeline):
+        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+        estimator = estimator[-1]
+    if not hasattr(estimator, "log_likelihood"):
+        raise TypeError(f"scoring='log_likelihood' needs a BernoulliRBMTorch, got {type(estimator).__name__}.")
+    return float(estimator.log_likelihood(X).mean(dtype=np.float64))
 
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "") -> None:
-    if not isinstance(value, str) or value not in choices:
-        known = ", ".join(map(repr, choices)) + (f", or {other}" if other else "")
-        raise ValueError(f"{name}={value!r} is not known. Choose one of: {known}.")
+register_scorer("log_likelihood", log_likelihood_scorer)
 
 
-def _find_device(device: Any, fall_back: bool = False) -> torch.device:
-    """The device of that name. With `fall_back` the CPU serves for one that this machine lacks."""
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        if found.type != "cpu":
-            torch.zeros(1, device=found).cpu()
-    except Exception as error:
-        if fall_back:
-            return torch.device("cpu")
-        raise ValueError(
-            f"device={device!r} is not to be had here ({error}). Choose 'auto', 'cpu', or a device that torch finds on "
-            "this machine, such as 'cuda' or 'cuda:1'."
-        ) from error
-    return found
-
-
-def _from_torch(X: Any) -> Any:
-    """A tensor as an array; anything else as it is."""
-    if not isinstance(X, Tensor):
-        return X
-    X = X.detach().cpu()
-    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-
-
-def _to_numpy(tensor: Tensor) -> np.ndarray:
-    """A copy on the CPU."""
-    return tensor.detach().cpu().numpy().copy()
+def _arrays(params: RBMParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return to_numpy(params.W), to_numpy(params.b), to_numpy(params.c)
 
 
 def _warn_if_out_of_range(X: Any) -> None:

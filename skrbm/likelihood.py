@@ -1,26 +1,46 @@
-"""Likelihoods in nats: log Z exactly for small machines and by annealing for others, exact pseudo-likelihood."""
+"""Likelihoods in nats: log Z exactly, by annealing and by tempering, with error bars; exact pseudo-likelihood."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
+import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.special import expit, logsumexp
+from scipy.stats import t as student_t
 from torch import Tensor
 
+from skrbm.annealing import Progress, adapted_schedule, anneal, log_partition_base, uniform_schedule
 from skrbm.model import RBMParameters, free_energy, input_to_h
 from skrbm.randomness import Stream
+from skrbm.samplers import gibbs_init, gibbs_step, steps
+from skrbm.tempering import TEMPERING, Ladder, SwapRates, TemperingState, ladder_by_name, tempering_init
 from skrbm.units import BERNOULLI
 
 __all__ = [
     "LogPartition",
+    "LogPartitionWarning",
+    "Schedule",
     "log_likelihood_exact",
+    "log_likelihood_raise",
+    "log_partition",
     "log_partition_ais",
     "log_partition_exact",
+    "log_partition_reverse_ais",
+    "log_partition_tempering",
     "pseudo_log_likelihood",
 ]
 
+Schedule = Literal["uniform", "adaptive"] | Sequence[float]
+
 _MAX_ENUMERATED = 30
+_MAX_AUTO = 20
 _CHUNK = 1 << 20  # elements of a temporary
 
 
@@ -92,28 +112,180 @@ def log_likelihood_exact(params: RBMParameters, v: Tensor, log_partition: float 
     return -free_energy(params.to(torch.float64), v.to(torch.float64)) - log_partition
 
 
-class LogPartition(NamedTuple):
-    """An estimate of log Z.
+class LogPartitionWarning(UserWarning):
+    """An estimate of log Z is not to be trusted: too few effective chains, or a bracket wider than asked."""
+
+
+@dataclass(frozen=True)
+class LogPartition:
+    """log Z of a machine, in nats.
 
     Attributes
     ----------
     value : float
-        log Z, in nats.
+        log Z, or its estimate.
     standard_error : float
-        Of `value`, in nats, from the spread of the chains' weights.
-    effective_sample_size : float
-        (Σ w)² / Σ w², the number of chains that count. Below a tenth of the chains the estimate is not to be
-        trusted; it then tends to be too low, which flatters the machine.
+        Of `value`, from the spread between independent chains; 0 if exact, infinite if there is only one chain.
+    lower, upper : float or None
+        Estimates that lie below and above log Z in expectation, where they are known. `upper` does so only as far as
+        the samples that it is made from are at equilibrium.
+    effective_sample_size : float or None
+        (Σ w)² / Σ w² of the chains' weights: how many chains count. Below a tenth of them the estimate tends to be too
+        low, which flatters the machine. Of the reverse run where `value` is its result; None without weights.
+    n_chains : int
+        Independent chains, or systems of chains.
+    n_temperatures : int
+        Steps of the annealing, or rungs of the ladder.
+    seconds : float
+        Wall time.
+    method : str
+        "exact", "ais", "reverse_ais", or "tempering".
     """
 
     value: float
     standard_error: float
-    effective_sample_size: float
+    lower: float | None
+    upper: float | None
+    effective_sample_size: float | None
+    n_chains: int
+    n_temperatures: int
+    seconds: float
+    method: str
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of log Z: `value` ± as many standard errors as Student's t asks for at `level`."""
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level={level!r} must lie between 0 and 1.")
+        if self.standard_error == 0.0 or self.n_chains < 2:
+            return self.value - self.standard_error, self.value + self.standard_error
+        reach = float(student_t.ppf(0.5 + level / 2, self.n_chains - 1)) * self.standard_error
+        return self.value - reach, self.value + reach
+
+
+@torch.no_grad()
+def log_partition(
+    params: RBMParameters,
+    method: str = "auto",
+    *,
+    base_b: Tensor | None = None,
+    stream: Stream | None = None,
+    n_temperatures: int | None = None,
+    n_chains: int = 100,
+    n_steps: int = 500,
+    schedule: Schedule = "adaptive",
+    samples: Tensor | None = None,
+    max_width: float | None = None,
+    checkpoints: Sequence[RBMParameters] = (),
+    progress: Progress | None = None,
+) -> LogPartition:
+    """Logarithm of the partition function Z, by the method of that name.
+
+    Parameters
+    ----------
+    params : RBMParameters
+        The machine.
+    method : {"auto", "exact", "ais", "parallel_tempering", "trajectory_tempering"}
+        "auto" enumerates if the smaller layer has at most 20 units, and else is "ais".
+    base_b : Tensor of shape (n_features,), optional
+        Visible bias of the machine without weights that estimates start from; best the (smoothed) log-odds of the
+        data. By default 0.
+    stream : Stream, optional
+        Randomness, fresh by default.
+    n_temperatures : int, optional
+        Steps of AIS, 10,000 by default; rungs of parallel tempering, by default as many as it needs.
+    n_chains : int
+        Independent chains of AIS, or systems of chains of tempering.
+    n_steps : int
+        Steps of tempering that count; half as many go before.
+    schedule : {"uniform", "adaptive"} or sequence of float
+        See `log_partition_ais`.
+    samples : Tensor of shape (n_samples, n_features), optional
+        Samples of the machine at equilibrium: AIS is run backwards from them too, and gives `upper`.
+    max_width : float, optional
+        Width of the bracket, in nats, from which on there is a warning.
+    checkpoints : sequence of RBMParameters
+        The rungs of trajectory tempering below the machine.
+    progress : callable, optional
+        Called now and then with the number of steps done and that of all.
+
+    Returns
+    -------
+    LogPartition
+
+    Raises
+    ------
+    ValueError
+        If the method is not known, or is "exact" for a machine that is too large, or lacks checkpoints.
+
+    Warns
+    -----
+    LogPartitionWarning
+        If the effective sample size is less than a tenth of the chains, neighbouring rungs hardly ever swap, or the
+        bracket is wider than `max_width`.
+    """
+    small = min(params.n_hidden, params.n_features) <= _MAX_AUTO
+    if method == "exact" or (method == "auto" and small):
+        began = time.perf_counter()
+        value = log_partition_exact(params)
+        return LogPartition(value, 0.0, value, value, None, 0, 0, time.perf_counter() - began, "exact")
+    stream = Stream() if stream is None else stream
+    base_b = torch.zeros_like(params.b) if base_b is None else base_b
+    if method in ("auto", "ais"):
+        betas = _betas(params, base_b, n_temperatures or 10_000, schedule, stream)
+        found = log_partition_ais(params, base_b, stream, n_chains=n_chains, schedule=betas, progress=progress)
+        if samples is not None:
+            reverse = log_partition_reverse_ais(params, base_b, samples, stream, schedule=betas, progress=progress)
+            found = replace(found, upper=reverse.value, seconds=found.seconds + reverse.seconds)
+    else:
+        ladder = ladder_by_name(method, params, base_b, stream, n_temperatures=n_temperatures, checkpoints=checkpoints)
+        found = log_partition_tempering(ladder, stream, n_steps=n_steps, n_chains=n_chains, progress=progress)
+        found = replace(found, method=method)
+    _warn_if_wide(found, max_width)
+    return found
+
+
+def _warn_if_wide(found: LogPartition, max_width: float | None) -> None:
+    if max_width is None or found.lower is None or found.upper is None or found.upper - found.lower <= max_width:
+        return
+    warnings.warn(
+        f"The bracket of log Z, {found.lower:.2f} … {found.upper:.2f}, is wider than {max_width:g} nats. Take more "
+        "temperatures or steps, or samples nearer to equilibrium for the reverse run.",
+        LogPartitionWarning,
+        stacklevel=4,
+    )
+
+
+def _of_weights(
+    method: str, log_base: float, log_weight: Tensor, sign: int, n_temperatures: int, began: float
+) -> LogPartition:
+    """log Z = log Z_0 ± log mean w."""
+    n = len(log_weight)
+    w = (log_weight - log_weight.max()).exp()
+    value = log_base + sign * (float(log_weight.logsumexp(0)) - math.log(n))
+    standard_error = float(w.std() / w.mean()) / math.sqrt(n) if n > 1 else math.inf
+    size = float(w.sum() ** 2 / (w**2).sum())
+    if size < n / 10:
+        warnings.warn(
+            f"Only {size:.1f} of {n} chains count (effective sample size): this estimate of log Z by {method} is not "
+            "to be trusted. Take more temperatures; if that doesn't help, the machine mixes too badly for annealing.",
+            LogPartitionWarning,
+            stacklevel=4,
+        )
+    lower, upper = (value, None) if sign > 0 else (None, value)
+    seconds = time.perf_counter() - began
+    return LogPartition(value, standard_error, lower, upper, size, n, n_temperatures, seconds, method)
 
 
 @torch.no_grad()
 def log_partition_ais(
-    params: RBMParameters, base_b: Tensor, stream: Stream, *, n_temperatures: int = 10_000, n_chains: int = 100
+    params: RBMParameters,
+    base_b: Tensor,
+    stream: Stream,
+    *,
+    n_temperatures: int = 10_000,
+    n_chains: int = 100,
+    schedule: Schedule = "adaptive",
+    progress: Progress | None = None,
 ) -> LogPartition:
     """Logarithm of the partition function by annealed importance sampling (AIS).
 
@@ -126,42 +298,243 @@ def log_partition_ais(
     stream : Stream
         Randomness.
     n_temperatures : int
-        Number of steps from the base model to the machine, evenly spaced.
+        Number of steps from the base model to the machine.
     n_chains : int
         Number of independent runs.
+    schedule : {"uniform", "adaptive"} or sequence of float
+        Even steps; or steps from a pilot run, see `skrbm.annealing.adapted_schedule`; or the inverse temperatures
+        themselves, rising from 0 to 1.
+    progress : callable, optional
+        Called now and then with the number of steps done and that of all.
 
     Returns
     -------
     LogPartition
+        With `lower` = `value`: in expectation AIS lies below log Z.
+
+    Warns
+    -----
+    LogPartitionWarning
+        If the effective sample size is less than a tenth of the chains.
 
     Notes
     -----
-    Salakhutdinov & Murray 2008, section 4.1. The bridge at inverse temperature β has
-    log f_β(v) = ((1-β) base_b + β b)'v + Σ_j softplus(β (c_j + W_j v)); the log-weights add up in float64.
+    log Z ≈ log Z_0 + log mean w (Salakhutdinov & Murray 2008, section 4.1).
     """
-    W, b, c = params.W, params.b, params.c
-    cumulant = params.hidden.cumulant
-    log_base = float(cumulant(base_b.double()).sum()) + params.n_hidden * math.log(2.0)
-    bias_difference = b - base_b
+    began = time.perf_counter()
+    betas = _betas(params, base_b, n_temperatures, schedule, stream)
     v = stream.bernoulli_logits(base_b.expand(n_chains, -1))
-    log_weight = torch.zeros(n_chains, dtype=torch.float64, device=W.device)
-    previous = torch.full((n_chains,), params.n_hidden * math.log(2.0), device=W.device, dtype=torch.float64)
-    for step in range(1, n_temperatures + 1):
-        beta = step / n_temperatures
-        inputs = torch.addmm(c, v, W.T)  # (n_chains, n_hidden), at inverse temperature 1
-        if step > 1:  # the same v seen from the bridge before
-            previous = cumulant(inputs * ((step - 1) / n_temperatures)).sum(1, dtype=torch.float64)
-        scaled = inputs.mul_(beta)
-        log_weight += cumulant(scaled).sum(1, dtype=torch.float64) - previous
-        log_weight += (v @ bias_difference).double() / n_temperatures
-        if step < n_temperatures:
-            _, h = params.hidden.mean_and_sample(scaled, stream)
-            bias = torch.lerp(base_b, b, beta)
-            v = stream.bernoulli_logits(torch.addmm(bias, h, W, alpha=beta))
-    log_mean = float(log_weight.logsumexp(0)) - math.log(n_chains)
-    w = (log_weight - log_weight.max()).exp()
-    standard_error = float(w.std() / w.mean() / math.sqrt(n_chains)) if n_chains > 1 else math.inf
-    return LogPartition(log_base + log_mean, standard_error, float(w.sum() ** 2 / (w**2).sum()))
+    log_weight = anneal(params, base_b, v, betas, stream, progress)
+    return _of_weights("ais", log_partition_base(params, base_b), log_weight, +1, len(betas) - 1, began)
+
+
+@torch.no_grad()
+def log_partition_reverse_ais(
+    params: RBMParameters,
+    base_b: Tensor,
+    v: Tensor,
+    stream: Stream,
+    *,
+    n_temperatures: int = 10_000,
+    schedule: Schedule = "adaptive",
+    progress: Progress | None = None,
+) -> LogPartition:
+    """Logarithm of the partition function by AIS run backwards, from samples of the machine to the base model.
+
+    Parameters
+    ----------
+    params, base_b, stream, n_temperatures, schedule, progress
+        As in `log_partition_ais`.
+    v : Tensor of shape (n_chains, n_features)
+        Independent samples of the machine, one for each run.
+
+    Returns
+    -------
+    LogPartition
+        With `upper` = `value`: in expectation it lies above log Z, if `v` are samples at equilibrium.
+
+    Warns
+    -----
+    LogPartitionWarning
+        If the effective sample size is less than a tenth of the chains.
+
+    Notes
+    -----
+    log Z ≈ log Z_0 - log mean w, as 1/w of AIS has the mean Z_0 / Z over reversed runs (Burda, Grosse & Salakhutdinov
+    2015, section 3.1; Grosse, Ghahramani & Adams 2015).
+    """
+    began = time.perf_counter()
+    betas = _betas(params, base_b, n_temperatures, schedule, stream)[::-1]
+    log_weight = anneal(params, base_b, v, betas, stream, progress)
+    return _of_weights("reverse_ais", log_partition_base(params, base_b), log_weight, -1, len(betas) - 1, began)
+
+
+@torch.no_grad()
+def log_likelihood_raise(
+    params: RBMParameters,
+    v: Tensor,
+    base_b: Tensor,
+    stream: Stream,
+    *,
+    n_temperatures: int = 1000,
+    n_chains: int = 10,
+    schedule: Schedule = "adaptive",
+    progress: Progress | None = None,
+) -> Tensor:
+    """Log-probabilities under the *annealed* model, by the reverse AIS estimator (RAISE).
+
+    Parameters
+    ----------
+    params, base_b, stream, n_temperatures, schedule, progress
+        As in `log_partition_ais`.
+    v : Tensor of shape (n, n_features)
+        Rows.
+    n_chains : int
+        Runs for each row.
+
+    Returns
+    -------
+    Tensor of shape (n,), float64
+        In expectation at most log p_annealed(v), nats.
+
+    Notes
+    -----
+    The annealed model draws from the base model and follows the bridges up to the machine. Its log-probability of a
+    row is not bounded by log p(v); but its mean over rows drawn from p lies below the mean of log p(v), by the
+    divergence between the two (Burda, Grosse & Salakhutdinov 2015, section 3.2). A test set's mean is a bound as far as
+    the test rows are like the machine's.
+    """
+    betas = _betas(params, base_b, n_temperatures, schedule, stream)[::-1]
+    starts = v.repeat_interleave(n_chains, 0)
+    _, info = gibbs_step(params, gibbs_init(params, starts, stream), stream)  # the transition under the last bridge
+    log_weight = anneal(params, base_b, info.v, betas, stream, progress).view(-1, n_chains)
+    log_mean = log_weight.logsumexp(1) - math.log(n_chains)
+    return log_mean - free_energy(params, v).double() - log_partition_base(params, base_b)
+
+
+def _betas(
+    params: RBMParameters, base_b: Tensor, n_temperatures: int, schedule: Schedule, stream: Stream
+) -> Sequence[float]:
+    if isinstance(schedule, str):
+        if schedule == "uniform":
+            return uniform_schedule(n_temperatures)
+        if schedule == "adaptive":
+            return adapted_schedule(params, base_b, n_temperatures, stream)
+        raise ValueError(f"schedule={schedule!r} is not known. Choose 'uniform', 'adaptive' or inverse temperatures.")
+    betas = [float(beta) for beta in schedule]
+    if len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or (np.diff(betas) < 0).any():
+        raise ValueError("schedule must be inverse temperatures that rise from 0 to 1, at least these two.")
+    return betas
+
+
+@torch.no_grad()
+def log_partition_tempering(
+    ladder: Ladder,
+    stream: Stream,
+    *,
+    n_steps: int = 1000,
+    n_chains: int = 100,
+    burn_in: int | None = None,
+    state: TemperingState | None = None,
+    progress: Progress | None = None,
+) -> LogPartition:
+    """Logarithm of the highest rung's partition function, from the swaps of tempering.
+
+    Parameters
+    ----------
+    ladder : Ladder
+        Machines whose first has no weights.
+    stream : Stream
+        Randomness.
+    n_steps : int
+        Steps that count, at least 2.
+    n_chains : int
+        Number of independent systems of chains.
+    burn_in : int, optional
+        Steps before those, `n_steps` // 2 by default.
+    state : TemperingState, optional
+        Systems to go on with; by default new ones that start from the first rung.
+    progress : callable, optional
+        Called now and then with the number of steps done and that of all.
+
+    Returns
+    -------
+    LogPartition
+        `lower` and `upper` are the sums of the log-means over one side's samples each.
+
+    Warns
+    -----
+    LogPartitionWarning
+        If two neighbours hardly ever swap.
+
+    Notes
+    -----
+    log Z is that of the first rung and the sum of log Z_{t+1} / Z_t over neighbours, each by Bennett's acceptance ratio
+    (Bennett 1976) from the free-energy differences that the swaps need anyway (Béreux et al. 2024). The
+    standard error is the spread between systems, so the correlation of successive steps is in it.
+    """
+    began = time.perf_counter()
+    if bool((ladder.W[0] * ladder.scale[0]).any()):
+        raise ValueError("The first rung of the ladder has weights; log Z is known only of a machine without.")
+    if state is None:
+        state = tempering_init(ladder, stream.bernoulli_logits(ladder.b[0].expand(n_chains, -1)), stream)
+    n_chains = state.h.shape[1]
+    n_pairs, n_kept = ladder.n_rungs - 1, (n_steps + 1) // 2
+    burn_in = n_steps // 2 if burn_in is None else burn_in
+    n_all = burn_in + 2 * n_kept
+    up, down = np.empty((n_pairs, n_kept, n_chains)), np.empty((n_pairs, n_kept, n_chains))
+    rates = SwapRates(ladder.n_rungs)
+    for step, (_, info) in enumerate(steps(TEMPERING, ladder, state, n_all, stream)):
+        if step >= burn_in:
+            up[info.lower, (step - burn_in) // 2] = info.log_ratio_up.cpu().numpy()
+            down[info.lower, (step - burn_in) // 2] = info.log_ratio_down.cpu().numpy()
+            rates.add_(info)
+        if progress is not None:
+            progress(step + 1, n_all)
+    base = ladder.rung(0)
+    log_base = float(base.visible.cumulant(base.b.double()).sum() + base.hidden.cumulant(base.c.double()).sum())
+    ratios, influence = zip(*map(_bennett, up, down), strict=True)
+    standard_error = float(np.std(np.sum(influence, 0), ddof=1)) / math.sqrt(n_chains) if n_chains > 1 else math.inf
+    least = rates.acceptance.min()
+    if least < 0.02:
+        warnings.warn(
+            f"Rungs {rates.acceptance.argmin()} and {rates.acceptance.argmin() + 1} of {ladder.n_rungs} swap with "
+            f"probability {least:.2g} only: this estimate of log Z by tempering is not to be trusted. Take more "
+            "temperatures, or keep checkpoints closer to each other.",
+            LogPartitionWarning,
+            stacklevel=3,
+        )
+    return LogPartition(
+        log_base + float(np.sum(ratios)),
+        standard_error,
+        log_base + sum(_log_mean_exp(x) for x in up),
+        log_base - sum(_log_mean_exp(x) for x in down),
+        None,
+        n_chains,
+        ladder.n_rungs,
+        time.perf_counter() - began,
+        "tempering",
+    )
+
+
+def _log_mean_exp(x: np.ndarray) -> float:
+    return float(logsumexp(x)) - math.log(x.size)
+
+
+def _bennett(up: np.ndarray, down: np.ndarray) -> tuple[float, np.ndarray]:
+    """log Z_1 / Z_0 from log f_1/f_0 at samples of p_0 and log f_0/f_1 at samples of p_1, both (n_steps, n_chains).
+
+    Also each chain's influence on it, (n_chains,): the estimate moves by the mean of these.
+    """
+
+    def imbalance(x: float) -> float:
+        return float(expit(up - x).mean() - expit(down + x).mean())
+
+    reach = max(np.abs(up).max(), np.abs(down).max()) + 50.0
+    ratio = float(brentq(imbalance, -reach, reach, xtol=1e-10))
+    p, q = expit(up - ratio), expit(down + ratio)
+    slope = (p * (1 - p)).mean() + (q * (1 - q)).mean()
+    return ratio, (p - q).mean(0) / max(slope, 1e-300)
 
 
 def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:

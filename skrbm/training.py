@@ -32,6 +32,7 @@ from skrbm.gradients import Offsets, Statistics, centered_biases, loss_gradient,
 from skrbm.model import RBMParameters, input_to_h, mean_h_given_v
 from skrbm.randomness import Stream
 from skrbm.samplers import GibbsState, gibbs_step
+from skrbm.trajectory import Trajectory
 
 __all__ = [
     "EpochRecord",
@@ -238,8 +239,16 @@ def _copy_(targets: tuple[Tensor, ...], sources: tuple[Tensor, ...]) -> None:
         target.copy_(source)
 
 
-def epochs(state: TrainState, source: RowSource, n_epochs: int, reduce: Reduce | None = None) -> Iterator[EpochRecord]:
+def epochs(
+    state: TrainState,
+    source: RowSource,
+    n_epochs: int,
+    reduce: Reduce | None = None,
+    trajectory: Trajectory | None = None,
+) -> Iterator[EpochRecord]:
     """Train for `n_epochs` passes over `source`, in place, and yield a record after each.
+
+    A `trajectory` is shown the machine after every update.
 
     Raises
     ------
@@ -251,6 +260,8 @@ def epochs(state: TrainState, source: RowSource, n_epochs: int, reduce: Reduce |
         learning_rate = state.optimizer.param_groups[0]["lr"]
         for v, weight in source.epoch(state.streams.shuffle):
             update_(state, binarize_rows(v, state.settings.binarize, state.streams.pixels), weight, reduce)
+            if trajectory is not None:
+                trajectory.observe_(state.params, state.chains.h)
         if state.scheduler is not None:
             state.scheduler.step()
         state.n_epochs += 1

@@ -97,3 +97,35 @@ def draw_v(params, n, seed=0):
     rng = np.random.default_rng(seed)
     p = p_v(params)
     return states(params.n_features)[rng.choice(len(p), n, p=p)]
+
+
+def compatible(given):
+    """Whether each state has the numbers of `given`, whose NaN are free."""
+    free = np.isnan(given)
+    return (states(len(given))[:, ~free] == given[~free]).all(1)
+
+
+def conditional_p_v(params, given):
+    """p(v | the numbers of `given`), over all states v."""
+    p = p_v(params) * compatible(given)
+    return p / p.sum()
+
+
+def clamped_gibbs_transition(params, given):
+    """One-step probabilities of v → h → v' where the free units of v' are drawn and the others are as given."""
+    free, fits = np.isnan(given), compatible(given)
+    V = states(len(given))
+    same = (V[:, None, free] == V[None, :, free]).all(2) * fits  # v' drawn without clamping, and what it becomes
+    return h_given_v(params) @ v_given_h(params) @ same
+
+
+def swap_transition(p_low, p_high):
+    """Metropolis swap of two machines' states: probabilities from each pair (low, high), a row, to each pair."""
+    n = len(p_low)
+    matrix = np.zeros((n * n, n * n))
+    for i in range(n):
+        for j in range(n):
+            accept = min(1.0, p_low[j] * p_high[i] / (p_low[i] * p_high[j]))
+            matrix[i * n + j, j * n + i] += accept
+            matrix[i * n + j, i * n + j] += 1 - accept
+    return matrix

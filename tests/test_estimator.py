@@ -23,6 +23,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
 import skrbm.estimator
+import skrbm.inference
 from skrbm import BernoulliRBMTorch, DataRangeWarning
 from tests import reference
 
@@ -346,7 +347,7 @@ def test_sparse_rows_never_become_dense_as_a_whole(monkeypatch):
 
 def test_chunks_make_no_difference(fitted, monkeypatch):
     whole = {name: getattr(fitted, name)(X) for name in METHODS}
-    monkeypatch.setattr(skrbm.estimator, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(skrbm.inference, "_CHUNK_ROWS", 7)
     for name, expected in whole.items():
         np.testing.assert_allclose(getattr(fitted, name)(X), expected, rtol=1e-5)
 
@@ -514,8 +515,8 @@ def test_assigned_arrays_of_the_wrong_shape(fitted):
 def interrupted_after(n_epochs, monkeypatch):
     real = skrbm.estimator.epochs
 
-    def epochs(state, source, n, *args):
-        for i, record in enumerate(real(state, source, n, *args)):
+    def epochs(state, source, n, **kwargs):
+        for i, record in enumerate(real(state, source, n, **kwargs)):
             if i == n_epochs:
                 raise KeyboardInterrupt
             yield record

@@ -10,15 +10,24 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "skrbm"
 FLOORS = {
     "randomness": 0,
+    "tables": 0,
     "units": 0.5,  # the draws of a unit come from a stream
     "model": 1,
     "batches": 1,
     "samplers": 2,
+    "annealing": 2,
+    "trajectory": 2,
     "gradients": 2,
+    "tempering": 2.5,
     "training": 3,
     "likelihood": 3,
+    "diagnostics": 3,
+    "quality": 3,
+    "mixing": 3.5,
     "_compat": 4,
+    "checks": 4,
     "datasets": 4,
+    "inference": 4.5,
     "estimator": 5,
     "comparison": 6,
     "cli": 7,
@@ -71,5 +80,6 @@ def test_private_imports_are_seen():
 
 
 def test_core_runs_without_scikit_learn():
-    code = "import sys; sys.modules['sklearn'] = None; import skrbm.training, skrbm.likelihood"
+    core = "skrbm.training, skrbm.likelihood, skrbm.mixing, skrbm.quality"
+    code = f"import sys; sys.modules['sklearn'] = None; import {core}"
     subprocess.run([sys.executable, "-c", code], check=True)

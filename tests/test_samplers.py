@@ -1,18 +1,16 @@
-"""Every kernel leaves an enumerated distribution as it is, and moves from a fixed state with the right probabilities.
-
-Each test is a function of the kernel, so that its broken twin can be put through it and must fail.
-"""
+"""Block Gibbs sampling, free and with some units clamped, against enumeration."""
 
 import numpy as np
 import pytest
 import torch
 
-from skrbm.model import sample_v_given_h
+from skrbm.model import sample_h_given_v, sample_v_given_h
 from skrbm.randomness import Stream
-from skrbm.samplers import GibbsInfo, GibbsState, gibbs_init, gibbs_step
+from skrbm.samplers import GIBBS, GibbsInfo, GibbsState, Kernel, clamp, gibbs_init, gibbs_step, steps
 from tests import reference
+from tests.kernels import N, assert_one_step, assert_stationary
 
-N = 200_000
+GIVEN = np.array([np.nan, 1.0, 0.0, np.nan])
 
 
 @pytest.fixture(params=[0.5, 2.0], ids=["weak", "strong"])
@@ -20,25 +18,16 @@ def params(request):
     return reference.random_params(3, 4, scale=request.param, seed=5)
 
 
-def assert_stationary(params, init, step, n_steps=3):
-    stream = Stream(1)
-    state = init(params, torch.from_numpy(reference.draw_v(params, N)), stream)
-    for _ in range(n_steps):
-        state, info = step(params, state, stream)
-    p = reference.p_v(params)
-    assert reference.total_variation(reference.frequencies(info.v), p) < reference.total_variation_floor(p, N)
+def stationary(params, kernel, **kwargs):
+    v = torch.from_numpy(reference.draw_v(params, N))
+    assert_stationary(kernel, params, v, reference.p_v(params), **kwargs)
 
 
-def assert_one_step(params, init, step, transition):
-    """From each state v, one step leads to v' with the probabilities of the row of `transition`."""
-    stream, n = Stream(2), N // 4
-    for v, p in zip(reference.states(params.n_features), transition, strict=True):
-        state = init(params, torch.from_numpy(v).expand(n, -1), stream)
-        _, info = step(params, state, stream)
-        assert reference.total_variation(reference.frequencies(info.v), p) < reference.total_variation_floor(p, n)
+def one_step(params, kernel, transition):
+    assert_one_step(kernel, params, reference.states(params.n_features), transition)
 
 
-def never_moves_init(params, v, stream):
+def never_moves_init(params, v, stream, given=None):
     return GibbsState(v)
 
 
@@ -60,31 +49,94 @@ def takes_means_for_samples(params, state, stream):
 
 
 def test_gibbs_is_stationary(params):
-    assert_stationary(params, gibbs_init, gibbs_step)
+    stationary(params, GIBBS)
 
 
 def test_gibbs_one_step(params):
-    assert_one_step(params, gibbs_init, gibbs_step, reference.gibbs_transition(params))
+    one_step(params, GIBBS, reference.gibbs_transition(params))
 
 
 def test_gibbs_two_steps(params):
     def two_steps(params, state, stream):
-        return gibbs_step(params, gibbs_step(params, state, stream)[0], stream)
+        return list(steps(GIBBS, params, state, 2, stream))[-1]
 
     transition = reference.gibbs_transition(params)
-    assert_one_step(params, gibbs_init, two_steps, transition @ transition)
+    one_step(params, Kernel(gibbs_init, two_steps), transition @ transition)
 
 
 @pytest.mark.parametrize("broken", [forgets_the_hidden_bias, takes_means_for_samples])
 def test_stationarity_rejects_broken_kernels(params, broken):
     with pytest.raises(AssertionError):
-        assert_stationary(params, gibbs_init, broken)
+        stationary(params, Kernel(gibbs_init, broken))
 
 
 def test_one_step_rejects_the_identity_that_stationarity_accepts(params):
-    assert_stationary(params, never_moves_init, never_moves)
+    identity = Kernel(never_moves_init, never_moves)
+    stationary(params, identity)
     with pytest.raises(AssertionError):
-        assert_one_step(params, never_moves_init, never_moves, reference.gibbs_transition(params))
+        one_step(params, identity, reference.gibbs_transition(params))
+
+
+# -- with some units clamped -------------------------------------------------------------------------------------------
+
+
+def clamped_stationary(params, kernel):
+    p = reference.conditional_p_v(params, GIVEN)
+    v = reference.states(4)[np.random.default_rng(0).choice(len(p), N, p=p)]
+    assert_stationary(kernel, params, torch.from_numpy(v), p, given=torch.from_numpy(GIVEN).expand(N, -1))
+
+
+def clamped_one_step(params, kernel):
+    compatible = reference.conditional_p_v(params, GIVEN) > 0
+    transition = reference.clamped_gibbs_transition(params, GIVEN)
+    assert_one_step(
+        kernel, params, reference.states(4)[compatible], transition[compatible], given=torch.from_numpy(GIVEN)[None]
+    )
+
+
+def clamps_too_late(params, state, stream):
+    """A twin that clamps what it reports, but draws h from what it has not clamped."""
+    v = sample_v_given_h(params, state.h, stream)
+    h = sample_h_given_v(params, v, stream)
+    v = clamp(v, state.given)
+    return GibbsState(h, state.given), GibbsInfo(v, v, h)
+
+
+def clamps_and_never_moves(params, state, stream):
+    return state, GibbsInfo(clamp(state.h, state.given), state.h, state.h)
+
+
+def test_clamped_gibbs(params):
+    clamped_stationary(params, GIBBS)
+    clamped_one_step(params, GIBBS)
+
+
+def test_clamping_too_late_is_seen(params):
+    with pytest.raises(AssertionError):
+        clamped_stationary(params, Kernel(gibbs_init, clamps_too_late))
+
+
+def test_a_clamped_identity_is_seen(params):
+    identity = Kernel(lambda params, v, stream, given: GibbsState(v, given), clamps_and_never_moves)
+    clamped_stationary(params, identity)
+    with pytest.raises(AssertionError):
+        clamped_one_step(params, identity)
+
+
+def test_clamped_reference_keeps_the_conditional_distribution(params):
+    p, transition = reference.conditional_p_v(params, GIVEN), reference.clamped_gibbs_transition(params, GIVEN)
+    np.testing.assert_allclose(transition.sum(1), 1)
+    np.testing.assert_allclose(p @ transition, p, atol=1e-12)
+
+
+def test_clamped_means():
+    params, stream = reference.random_params(3, 4), Stream(0)
+    given = torch.from_numpy(GIVEN).expand(50, -1)
+    state = gibbs_init(params, torch.rand(50, 4).double().round(), stream, given)
+    _, info = gibbs_step(params, state, stream)
+    assert (info.v[:, 1] == 1).all()
+    assert (info.mean_v[:, 2] == 0).all()
+    torch.testing.assert_close(info.mean_v[:, [0, 3]], (params.b + state.h @ params.W).sigmoid()[:, [0, 3]])
 
 
 def test_info_is_what_the_states_were_drawn_from(params):

@@ -1,0 +1,628 @@
+"""What a fitted machine can do: features, likelihoods, samples, completions, diagnostics."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logit
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from skrbm.batches import binarize_rows, to_tensor
+from skrbm.checks import check_choice, find_device, from_torch
+from skrbm.likelihood import LogPartition, log_partition, pseudo_log_likelihood
+from skrbm.mixing import diagnose
+from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
+from skrbm.randomness import Stream
+from skrbm.samplers import GIBBS, Kernel, steps
+from skrbm.tables import Table
+from skrbm.tempering import TEMPERING, ladder_by_name
+
+__all__ = ["InferenceMixin"]
+
+_CHUNK_ROWS = 4096  # rows that are turned into floats at a time
+_CHUNK_SYSTEMS = 1 << 25  # elements of the layers of a ladder that are sampled at a time
+_PROGRESS_SECONDS = 5.0  # between two lines of progress
+_METHODS = ("gibbs", "parallel_tempering", "trajectory_tempering")
+
+
+class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """The methods of a fitted machine, which its parameters and `base_rates_` are enough for."""
+
+    n_features_in_: int
+    components_: Any
+    intercept_visible_: Any
+    intercept_hidden_: Any
+    device: Any
+    binarize: Any
+    verbose: Any
+    random_state: Any
+
+    # -- what the model says about rows ----------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """P(h = 1 | v) of each row, the features that the machine has learned.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_hidden)
+            In X's float type; float64 for other types.
+        """
+        return self._map(mean_h_given_v, self._rows(X))
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """P(v = 1 | h) for hidden states or their probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_hidden)
+            Hidden values in [0, 1], such as `transform` returns.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        H = check_array(from_torch(X), dtype=[np.float64, np.float32], input_name="X")
+        n_hidden = np.shape(self.components_)[0]
+        if H.shape[1] != n_hidden:
+            raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
+        return self._map(mean_v_given_h, H)
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        return self._map(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), self._rows(X))
+
+    def free_energy(self, X: Any) -> np.ndarray:
+        """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self._map(free_energy, self._rows(X))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows. A value between 0 and 1 counts as the probability of a one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given all the
+            other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
+        """
+        return self._map(pseudo_log_likelihood, self._rows(X))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows.
+        y : Ignored
+            Present for scikit-learn's conventions.
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    # -- likelihood ------------------------------------------------------------------------------------------------
+
+    def log_partition(
+        self,
+        method: str = "auto",
+        *,
+        n_temperatures: int | None = None,
+        n_chains: int = 100,
+        n_steps: int = 500,
+        schedule: Any = "adaptive",
+        bracket: float | None = None,
+        samples: Any = None,
+        random_state: Any = None,
+    ) -> LogPartition:
+        """Logarithm of the partition function Z = Σ_v exp(-F(v)), in nats, with its uncertainty.
+
+        Parameters
+        ----------
+        method : {"auto", "exact", "ais", "parallel_tempering", "trajectory_tempering"}
+            "exact" enumerates the states of the smaller layer, and "auto" does if that has at most 20 units. "ais" is
+            annealed importance sampling from `base_rates_`, what "auto" else is. The temperings add up the differences
+            of log Z between the rungs of a ladder; "trajectory_tempering" needs `store_trajectory=True` in `fit`.
+        n_temperatures : int, optional
+            Steps of AIS, 10,000 by default; rungs of parallel tempering, by default as many as it needs.
+        n_chains : int
+            Independent chains of AIS, or systems of chains of tempering.
+        n_steps : int
+            Steps of tempering that count; half as many go before.
+        schedule : {"adaptive", "uniform"} or sequence of float
+            The inverse temperatures of AIS: spaced from a pilot run so that each step adds about the same variance, or
+            even, or as given, from 0 to 1.
+        bracket : float, optional
+            Ask for a bracket, and for a warning if it is wider than so many nats. AIS is run backwards for it, from
+            samples of the machine; tempering has one anyway.
+        samples : array-like of shape (n_samples, n_features), optional
+            Samples at equilibrium for the backward run. By default the chains of training after 1,000 more Gibbs steps,
+            which are such only if the machine mixes well; samples by tempering are a sterner test.
+        random_state : int, RandomState instance or None
+            None goes on with the model's own stream.
+
+        Returns
+        -------
+        LogPartition
+            `value` with its `standard_error`, `lower` and `upper` bracket where known, `effective_sample_size`, and
+            more. The model keeps it for `log_likelihood`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as described, or the machine is too large to enumerate or has no trajectory.
+
+        Warns
+        -----
+        LogPartitionWarning
+            If the effective sample size is less than a tenth of the chains, if neighbouring rungs hardly ever swap, or
+            if the bracket is wider than `bracket`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrbm import BernoulliRBMTorch
+        >>> rbm = BernoulliRBMTorch(n_hidden=5, n_iter=5, random_state=0).fit(np.eye(8))
+        >>> exact, estimate = rbm.log_partition("exact"), rbm.log_partition("ais", n_temperatures=1000)
+        >>> abs(exact.value - estimate.value) < 4 * estimate.standard_error
+        True
+        """
+        check_is_fitted(self)
+        check_choice("method", method, ("auto", "exact", "ais", *_METHODS[1:]))
+        if n_temperatures is not None:
+            check_scalar(n_temperatures, "n_temperatures", Integral, min_val=2)
+        for name, value in (("n_chains", n_chains), ("n_steps", n_steps)):
+            check_scalar(value, name, Integral, min_val=2)
+        if bracket is not None:
+            check_scalar(bracket, "bracket", Real, min_val=0)
+        stream = self._stream(random_state)
+        dtype, device = self._own_type()
+        params = self._params(dtype, device)
+        if samples is not None:
+            samples = to_tensor(self._rows(samples), dtype, device)
+        elif bracket is not None and method in ("auto", "ais"):
+            samples = to_tensor(self._equilibrium(n_chains, stream), dtype, device)
+        found = log_partition(
+            params,
+            method,
+            base_b=self._base_b(dtype, device),
+            stream=stream,
+            n_temperatures=n_temperatures,
+            n_chains=n_chains,
+            n_steps=n_steps,
+            schedule=schedule,
+            samples=samples,
+            max_width=bracket,
+            checkpoints=self._checkpoints(dtype, device),
+            progress=_Report(f"[{type(self).__name__}] log Z: ") if self.verbose else None,
+        )
+        self._log_partition = (self._fingerprint(), found)
+        return found
+
+    def log_likelihood(self, X: Any, return_std: bool = False) -> Any:
+        """log p(v) = -F(v) - log Z of each row, in nats.
+
+        log Z is the one that `log_partition` found last, if the parameters haven't changed since; else it is found now,
+        by the default method. So call that before if you want another, or its bracket.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Rows. Values between 0 and 1 become zeros and ones as in training: by draws, the same at each call, where
+            `binarize="sample"`, or by the threshold.
+        return_std : bool
+            Whether to return the standard error of log Z too.
+
+        Returns
+        -------
+        nats : ndarray of shape (n_samples,)
+            In X's float type; float64 for other types.
+        std : float
+            Standard error of log Z, which all rows share. Only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If X has values other than 0 and 1 and `binarize="none"`: only zeros and ones have a log-probability.
+
+        Warns
+        -----
+        LogPartitionWarning
+            If log Z is found now and not to be trusted.
+
+        Notes
+        -----
+        In `GridSearchCV` and the like, `scoring="log_likelihood"` is the mean of this; importing `BernoulliRBMTorch`
+        makes scikit-learn know the name.
+        """
+        rows = self._rows(X)
+        rule = self.binarize
+        pixels = Stream(0, "pixels")
+
+        def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
+            if isinstance(rule, str) and rule == "none" and not bool(((v == 0) | (v == 1)).all()):
+                raise ValueError(
+                    "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
+                    "what to make of them. Pass zeros and ones, such as X > 0.5, or set binarize."
+                )
+            return -free_energy(params, binarize_rows(v, rule, pixels))
+
+        nats = self._map(minus_free_energy, rows)
+        fingerprint, found = getattr(self, "_log_partition", (None, None))
+        if found is None or fingerprint != self._fingerprint():
+            found = self.log_partition()
+        nats = (nats - found.value).astype(nats.dtype)
+        return (nats, found.standard_error) if return_std else nats
+
+    # -- sampling --------------------------------------------------------------------------------------------------
+
+    def gibbs(self, v: Any, k: int = 1, random_state: Any = None) -> np.ndarray:
+        """Visible states after `k` steps of block Gibbs sampling from each row.
+
+        Parameters
+        ----------
+        v : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Where the chains start.
+        k : int
+            Number of full steps, >= 1: h drawn given v, then v given h.
+        random_state : int, RandomState instance or None
+            None goes on with the model's own stream, which is pickled with it: successive calls differ.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Zeros and ones, in v's float type; float64 for other types.
+        """
+        check_scalar(k, "k", Integral, min_val=1)
+        return self._run_chains("gibbs", k, self._stream(random_state), self._rows(v))
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 1000,
+        init: Any = "random",
+        random_state: Any = None,
+        *,
+        method: str = "gibbs",
+        condition: Any = None,
+    ) -> np.ndarray:
+        """Samples of the model: the ends of independent chains.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of chains.
+        n_steps : int
+            Length of the chains. Chains that are too short show where they started rather than the model; `diagnose`
+            tells how long is long enough.
+        init : {"random", "data"} or array-like of shape (n_samples, n_features)
+            Where they start: at random bits, at training rows (drawn from `data_samples_`), or at given rows.
+        random_state : int, RandomState instance or None
+            None goes on with the model's own stream, which is pickled with it: successive calls differ.
+        method : {"gibbs", "parallel_tempering", "trajectory_tempering"}
+            Block Gibbs sampling; or tempering, which finds the modes that Gibbs chains don't leave or reach, and costs
+            as many times more as its ladder has rungs. The rungs are temperatures between `base_rates_` and the model,
+            adapted until neighbours swap every other time; or the checkpoints of `store_trajectory=True`.
+        condition : array-like of shape (n_features,) or (n_samples, n_features), optional
+            Values of visible units that are given; NaN where they are free. The samples are then of
+            p(free | given). One row is given to all chains.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Zeros and ones (but for what is given), in the float type of `components_`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as described, or the model has no training rows or trajectory where it needs them.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        check_choice("method", method, _METHODS)
+        given = None
+        if condition is not None:
+            given = self._rows_with_gaps(np.atleast_2d(from_torch(condition)), "condition")
+            if len(given) not in (1, n_samples):
+                raise ValueError(
+                    f"condition has {len(given)} rows, but n_samples={n_samples}. Pass one row, or as many as samples."
+                )
+            given = np.broadcast_to(given, (n_samples, given.shape[1]))
+        stream = self._stream(random_state)
+        return self._run_chains(method, n_steps, stream, self._starts(n_samples, init, stream), given)
+
+    def complete(
+        self,
+        X: Any,
+        kind: str = "mean",
+        *,
+        n_steps: int = 1000,
+        method: str = "gibbs",
+        random_state: Any = None,
+    ) -> np.ndarray:
+        """Rows with their missing values filled in, from chains with all else clamped.
+
+        Parameters
+        ----------
+        X : {array-like, data frame, tensor} of shape (n_samples, n_features)
+            Rows in [0, 1], with NaN where a value is missing.
+        kind : {"mean", "sample"}
+            Fill in P(v_i = 1 | given), the mean over the second half of a chain; or zeros and ones, the end of it.
+        n_steps : int
+            Length of the chains.
+        method : {"gibbs", "parallel_tempering", "trajectory_tempering"}
+            How the chains move; see `sample`. Where several quite different completions fit, Gibbs chains may see one
+            of them only.
+        random_state : int, RandomState instance or None
+            None goes on with the model's own stream.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In X's float type; float64 for other types.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as described. NaN in `fit` and `transform` stays an error.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrbm import BernoulliRBMTorch
+        >>> twins = np.repeat([[0.0, 0.0], [1.0, 1.0]], 500, axis=0)  # two pixels that are always the same
+        >>> rbm = BernoulliRBMTorch(n_hidden=4, random_state=0).fit(twins)
+        >>> rbm.complete([[1.0, np.nan], [np.nan, 0.0]]).round()
+        array([[1., 1.],
+               [0., 0.]])
+        """
+        check_choice("kind", kind, ("mean", "sample"))
+        check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        check_choice("method", method, _METHODS)
+        given = self._rows_with_gaps(X, "X")
+        stream = self._stream(random_state)
+        starts = self._starts(len(given), "random", stream).astype(given.dtype)
+        return self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean")
+
+    def diagnose(
+        self, methods: Any = None, *, n_steps: int = 1000, n_chains: int = 20, random_state: Any = None
+    ) -> Table:
+        """How well chains of this model mix, as a table.
+
+        Parameters
+        ----------
+        methods : sequence of {"gibbs", "parallel_tempering", "trajectory_tempering"}, optional
+            By default all that the model is fit for.
+        n_steps : int
+            Length of the chains, >= 8.
+        n_chains : int
+            Number of chains from random states, >= 2, and of as many from training rows (`data_samples_`).
+        random_state : int, RandomState instance or None
+            None goes on with the model's own stream.
+
+        Returns
+        -------
+        Table
+            Columns by name, for `pandas.DataFrame` or to be printed: for each `method` and `statistic` of the visible
+            states (free energy, share of ones, projections on two directions of W) the `autocorrelation_time` in steps,
+            `effective_sample_size` and `r_hat` of the second half of the chains; the `merge_time` in steps, after which
+            chains from random states and from data can't be told apart (`inf`: not within `n_steps`); the least
+            `swap_acceptance` of neighbouring rungs and the `round_trips` of a system; `seconds` a step.
+
+        Notes
+        -----
+        Chains that mix have `r_hat` below 1.01 and a `merge_time` well below `n_steps`. See `skrbm.diagnostics` for the
+        formulas.
+        """
+        check_is_fitted(self)
+        check_scalar(n_steps, "n_steps", Integral, min_val=8)
+        check_scalar(n_chains, "n_chains", Integral, min_val=2)
+        if methods is None:
+            methods = _METHODS if getattr(self, "trajectory_", None) else _METHODS[:2]
+        methods = [methods] if isinstance(methods, str) else list(methods)
+        for method in methods:
+            check_choice("methods", method, _METHODS)
+        stream = self._stream(random_state)
+        dtype, device = self._own_type()
+        params = self._params(dtype, device)
+        random_v = to_tensor(self._starts(n_chains, "random", stream), dtype, device)
+        has_data = hasattr(self, "data_samples_")
+        data_v = to_tensor(self._starts(n_chains, "data", stream), dtype, device) if has_data else None
+        tables = []
+        for method in methods:
+            kernel, model = self._sampler(method, params, stream)
+            table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
+            tables.append({"method": np.full(len(table["statistic"]), method)} | table)
+        return Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+
+    def _run_chains(
+        self, method: str, n_steps: int, stream: Stream, starts: Any, given: Any = None, mean: bool = False
+    ) -> np.ndarray:
+        """The ends of chains from `starts`, or the means over their second halves."""
+
+        def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
+            kernel, model = self._sampler(method, params, stream)
+            n_rows = len(v)
+            if kernel is TEMPERING:
+                n_rows = max(1, _CHUNK_SYSTEMS // (model.n_rungs * max(params.n_features, params.n_hidden)))
+            ends = []
+            for first in range(0, len(v), n_rows):
+                rows = slice(first, first + n_rows)
+                state = kernel.init(model, v[rows], stream, None if given is None else given[rows])
+                total = torch.zeros_like(v[rows])
+                for step, (_, info) in enumerate(steps(kernel, model, state, n_steps, stream)):
+                    if mean and step >= n_steps // 2:
+                        total += info.mean_v
+                ends.append(total / (n_steps - n_steps // 2) if mean else info.v)
+            return torch.cat(ends)
+
+        return self._map(run, starts) if given is None else self._map(run, starts, given)
+
+    def _sampler(self, method: str, params: RBMParameters, stream: Stream) -> tuple[Kernel, Any]:
+        """The kernel of that name and the model that it samples."""
+        if method == "gibbs":
+            return GIBBS, params
+        dtype, device = params.W.dtype, params.W.device
+        checkpoints = self._checkpoints(dtype, device)
+        return TEMPERING, ladder_by_name(method, params, self._base_b(dtype, device), stream, checkpoints=checkpoints)
+
+    def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
+        dtype = np.asarray(self.components_).dtype
+        if not isinstance(init, str):
+            rows = self._rows(init)
+            if rows.shape[0] != n_samples:
+                raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
+            return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
+        check_choice("init", init, ("random", "data"), "an array of rows")
+        if init == "random":
+            return stream.integers(2, (n_samples, self.n_features_in_)).astype(dtype)
+        if not hasattr(self, "data_samples_"):
+            raise ValueError("init='data', but this model keeps no training rows. Pass rows as init, or fit it here.")
+        kept = np.asarray(self.data_samples_, dtype)
+        return kept[stream.integers(len(kept), (n_samples,))]
+
+    def _equilibrium(self, n: int, stream: Stream) -> np.ndarray:
+        """The chains of training, or random ones, after 1,000 Gibbs steps."""
+        starts = self._starts(n, "random", stream)
+        h = np.asarray(getattr(self, "h_samples_", np.empty((0, 0))))
+        if len(h):
+            starts = np.resize(self._map(mean_v_given_h, h.astype(starts.dtype)), starts.shape)
+            starts = stream.bernoulli(torch.from_numpy(starts)).numpy()
+        return self._run_chains("gibbs", 1000, stream, starts)
+
+    # -- validation and plumbing -----------------------------------------------------------------------------------
+
+    def _rows(self, X: Any, reset: bool = False) -> Any:
+        """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
+        if not reset:
+            check_is_fitted(self)
+        return validate_data(self, from_torch(X), accept_sparse="csr", dtype="numeric", reset=reset)
+
+    def _rows_with_gaps(self, X: Any, name: str) -> np.ndarray:
+        """X as a float array whose NaN are gaps."""
+        check_is_fitted(self)
+        rows = validate_data(
+            self, from_torch(X), dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False
+        )
+        low, high = np.nanmin(rows, initial=0.0), np.nanmax(rows, initial=1.0)
+        if low < 0.0 or high > 1.0:
+            raise ValueError(
+                f"{name} has values from {low:g} to {high:g}. What is given must lie in [0, 1], what is free be NaN."
+            )
+        return rows
+
+    def _seed(self) -> list[int] | None:
+        if self.random_state is None:
+            return None
+        return [int(n) for n in check_random_state(self.random_state).randint(0, 2**32, 4, np.uint64)]
+
+    def _stream(self, random_state: Any) -> Stream:
+        if random_state is not None:
+            seed = check_random_state(random_state).randint(0, 2**32, 4, np.uint64)
+            return Stream([int(n) for n in seed], "sampling")
+        if not hasattr(self, "_sampling"):
+            self._sampling = Stream(self._seed(), "sampling")
+        return self._sampling
+
+    def _own_type(self) -> tuple[torch.dtype, torch.device]:
+        """The float type of the parameters, and the device that the model works on."""
+        dtype = torch.float32 if np.asarray(self.components_).dtype == np.float32 else torch.float64
+        return dtype, find_device(self.device, fall_back=True)
+
+    def _params(self, dtype: torch.dtype, device: torch.device) -> RBMParameters:
+        return _as_params((self.components_, self.intercept_visible_, self.intercept_hidden_), dtype, device)
+
+    def _checkpoints(self, dtype: torch.dtype, device: torch.device) -> list[RBMParameters]:
+        return [_as_params(arrays, dtype, device) for arrays in getattr(self, "trajectory_", ())]
+
+    def _base_b(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Visible bias of the machine without weights that has the base rates; 0 if they aren't known."""
+        if not hasattr(self, "base_rates_"):
+            return torch.zeros(self.n_features_in_, dtype=dtype, device=device)
+        rates = np.asarray(self.base_rates_, np.float64)
+        if rates.shape != (self.n_features_in_,) or not ((rates > 0) & (rates < 1)).all():
+            raise ValueError(
+                f"base_rates_ must be {self.n_features_in_} numbers between 0 and 1, both excluded; got an array of "
+                f"shape {rates.shape} with values from {rates.min(initial=1.0):g} to {rates.max(initial=0.0):g}."
+            )
+        return to_tensor(logit(rates), dtype, device)
+
+    def _fingerprint(self) -> bytes:
+        """Changes when the parameters do."""
+        hasher = hashlib.blake2b(digest_size=16)
+        for array in (self.components_, self.intercept_visible_, self.intercept_hidden_):
+            hasher.update(np.ascontiguousarray(array).tobytes())
+        return hasher.digest()
+
+    @torch.no_grad()
+    def _map(self, function: Callable[..., Tensor], X: Any, *others: Any) -> np.ndarray:
+        """`function` of the parameters and the rows of X and of others, a chunk at a time, in X's float type."""
+        dtype = torch.float32 if X.dtype in (np.float32, np.float16) else torch.float64
+        device = find_device(self.device, fall_back=True)
+        params = self._params(dtype, device)
+        parts = []
+        for first in range(0, X.shape[0], _CHUNK_ROWS):
+            rows = slice(first, first + _CHUNK_ROWS)
+            parts.append(function(params, *(to_tensor(array[rows], dtype, device) for array in (X, *others))))
+        return np.concatenate([part.cpu().numpy() for part in parts]) if len(parts) > 1 else parts[0].cpu().numpy()
+
+
+def _as_params(arrays: Any, dtype: torch.dtype, device: torch.device) -> RBMParameters:
+    W, b, c = (to_tensor(np.asarray(array), dtype, device) for array in arrays)
+    return RBMParameters(W, b, c)
+
+
+class _Report:
+    """Prints how far a long run has come, every few seconds."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix, self._began = prefix, time.perf_counter()
+        self._last = self._began
+
+    def __call__(self, n_done: int, n_all: int) -> None:
+        now = time.perf_counter()
+        if now - self._last > _PROGRESS_SECONDS:
+            self._last = now
+            print(f"{self._prefix}step {n_done} of {n_all}, {now - self._began:.0f} s")

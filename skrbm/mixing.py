@@ -1,0 +1,102 @@
+"""How well the chains of a machine mix, as a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrbm.diagnostics import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
+from skrbm.model import RBMParameters, free_energy
+from skrbm.randomness import Stream
+from skrbm.samplers import Kernel, steps
+from skrbm.tables import Table
+from skrbm.tempering import SwapRates, TemperingState
+
+__all__ = ["STATISTICS", "diagnose", "statistics_of"]
+
+STATISTICS = ("free_energy", "share_of_ones", "direction_1", "direction_2")
+
+
+def statistics_of(params: RBMParameters) -> Callable[[Tensor], Tensor]:
+    """The function from visible states (n, n_features) to the `STATISTICS` that sum them up, (4, n).
+
+    The free energy, the share of ones, and the projections on the first two right singular vectors of W: directions in
+    which the modes of a machine lie apart.
+    """
+    directions = torch.linalg.svd(params.W, full_matrices=False)[2][:2]
+    if len(directions) < 2:  # a machine with a single unit in a layer
+        directions = torch.cat([directions, torch.zeros_like(directions)])
+    return lambda v: torch.cat([free_energy(params, v)[None], v.mean(1)[None], directions @ v.T])
+
+
+@torch.no_grad()
+def diagnose(
+    params: RBMParameters,
+    kernel: Kernel,
+    model: Any,
+    random_v: Tensor,
+    data_v: Tensor | None,
+    n_steps: int,
+    stream: Stream,
+) -> Table:
+    """How chains of a kernel mix, judged by `n_steps` steps from random states and from data.
+
+    Parameters
+    ----------
+    params : RBMParameters
+        The machine.
+    kernel : Kernel
+        How the chains move.
+    model : RBMParameters or Ladder
+        What the kernel samples: the machine, or a ladder up to it.
+    random_v : Tensor of shape (n_chains, n_features)
+        Random states.
+    data_v : Tensor of shape (n_chains, n_features), optional
+        Rows of data.
+    n_steps : int
+        Length of the chains, at least 8.
+    stream : Stream
+        Randomness.
+
+    Returns
+    -------
+    Table
+        A row for each of `STATISTICS`, with the columns
+        `statistic`;
+        `autocorrelation_time` in steps, `effective_sample_size` and `r_hat` of the second half of all chains;
+        `merge_time`, the step from which on chains from random states and from data can't be told apart, `inf` if
+        they can to the end, NaN without data;
+        `swap_acceptance`, the least of a pair of rungs, and `round_trips` of a system in all steps, from the lowest
+        rung to the highest and back (NaN without a ladder);
+        `seconds` a step of all chains.
+    """
+    began = time.perf_counter()
+    n_random = len(random_v)
+    v = random_v if data_v is None else torch.cat([random_v, data_v])
+    state = kernel.init(model, v, stream)
+    rates = SwapRates(model.n_rungs) if isinstance(state, TemperingState) else None
+    replicas, series = [], np.empty((len(STATISTICS), n_steps, len(v)))
+    statistics = statistics_of(params)
+    for step, (state, info) in enumerate(steps(kernel, model, state, n_steps, stream)):  # noqa: B020
+        series[:, step] = statistics(info.v).cpu().numpy()
+        if rates is not None:
+            rates.add_(info)
+            replicas.append(state.replica.cpu().numpy())
+    late = series[:, n_steps // 2 :]
+    merged = [np.nan if data_v is None else merge_time(x[:, :n_random], x[:, n_random:]) for x in series]
+    n = len(STATISTICS)
+    return Table(
+        statistic=np.array(STATISTICS),
+        autocorrelation_time=np.array([autocorrelation_time(x) for x in late]),
+        effective_sample_size=np.array([effective_sample_size(x) for x in late]),
+        r_hat=np.array([r_hat(x) for x in late]),
+        merge_time=np.array(merged),
+        swap_acceptance=np.full(n, np.nan if rates is None else rates.acceptance.min()),
+        round_trips=np.full(n, np.nan if rates is None else round_trips(np.stack(replicas)).mean()),
+        seconds=np.full(n, (time.perf_counter() - began) / n_steps),
+    )
