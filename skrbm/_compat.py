@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import sklearn.metrics
+import sklearn.model_selection
 from sklearn.metrics import _scorer
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = ["check_sample_weight", "register_scorer"]
@@ -32,7 +35,16 @@ def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
 
 
 def register_scorer(name: str, scorer: Callable[..., float]) -> None:
-    """Let scikit-learn know `scorer` by `name`, as in `scoring=name`, if it has no scorer of that name."""
+    """Let scikit-learn know `scorer` by `name`, as in `scoring=name`, if it has no scorer of that name.
+
+    scikit-learn has no public way to do so; where its private one has changed, `scoring=scorer` remains.
+    """
     known = getattr(_scorer, "_SCORERS", None)
-    if isinstance(known, dict):
-        known.setdefault(name, scorer)
+    if not isinstance(known, dict) or known.setdefault(name, scorer) is not scorer:
+        return
+    for thing in (*vars(sklearn.metrics).values(), *vars(sklearn.model_selection).values()):
+        for attribute in ("_skl_parameter_constraints", "_parameter_constraints"):  # of functions, and of classes
+            constraints = getattr(thing, attribute, None)
+            for constraint in constraints.get("scoring", ()) if isinstance(constraints, dict) else ():
+                if isinstance(constraint, StrOptions):
+                    constraint.options.add(name)

@@ -453,8 +453,8 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Notes
         -----
-        Chains that mix have `r_hat` below 1.01 and a `merge_time` well below `n_steps`. See `skrbm.diagnostics` for the
-        formulas.
+        Chains that mix have a `merge_time` well below `n_steps`, and `r_hat` below 1.01 if they are some hundred
+        autocorrelation times long. See `skrbm.diagnostics` for the formulas.
         """
         check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=8)

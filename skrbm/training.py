@@ -261,7 +261,7 @@ def epochs(
         for v, weight in source.epoch(state.streams.shuffle):
             update_(state, binarize_rows(v, state.settings.binarize, state.streams.pixels), weight, reduce)
             if trajectory is not None:
-                trajectory.observe_(state.params, state.chains.h)
+                trajectory.observe_(state.params)
         if state.scheduler is not None:
             state.scheduler.step()
         state.n_epochs += 1

@@ -1,33 +1,37 @@
-"""The trajectory of training: checkpoints close enough to each other to be the rungs of a ladder."""
+"""The trajectory of training: averaged checkpoints close enough to each other to be the rungs of a ladder."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters, free_energy, sample_v_given_h
+from skrbm.model import RBMParameters, free_energy
 from skrbm.randomness import Stream
+from skrbm.samplers import gibbs_init, gibbs_step
 
 __all__ = ["Trajectory"]
 
-_MAX_INTERVAL = 500  # updates between checks
+_EVERY = 4  # updates between two looks
+_MAX_INTERVAL = 200  # looks between two checks
 
 
 class Trajectory:
-    """Keeps the machines that training goes through, for trajectory tempering.
+    """Keeps machines on the way of training, for trajectory tempering.
 
     Parameters
     ----------
-    last : RBMParameters
-        The machine before the first to be kept.
+    first : RBMParameters
+        The machine before the first to be kept: one without weights, or the last one kept in an earlier training.
     v : Tensor of shape (n_chains, n_features)
         Samples of it.
     stream : Stream
         Randomness.
-    kept : list of RBMParameters, optional
+    kept : sequence of RBMParameters
         Those that are kept already.
     acceptance : float
         A machine is kept where the probability of a swap with the last one falls to this.
+    rate : float
+        Of the moving average over the machines that `look_` is shown.
 
     Attributes
     ----------
@@ -36,52 +40,69 @@ class Trajectory:
 
     Notes
     -----
-    Béreux, Decelle, Furtlehner & Seoane 2024. The probability is estimated from the chains of training, which must be
-    near equilibrium: persistent ones. A chain is compared with its neighbour's past, as its own is correlated with it.
-    Checks come after single updates where training moves fast, and ever more rarely where it is slow.
+    After Béreux, Decelle, Furtlehner & Seoane 2024, with two differences. What is kept is a moving average of the
+    parameters: training at a high rate leaves machines whose persistent chains are far from equilibrium, and which
+    their neighbours never swap with; their averages do. And the probability of a swap is estimated from chains of the
+    averages' own, whatever training uses. A chain is compared with another one's past, as it is correlated with its
+    own.
     """
 
     def __init__(
         self,
-        last: RBMParameters,
+        first: RBMParameters,
         v: Tensor,
         stream: Stream,
         *,
         kept: list[RBMParameters] | None = None,
         acceptance: float = 0.25,
+        rate: float = 0.02,
     ) -> None:
         self.kept = [] if kept is None else kept
-        self._stream, self._least = stream, acceptance
-        self._last, self._v = last.clone(), v
+        self._stream, self._least, self._rate = stream, acceptance, rate
+        self._average, self._chains = first.clone(), gibbs_init(first, v, stream)
+        self._last, self._last_v = first.clone(), v
         self._candidate: tuple[RBMParameters, Tensor] | None = None  # the latest that is near enough
-        self._interval, self._wait = 1, 1
+        self._n_updates, self._interval, self._wait = 0, 1, 1
 
     @torch.no_grad()
-    def observe_(self, params: RBMParameters, h: Tensor) -> None:
-        """Look at the machine after an update, and at the hidden states (n_chains, n_hidden) of its chains."""
+    def observe_(self, params: RBMParameters) -> None:
+        """Called after each update; looks at every fourth."""
+        self._n_updates += 1
+        if self._n_updates % _EVERY == 0:
+            self.look_(params)
+
+    @torch.no_grad()
+    def settle_(self, params: RBMParameters) -> None:
+        """Called at the end of training: let the average come close to `params`, and keep what it needs for that."""
+        for _ in range(int(8 / self._rate)):
+            self.look_(params)
+
+    def look_(self, params: RBMParameters) -> None:
+        """Move the average towards `params` and its chains by a step; keep it where it has gone far enough."""
+        average = self._average
+        for mean, new in ((average.W, params.W), (average.b, params.b), (average.c, params.c)):
+            mean.lerp_(new, self._rate)
+        self._chains, info = gibbs_step(average, self._chains, self._stream)
         self._wait -= 1
-        if self._wait > 0:
-            return
-        v = sample_v_given_h(params, h, self._stream)
-        acceptance = self._acceptance(params, v)
+        if self._wait == 0:
+            self._check(info.v)
+
+    def _check(self, v: Tensor) -> None:
+        acceptance = self._acceptance(v)
         if acceptance < self._least:
-            self._keep(*(self._candidate or (params.clone(), v)))
-            acceptance = self._acceptance(params, v)
-        self._candidate = (params.clone(), v)
+            self._last, self._last_v = self._candidate or (self._average.clone(), v)
+            self.kept.append(self._last)
+            acceptance = self._acceptance(v)
+        self._candidate = (self._average.clone(), v)
         if acceptance > 0.7:
             self._interval = min(2 * self._interval, _MAX_INTERVAL)
         elif acceptance < 0.5:
             self._interval = max(1, self._interval // 2)
         self._wait = self._interval
 
-    def _keep(self, params: RBMParameters, v: Tensor) -> None:
-        self.kept.append(params)
-        self._last, self._v = params, v
-
-    def _acceptance(self, params: RBMParameters, v: Tensor) -> float:
-        """Mean probability of a swap between `params` and the last machine kept."""
-        past = self._v.roll(1, 0)[: len(v)]
-        v = v[: len(past)]
+    def _acceptance(self, v: Tensor) -> float:
+        """Mean probability of a swap between the average, at `v`, and the last machine kept."""
+        past = self._last_v.roll(1, 0)
         log_r = free_energy(self._last, past) - free_energy(self._last, v)
-        log_r += free_energy(params, v) - free_energy(params, past)
+        log_r += free_energy(self._average, v) - free_energy(self._average, past)
         return float(log_r.clamp(max=0.0).exp().mean())

@@ -16,7 +16,7 @@ FLOORS = {
     "batches": 1,
     "samplers": 2,
     "annealing": 2,
-    "trajectory": 2,
+    "trajectory": 2.5,
     "gradients": 2,
     "tempering": 2.5,
     "training": 3,
