@@ -254,9 +254,6 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
             state = self._begin(settings, source, reuse=reuse, n_epochs=self.n_iter)
             trajectory = self._trajectory(state) if self.store_trajectory else None
             self._train(state, source, self.n_iter, trajectory)
-            if trajectory is not None:
-                trajectory.settle_(state.params)
-                self.trajectory_ = [_arrays(params) for params in trajectory.kept]
             self._warn_if_stuck()
         return self
 
@@ -341,6 +338,8 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
                         f"learning rate {record.learning_rate:.3g}, "
                         f"pseudo-log-likelihood {nats:.2f} nats a row, {record.seconds:.2f} s"
                     )
+            if trajectory is not None:
+                trajectory.settle_(state.params)
         except KeyboardInterrupt:
             if not n_finished:
                 raise
@@ -349,6 +348,8 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=3,
             )
+        if trajectory is not None:
+            self.trajectory_ = [_arrays(params) for params in trajectory.kept]
 
     def _trajectory(self, state: TrainState) -> Trajectory:
         """What keeps checkpoints, after those that the model has."""

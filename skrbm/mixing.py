@@ -71,8 +71,8 @@ def diagnose(
         `autocorrelation_time` in steps, `effective_sample_size` and `r_hat` of the second half of all chains;
         `merge_time`, the step from which on chains from random states and from data can't be told apart, `inf` if
         they can to the end, NaN without data;
-        `swap_acceptance`, the least of a pair of rungs, and `round_trips` of a system in all steps, from the lowest
-        rung to the highest and back (NaN without a ladder);
+        `swap_acceptance` in the second half, the least of a pair of rungs, and `round_trips` of a system in all steps,
+        from the lowest rung to the highest and back (NaN without a ladder);
         `seconds` a step of all chains.
     """
     began = time.perf_counter()
@@ -85,8 +85,9 @@ def diagnose(
     for step, (state, info) in enumerate(steps(kernel, model, state, n_steps, stream)):  # noqa: B020
         series[:, step] = statistics(info.v).cpu().numpy()
         if rates is not None:
-            rates.add_(info)
             replicas.append(state.replica.cpu().numpy())
+            if step >= n_steps // 2:
+                rates.add_(info)
     late = series[:, n_steps // 2 :]
     merged = [np.nan if data_v is None else merge_time(x[:, :n_random], x[:, n_random:]) for x in series]
     n = len(STATISTICS)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skrbm.randomness import Stream
+from skrbm.tables import Table
 
 __all__ = [
     "MMD",
@@ -359,7 +360,7 @@ def quality_table(
     train: ArrayLike,
     stream: Stream,
     n_permutations: int = 1000,
-) -> dict[str, np.ndarray]:
+) -> Table:
     """All the measures of several sets of samples against test rows, with training rows as the ceiling.
 
     Parameters
@@ -377,8 +378,9 @@ def quality_table(
 
     Returns
     -------
-    dict of str to ndarray of shape (n_candidates + 1,)
-        Columns, ready for `pandas.DataFrame`; one place for each candidate, in their order, and the ceiling last:
+    Table
+        Columns of n_candidates + 1 places, ready for `pandas.DataFrame` or to be printed; one place for each candidate,
+        in their order, and the ceiling last:
 
         - "samples": the name, "training rows" for the ceiling;
         - "aa_truth", "aa_synthetic": see `adversarial_accuracy`;
@@ -424,7 +426,8 @@ def quality_table(
         mmd = mmd2(X, test, stream, n_permutations, bandwidth)
         distances = nearest_distances(X, train, exclude_self=X is ceiling)
         records.append((name, *adversarial_accuracy(X, test), *mmd, *moment_errors(X, test), np.median(distances)))
-    return {column: np.array(values) for column, values in zip(_COLUMNS, zip(*records, strict=True), strict=True)}
+    columns = zip(_COLUMNS, zip(*records, strict=True), strict=True)
+    return Table({column: np.array(values) for column, values in columns})
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from sklearn.preprocessing import MinMaxScaler
 import skrbm.inference
 from skrbm import BernoulliRBMTorch, log_likelihood_scorer
 from skrbm.likelihood import LogPartitionWarning, log_likelihood_exact, log_partition_exact
+from skrbm.trajectory import Trajectory
 from tests import reference
 from tests.test_estimator import params_of
 
@@ -304,6 +305,17 @@ def test_the_trajectory_of_another_fit(model):
     assert not hasattr(model, "trajectory_")
 
 
+def test_ctrl_c_keeps_what_the_trajectory_has(monkeypatch):
+    def interrupted(self, params):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trajectory, "settle_", interrupted)
+    with pytest.warns(UserWarning, match="interrupted after epoch 40 of 40"):
+        model = BernoulliRBMTorch(6, n_iter=40, store_trajectory=True, random_state=0).fit(X)
+    assert model.n_iter_ == 40
+    assert isinstance(model.trajectory_, list)
+
+
 # -- diagnosis -------------------------------------------------------------------------------------------------------
 
 
@@ -322,3 +334,25 @@ def test_diagnose(model):
         model.diagnose(["wish"])
     with pytest.raises(ValueError, match="n_steps == 2, must be >= 8"):
         model.diagnose(n_steps=2)
+
+
+# -- on a GPU --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("method", ["ais", "parallel_tempering", "trajectory_tempering"])
+def test_cuda_log_partition(method):
+    model = BernoulliRBMTorch(6, n_iter=20, store_trajectory=True, random_state=0, device="cuda").fit(X)
+    found = model.log_partition(method, n_temperatures=1000 if method == "ais" else None, bracket=5.0)
+    assert abs(found.value - log_partition_exact(params_of(model))) < 5 * found.standard_error
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("method", METHODS)
+def test_cuda_samples(model, method):
+    condition = np.full(10, np.nan)
+    condition[:3] = 1, 0, 1
+    V = model.set_params(device="cuda").sample(3000, 50, condition=condition, method=method)
+    p = reference.conditional_p_v(params_of(model), condition)
+    assert reference.total_variation(reference.frequencies(V), p) < reference.total_variation_floor(p, 3000)
+    assert np.isfinite(model.diagnose(method, n_steps=20)["r_hat"]).all()
