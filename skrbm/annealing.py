@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skrbm.model import RBMParameters
 from skrbm.randomness import Stream
+from skrbm.units import Unit
 
 __all__ = ["Progress", "adapted_schedule", "anneal", "log_partition_base", "uniform_schedule"]
 
@@ -78,18 +79,25 @@ def _increments(
     params: RBMParameters, base_b: Tensor, v: Tensor, betas: Sequence[float], stream: Stream
 ) -> Iterator[Tensor]:
     """What each step adds to the log-weights, (n_chains,)."""
-    W, b, c, cumulant = params.W, params.b, params.c, params.hidden.cumulant
+    W, b, c = params.W, params.b, params.c
     bias_difference = b - base_b
+    largest_input = float((c.abs() + W.abs().sum(1)).max())
     for step, (before, beta) in enumerate(pairwise(betas), 1):
         inputs = torch.addmm(c, v, W.T)  # (n_chains, n_hidden), at inverse temperature 1
         increment = (v @ bias_difference).double() * (beta - before)
-        increment -= cumulant(inputs * before).sum(1, dtype=torch.float64)
-        inputs *= beta
-        increment += cumulant(inputs).sum(1, dtype=torch.float64)
+        increment += _cumulant_step(params.hidden, inputs, before, beta, largest_input).sum(1, dtype=torch.float64)
         yield increment
         if step < len(betas) - 1:
-            _, h = params.hidden.mean_and_sample(inputs, stream)
+            _, h = params.hidden.mean_and_sample(inputs.mul_(beta), stream)
             _, v = params.visible.mean_and_sample(torch.addmm(torch.lerp(base_b, b, beta), h, W, alpha=beta), stream)
+
+
+def _cumulant_step(unit: Unit, inputs: Tensor, before: float, beta: float, largest: float) -> Tensor:
+    """cumulant(beta inputs) - cumulant(before inputs), where |inputs| <= `largest`."""
+    if abs(beta - before) * largest < 1.0:
+        return unit.cumulant_step(inputs, before, beta - before)
+    wide = inputs.double()
+    return unit.cumulant(wide * beta) - unit.cumulant(wide * before)
 
 
 def uniform_schedule(n_temperatures: int) -> list[float]:
@@ -120,22 +128,30 @@ def adapted_schedule(
     stream : Stream
         Randomness of the pilot run.
     n_pilot, n_chains : int
-        Even steps of the pilot run, and its chains.
+        Steps and chains of the two pilot runs, the first in even steps, the second in adapted ones.
 
     Returns
     -------
     list of float
         `n_temperatures` + 1 numbers. A step's length is the inverse of the standard deviation of d log f / dβ over the
         pilot's chains, smoothed, so that each adds about the same variance (Grosse, Maddison & Salakhutdinov 2013,
-        section 3); a fifth of the steps is spread evenly, lest the pilot missed something.
+        section 3); a fifth of the steps stays where it was, lest the pilot missed something.
     """
-    v = stream.bernoulli_logits(base_b.expand(n_chains, -1))
-    spread = np.array([float(x.std()) for x in _increments(params, base_b, v, uniform_schedule(n_pilot), stream)])
-    width = max(1, n_pilot // 50)
+    betas = uniform_schedule(n_pilot)
+    for n_steps in (n_pilot, n_temperatures):
+        v = stream.bernoulli_logits(base_b.expand(n_chains, -1))
+        spread = np.array([float(x.std()) for x in _increments(params, base_b, v, betas, stream)])
+        betas = _even_out(betas, spread, n_steps)
+    return betas
+
+
+def _even_out(betas: list[float], spread: np.ndarray, n_steps: int) -> list[float]:
+    """`n_steps` steps that share evenly in the `spread` of the steps between `betas`."""
+    width = max(1, len(spread) // 50)
     padded = np.pad(spread, width, mode="edge")
-    smooth = np.convolve(padded, np.full(2 * width + 1, 1 / (2 * width + 1)), mode="valid")  # (n_pilot,)
-    density = 0.8 * smooth / max(smooth.mean(), 1e-300) + 0.2
-    passed = np.concatenate([[0.0], np.cumsum(density)])
-    betas = np.interp(np.linspace(0.0, passed[-1], n_temperatures + 1), passed, np.linspace(0.0, 1.0, n_pilot + 1))
-    betas[0], betas[-1] = 0.0, 1.0
-    return [float(beta) for beta in betas]
+    smooth = np.convolve(padded, np.full(2 * width + 1, 1 / (2 * width + 1)), mode="valid")
+    share = 0.8 * smooth / max(smooth.mean(), 1e-300) + 0.2
+    passed = np.concatenate([[0.0], np.cumsum(share)])
+    new = np.interp(np.linspace(0.0, passed[-1], n_steps + 1), passed, betas)
+    new[0], new[-1] = 0.0, 1.0
+    return [float(beta) for beta in new]

@@ -202,7 +202,8 @@ def log_partition(
     samples : Tensor of shape (n_samples, n_features), optional
         Samples of the machine at equilibrium: AIS is run backwards from them too, and gives `upper`.
     max_width : float, optional
-        Width of the bracket, in nats, from which on there is a warning.
+        Width of the bracket, in nats, from which on there is a warning; also where the ends lie the wrong way round,
+        as they may where chains are far from equilibrium.
     checkpoints : sequence of RBMParameters
         The rungs of trajectory tempering below the machine.
     progress : callable, optional
@@ -223,9 +224,9 @@ def log_partition(
         If the effective sample size is less than a tenth of the chains, neighbouring rungs hardly ever swap, or the
         bracket is wider than `max_width`.
     """
+    began = time.perf_counter()
     small = min(params.n_hidden, params.n_features) <= _MAX_AUTO
     if method == "exact" or (method == "auto" and small):
-        began = time.perf_counter()
         value = log_partition_exact(params)
         return LogPartition(value, 0.0, value, value, None, 0, 0, time.perf_counter() - began, "exact")
     stream = Stream() if stream is None else stream
@@ -235,17 +236,17 @@ def log_partition(
         found = log_partition_ais(params, base_b, stream, n_chains=n_chains, schedule=betas, progress=progress)
         if samples is not None:
             reverse = log_partition_reverse_ais(params, base_b, samples, stream, schedule=betas, progress=progress)
-            found = replace(found, upper=reverse.value, seconds=found.seconds + reverse.seconds)
+            found = replace(found, upper=reverse.value)
     else:
         ladder = ladder_by_name(method, params, base_b, stream, n_temperatures=n_temperatures, checkpoints=checkpoints)
         found = log_partition_tempering(ladder, stream, n_steps=n_steps, n_chains=n_chains, progress=progress)
         found = replace(found, method=method)
     _warn_if_wide(found, max_width)
-    return found
+    return replace(found, seconds=time.perf_counter() - began)
 
 
 def _warn_if_wide(found: LogPartition, max_width: float | None) -> None:
-    if max_width is None or found.lower is None or found.upper is None or found.upper - found.lower <= max_width:
+    if max_width is None or found.lower is None or found.upper is None or abs(found.upper - found.lower) <= max_width:
         return
     warnings.warn(
         f"The bracket of log Z, {found.lower:.2f} … {found.upper:.2f}, is wider than {max_width:g} nats. Take more "

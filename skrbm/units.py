@@ -22,6 +22,9 @@ class Unit(Protocol):
     def cumulant(self, x: Tensor) -> Tensor:
         """log Σ_s ρ(s) exp(s x), in nats, elementwise."""
 
+    def cumulant_step(self, x: Tensor, scale: float, step: float) -> Tensor:
+        """cumulant((scale + step) x) - cumulant(scale x), exact for small steps, elementwise; |step x| < 1."""
+
     def mean(self, x: Tensor) -> Tensor:
         """Mean state given the input, elementwise."""
 
@@ -35,6 +38,10 @@ class Bernoulli:
     def cumulant(self, x: Tensor) -> Tensor:
         """log(1 + exp(x)), without overflow and exact in the tails."""
         return softplus(x, threshold=40.0)  # torch's default of 20 is off by 2e-9 in float64
+
+    def cumulant_step(self, x: Tensor, scale: float, step: float) -> Tensor:
+        """log(1 + σ(scale x) (exp(step x) - 1)): the same difference without its cancellation; |step x| < 1."""
+        return (x * scale).sigmoid_().mul_((x * step).expm1_()).log1p_()
 
     def mean(self, x: Tensor) -> Tensor:
         """P(s = 1 | x)."""

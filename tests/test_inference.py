@@ -118,12 +118,12 @@ def test_log_likelihood_of_grey_values(model):
 
 def test_scoring_by_name():
     search = GridSearchCV(
-        BernoulliRBMTorch(n_iter=20, random_state=0), {"n_hidden": [1, 6]}, scoring="log_likelihood", cv=2, n_jobs=2
+        BernoulliRBMTorch(n_iter=10, random_state=0), {"n_hidden": [1, 6]}, scoring="log_likelihood", cv=2
     ).fit(X)
     assert search.best_params_ == {"n_hidden": 6}
     best = search.best_estimator_
     assert log_likelihood_scorer(best, X) == pytest.approx(best.log_likelihood(X).mean(), rel=1e-5)
-    rbm = BernoulliRBMTorch(6, n_iter=20, random_state=0)
+    rbm = BernoulliRBMTorch(6, n_iter=10, random_state=0)
     pipeline = make_pipeline(MinMaxScaler(), rbm)
     named, plain = (cross_val_score(e, x, scoring="log_likelihood", cv=2) for e, x in ((pipeline, 4 * X), (rbm, X)))
     np.testing.assert_allclose(named, plain, rtol=1e-4)

@@ -27,3 +27,18 @@ def test_sample_has_the_mean():
     torch.testing.assert_close(mean, BERNOULLI.mean(x))
     assert set(sample.unique().tolist()) == {0.0, 1.0}
     assert ((sample.mean(0) - mean[0]) / (mean[0] * (1 - mean[0]) / 100_000).sqrt()).abs().max() < 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cumulant_step_is_a_difference_without_cancellation(dtype):
+    x = torch.linspace(-300, 300, 2001, dtype=dtype)
+    for scale, step in [(0.0, 0.003), (0.3, 1e-4), (0.9, 0.003), (1.0, -0.003), (1.0, -1e-5), (0.5, 1e-7)]:
+        wide = x.double()
+        exact = softplus((scale + step) * wide) - softplus(scale * wide)
+        found = BERNOULLI.cumulant_step(x, scale, step).double()
+        tolerance = {torch.float32: 2e-5, torch.float64: 1e-12}[dtype]
+        torch.testing.assert_close(found, exact, rtol=tolerance, atol=1e-13)
+
+
+def softplus(x):
+    return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
