@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,13 +20,20 @@ from torch import Tensor
 
 from skrbm.batches import binarize_rows, to_tensor
 from skrbm.checks import check_choice, find_device, from_torch
-from skrbm.likelihood import LogPartition, log_partition, pseudo_log_likelihood
+from skrbm.likelihood import (
+    METHODS,
+    LogPartition,
+    checked_schedule,
+    log_partition,
+    method_for,
+    pseudo_log_likelihood,
+)
 from skrbm.mixing import diagnose
 from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.randomness import Stream
-from skrbm.samplers import GIBBS, Kernel, steps
+from skrbm.samplers import GIBBS, Kernel, clamp, steps
 from skrbm.tables import Table
-from skrbm.tempering import TEMPERING, ladder_by_name
+from skrbm.tempering import TEMPERING, SwapRates, SwapWarning, ladder_by_name
 
 __all__ = ["InferenceMixin"]
 
@@ -45,6 +54,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     binarize: Any
     verbose: Any
     random_state: Any
+    trajectory_: Any
 
     # -- what the model says about rows ----------------------------------------------------------------------------
 
@@ -209,19 +219,27 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         True
         """
         check_is_fitted(self)
-        check_choice("method", method, ("auto", "exact", "ais", *_METHODS[1:]))
+        check_choice("method", method, METHODS)
+        self._check_trajectory(method)
+        schedule = checked_schedule(schedule)
         if n_temperatures is not None:
             check_scalar(n_temperatures, "n_temperatures", Integral, min_val=2)
         for name, value in (("n_chains", n_chains), ("n_steps", n_steps)):
             check_scalar(value, name, Integral, min_val=2)
         if bracket is not None:
             check_scalar(bracket, "bracket", Real, min_val=0)
-        stream = self._stream(random_state)
+            if math.isnan(bracket):
+                raise ValueError("bracket=nan must be a width in nats, or None.")
         dtype, device = self._own_type()
         params = self._params(dtype, device)
         if samples is not None:
-            samples = to_tensor(self._rows(samples), dtype, device)
-        elif bracket is not None and method in ("auto", "ais"):
+            samples = to_tensor(self._rows(samples, "samples"), dtype, device)
+            if not _are_bits(samples):
+                raise ValueError(
+                    "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
+                )
+        stream = self._stream(random_state)
+        if samples is None and bracket is not None and method_for(params, method) == "ais":
             samples = to_tensor(self._equilibrium(n_chains, stream), dtype, device)
         found = log_partition(
             params,
@@ -264,7 +282,8 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises
         ------
         ValueError
-            If X has values other than 0 and 1 and `binarize="none"`: only zeros and ones have a log-probability.
+            If X has values outside [0, 1], or other than 0 and 1 with `binarize="none"`: only zeros and ones have a
+            log-probability.
 
         Warns
         -----
@@ -281,7 +300,12 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
-            if isinstance(rule, str) and rule == "none" and not bool(((v == 0) | (v == 1)).all()):
+            if bool(((v < 0) | (v > 1)).any()):
+                raise ValueError(
+                    f"X has values from {float(v.min()):g} to {float(v.max()):g}, which are no probabilities of a one. "
+                    "Scale it into [0, 1], as for fit."
+                )
+            if isinstance(rule, str) and rule == "none" and not _are_bits(v):
                 raise ValueError(
                     "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
                     "what to make of them. Pass zeros and ones, such as X > 0.5, or set binarize."
@@ -315,7 +339,8 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Zeros and ones, in v's float type; float64 for other types.
         """
         check_scalar(k, "k", Integral, min_val=1)
-        return self._run_chains("gibbs", k, self._stream(random_state), self._rows(v))
+        rows = self._rows(v, "v")
+        return self._run_chains("gibbs", k, self._stream(random_state), rows)
 
     def sample(
         self,
@@ -351,20 +376,27 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Zeros and ones (but for what is given), in the float type of `components_`.
+            Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
 
         Raises
         ------
         ValueError, TypeError
             If a parameter is not as described, or the model has no training rows or trajectory where it needs them.
+
+        Warns
+        -----
+        SwapWarning
+            If neighbouring rungs of tempering hardly ever swap.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        check_choice("method", method, _METHODS)
+        self._check_sampler("method", method)
         given = None
         if condition is not None:
-            given = self._rows_with_gaps(np.atleast_2d(from_torch(condition)), "condition")
+            condition = from_torch(condition)
+            one_row = np.ndim(condition) == 1
+            given = self._rows_with_gaps(np.asarray(condition)[None] if one_row else condition, "condition")
             if len(given) not in (1, n_samples):
                 raise ValueError(
                     f"condition has {len(given)} rows, but n_samples={n_samples}. Pass one row, or as many as samples."
@@ -408,6 +440,11 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ValueError, TypeError
             If a parameter is not as described. NaN in `fit` and `transform` stays an error.
 
+        Warns
+        -----
+        SwapWarning
+            If neighbouring rungs of tempering hardly ever swap.
+
         Examples
         --------
         >>> import numpy as np
@@ -420,7 +457,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_choice("kind", kind, ("mean", "sample"))
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        check_choice("method", method, _METHODS)
+        self._check_sampler("method", method)
         given = self._rows_with_gaps(X, "X")
         stream = self._stream(random_state)
         starts = self._starts(len(given), "random", stream).astype(given.dtype)
@@ -460,10 +497,12 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_scalar(n_steps, "n_steps", Integral, min_val=8)
         check_scalar(n_chains, "n_chains", Integral, min_val=2)
         if methods is None:
-            methods = _METHODS if getattr(self, "trajectory_", None) else _METHODS[:2]
-        methods = [methods] if isinstance(methods, str) else list(methods)
+            methods = _METHODS if hasattr(self, "trajectory_") else _METHODS[:2]
+        methods = [methods] if isinstance(methods, str) else methods
+        if not isinstance(methods, Iterable) or not (methods := list(methods)):
+            raise ValueError(f"methods={methods!r} must be names of samplers, at least one.")
         for method in methods:
-            check_choice("methods", method, _METHODS)
+            self._check_sampler("methods", method)
         stream = self._stream(random_state)
         dtype, device = self._own_type()
         params = self._params(dtype, device)
@@ -481,24 +520,36 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self, method: str, n_steps: int, stream: Stream, starts: Any, given: Any = None, mean: bool = False
     ) -> np.ndarray:
         """The ends of chains from `starts`, or the means over their second halves."""
+        sampler: tuple[Kernel, Any] | None = None
+        rates: SwapRates | None = None
 
         def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
-            kernel, model = self._sampler(method, params, stream)
+            nonlocal sampler, rates
+            if sampler is None:
+                sampler = self._sampler(method, params, stream)
+            kernel, model = sampler
             n_rows = len(v)
             if kernel is TEMPERING:
+                rates = SwapRates(model.n_rungs) if rates is None else rates
                 n_rows = max(1, _CHUNK_SYSTEMS // (model.n_rungs * max(params.n_features, params.n_hidden)))
             ends = []
             for first in range(0, len(v), n_rows):
                 rows = slice(first, first + n_rows)
-                state = kernel.init(model, v[rows], stream, None if given is None else given[rows])
+                fixed = None if given is None else given[rows]
+                state = kernel.init(model, v[rows], stream, fixed)
                 total = torch.zeros_like(v[rows])
                 for step, (_, info) in enumerate(steps(kernel, model, state, n_steps, stream)):
                     if mean and step >= n_steps // 2:
                         total += info.mean_v
-                ends.append(total / (n_steps - n_steps // 2) if mean else info.v)
+                    if rates is not None and step >= n_steps // 2:
+                        rates.add_(info)
+                ends.append(clamp(total / (n_steps - n_steps // 2), fixed) if mean else info.v)
             return torch.cat(ends)
 
-        return self._map(run, starts) if given is None else self._map(run, starts, given)
+        found = self._map(run, starts) if given is None else self._map(run, starts, given)
+        if rates is not None and (complaint := rates.complaint()):
+            warnings.warn(f"Samples by method={method!r} are not to be trusted. {complaint}", SwapWarning, stacklevel=3)
+        return found
 
     def _sampler(self, method: str, params: RBMParameters, stream: Stream) -> tuple[Kernel, Any]:
         """The kernel of that name and the model that it samples."""
@@ -508,10 +559,22 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         checkpoints = self._checkpoints(dtype, device)
         return TEMPERING, ladder_by_name(method, params, self._base_b(dtype, device), stream, checkpoints=checkpoints)
 
+    def _check_sampler(self, name: str, method: Any) -> None:
+        check_is_fitted(self)
+        check_choice(name, method, _METHODS)
+        self._check_trajectory(method)
+
+    def _check_trajectory(self, method: str) -> None:
+        if method == "trajectory_tempering" and not hasattr(self, "trajectory_"):
+            raise ValueError(
+                "method='trajectory_tempering' needs the checkpoints of a fit. Call fit with store_trajectory=True, or "
+                "choose 'parallel_tempering'."
+            )
+
     def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
         dtype = np.asarray(self.components_).dtype
         if not isinstance(init, str):
-            rows = self._rows(init)
+            rows = self._rows(init, "init")
             if rows.shape[0] != n_samples:
                 raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
             return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
@@ -526,26 +589,31 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _equilibrium(self, n: int, stream: Stream) -> np.ndarray:
         """The chains of training, or random ones, after 1,000 Gibbs steps."""
         starts = self._starts(n, "random", stream)
-        h = np.asarray(getattr(self, "h_samples_", np.empty((0, 0))))
-        if len(h):
+        h = np.asarray(getattr(self, "h_samples_", ()))
+        if h.ndim == 2 and len(h) and h.shape[1] == np.shape(self.components_)[0]:
             starts = np.resize(self._map(mean_v_given_h, h.astype(starts.dtype)), starts.shape)
             starts = stream.bernoulli(torch.from_numpy(starts)).numpy()
         return self._run_chains("gibbs", 1000, stream, starts)
 
     # -- validation and plumbing -----------------------------------------------------------------------------------
 
-    def _rows(self, X: Any, reset: bool = False) -> Any:
+    def _rows(self, X: Any, name: str = "X", reset: bool = False) -> Any:
         """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
+        return self._validated(X, name, reset, accept_sparse="csr", dtype="numeric")
+
+    def _validated(self, X: Any, name: str, reset: bool, **kwargs: Any) -> Any:
         if not reset:
             check_is_fitted(self)
-        return validate_data(self, from_torch(X), accept_sparse="csr", dtype="numeric", reset=reset)
+        try:
+            return validate_data(self, from_torch(X), reset=reset, **kwargs)
+        except (TypeError, ValueError) as error:
+            if name == "X":
+                raise
+            raise type(error)(f"{name} won't do: {error}") from error
 
     def _rows_with_gaps(self, X: Any, name: str) -> np.ndarray:
         """X as a float array whose NaN are gaps."""
-        check_is_fitted(self)
-        rows = validate_data(
-            self, from_torch(X), dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False
-        )
+        rows = self._validated(X, name, False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         low, high = np.nanmin(rows, initial=0.0), np.nanmax(rows, initial=1.0)
         if low < 0.0 or high > 1.0:
             raise ValueError(
@@ -574,8 +642,18 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _params(self, dtype: torch.dtype, device: torch.device) -> RBMParameters:
         return _as_params((self.components_, self.intercept_visible_, self.intercept_hidden_), dtype, device)
 
-    def _checkpoints(self, dtype: torch.dtype, device: torch.device) -> list[RBMParameters]:
-        return [_as_params(arrays, dtype, device) for arrays in getattr(self, "trajectory_", ())]
+    def _checkpoints(self, dtype: torch.dtype, device: torch.device) -> list[RBMParameters] | None:
+        """Those of the trajectory, None without one."""
+        if not hasattr(self, "trajectory_"):
+            return None
+        found = [_as_params(arrays, dtype, device) for arrays in self.trajectory_]
+        for params in found:
+            if params.W.shape != np.shape(self.components_):
+                raise ValueError(
+                    f"trajectory_ has checkpoints of shape {tuple(params.W.shape)}, but components_ has shape "
+                    f"{np.shape(self.components_)}. Delete trajectory_, or fit again."
+                )
+        return found
 
     def _base_b(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Visible bias of the machine without weights that has the base rates; 0 if they aren't known."""
@@ -607,6 +685,10 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             rows = slice(first, first + _CHUNK_ROWS)
             parts.append(function(params, *(to_tensor(array[rows], dtype, device) for array in (X, *others))))
         return np.concatenate([part.cpu().numpy() for part in parts]) if len(parts) > 1 else parts[0].cpu().numpy()
+
+
+def _are_bits(v: Tensor) -> bool:
+    return bool(((v == 0) | (v == 1)).all())
 
 
 def _as_params(arrays: Any, dtype: torch.dtype, device: torch.device) -> RBMParameters:

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,9 +24,11 @@ from skrbm.tempering import TEMPERING, Ladder, SwapRates, TemperingState, ladder
 from skrbm.units import BERNOULLI
 
 __all__ = [
+    "METHODS",
     "LogPartition",
     "LogPartitionWarning",
     "Schedule",
+    "checked_schedule",
     "log_likelihood_exact",
     "log_likelihood_raise",
     "log_partition",
@@ -34,11 +36,13 @@ __all__ = [
     "log_partition_exact",
     "log_partition_reverse_ais",
     "log_partition_tempering",
+    "method_for",
     "pseudo_log_likelihood",
 ]
 
 Schedule = Literal["uniform", "adaptive"] | Sequence[float]
 
+METHODS = ("auto", "exact", "ais", "parallel_tempering", "trajectory_tempering")
 _MAX_ENUMERATED = 30
 _MAX_AUTO = 20
 _CHUNK = 1 << 20  # elements of a temporary
@@ -125,13 +129,14 @@ class LogPartition:
     value : float
         log Z, or its estimate.
     standard_error : float
-        Of `value`, from the spread between independent chains; 0 if exact, infinite if there is only one chain.
+        Of `value`, from the spread between independent chains; 0 if exact, infinite if there is only one chain or
+        rungs hardly ever swap. That of AIS can't exceed 1, and means little where there was a warning.
     lower, upper : float or None
-        Estimates that lie below and above log Z in expectation, where they are known. `upper` does so only as far as
-        the samples that it is made from are at equilibrium.
+        Estimates that lie below and above log Z in expectation, where they are known: without condition the `lower` of
+        AIS, the others only as far as the samples that they are made from are at equilibrium.
     effective_sample_size : float or None
         (Σ w)² / Σ w² of the chains' weights: how many chains count. Below a tenth of them the estimate tends to be too
-        low, which flatters the machine. Of the reverse run where `value` is its result; None without weights.
+        low, which flatters the machine. None without weights.
     n_chains : int
         Independent chains, or systems of chains.
     n_temperatures : int
@@ -139,7 +144,7 @@ class LogPartition:
     seconds : float
         Wall time.
     method : str
-        "exact", "ais", "reverse_ais", or "tempering".
+        "exact", "ais", "reverse_ais", "tempering", "parallel_tempering", or "trajectory_tempering".
     """
 
     value: float
@@ -175,7 +180,7 @@ def log_partition(
     schedule: Schedule = "adaptive",
     samples: Tensor | None = None,
     max_width: float | None = None,
-    checkpoints: Sequence[RBMParameters] = (),
+    checkpoints: Sequence[RBMParameters] | None = None,
     progress: Progress | None = None,
 ) -> LogPartition:
     """Logarithm of the partition function Z, by the method of that name.
@@ -204,7 +209,7 @@ def log_partition(
     max_width : float, optional
         Width of the bracket, in nats, from which on there is a warning; also where the ends lie the wrong way round,
         as they may where chains are far from equilibrium.
-    checkpoints : sequence of RBMParameters
+    checkpoints : sequence of RBMParameters, optional
         The rungs of trajectory tempering below the machine.
     progress : callable, optional
         Called now and then with the number of steps done and that of all.
@@ -225,14 +230,14 @@ def log_partition(
         bracket is wider than `max_width`.
     """
     began = time.perf_counter()
-    small = min(params.n_hidden, params.n_features) <= _MAX_AUTO
-    if method == "exact" or (method == "auto" and small):
+    method = method_for(params, method)
+    if method == "exact":
         value = log_partition_exact(params)
         return LogPartition(value, 0.0, value, value, None, 0, 0, time.perf_counter() - began, "exact")
     stream = Stream() if stream is None else stream
     base_b = torch.zeros_like(params.b) if base_b is None else base_b
-    if method in ("auto", "ais"):
-        betas = _betas(params, base_b, n_temperatures or 10_000, schedule, stream)
+    if method == "ais":
+        betas = _betas(params, base_b, 10_000 if n_temperatures is None else n_temperatures, schedule, stream)
         found = log_partition_ais(params, base_b, stream, n_chains=n_chains, schedule=betas, progress=progress)
         if samples is not None:
             reverse = log_partition_reverse_ais(params, base_b, samples, stream, schedule=betas, progress=progress)
@@ -245,12 +250,24 @@ def log_partition(
     return replace(found, seconds=time.perf_counter() - began)
 
 
+def method_for(params: RBMParameters, method: str) -> str:
+    """The name of the method, where "auto" is the one that it stands for."""
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} is not known. Choose one of: {', '.join(map(repr, METHODS))}.")
+    if method == "auto":
+        return "exact" if min(params.n_hidden, params.n_features) <= _MAX_AUTO else "ais"
+    return method
+
+
 def _warn_if_wide(found: LogPartition, max_width: float | None) -> None:
     if max_width is None or found.lower is None or found.upper is None or abs(found.upper - found.lower) <= max_width:
         return
+    what = f"is wider than {max_width:g} nats"
+    if found.lower > found.upper:
+        what = f"lies the wrong way round by more than {max_width:g} nats: few samples, or not at equilibrium"
     warnings.warn(
-        f"The bracket of log Z, {found.lower:.2f} … {found.upper:.2f}, is wider than {max_width:g} nats. Take more "
-        "temperatures or steps, or samples nearer to equilibrium for the reverse run.",
+        f"The bracket of log Z, {found.lower:.2f} … {found.upper:.2f}, {what}. Take more temperatures or steps, and "
+        "samples of longer or tempered chains.",
         LogPartitionWarning,
         stacklevel=4,
     )
@@ -265,7 +282,7 @@ def _of_weights(
     value = log_base + sign * (float(log_weight.logsumexp(0)) - math.log(n))
     standard_error = float(w.std() / w.mean()) / math.sqrt(n) if n > 1 else math.inf
     size = float(w.sum() ** 2 / (w**2).sum())
-    if size < n / 10:
+    if size < max(n / 10, min(n, 2) - 1e-6):
         warnings.warn(
             f"Only {size:.1f} of {n} chains count (effective sample size): this estimate of log Z by {method} is not "
             "to be trusted. Take more temperatures; if that doesn't help, the machine mixes too badly for annealing.",
@@ -347,7 +364,7 @@ def log_partition_reverse_ais(
     params, base_b, stream, n_temperatures, schedule, progress
         As in `log_partition_ais`.
     v : Tensor of shape (n_chains, n_features)
-        Independent samples of the machine, one for each run.
+        Independent samples of the machine, zeros and ones, one for each run.
 
     Returns
     -------
@@ -366,7 +383,7 @@ def log_partition_reverse_ais(
     """
     began = time.perf_counter()
     betas = _betas(params, base_b, n_temperatures, schedule, stream)[::-1]
-    log_weight = anneal(params, base_b, v, betas, stream, progress)
+    log_weight = anneal(params, base_b, v.to(params.W), betas, stream, progress)
     return _of_weights("reverse_ais", log_partition_base(params, base_b), log_weight, -1, len(betas) - 1, began)
 
 
@@ -406,26 +423,45 @@ def log_likelihood_raise(
     the test rows are like the machine's.
     """
     betas = _betas(params, base_b, n_temperatures, schedule, stream)[::-1]
-    starts = v.repeat_interleave(n_chains, 0)
-    _, info = gibbs_step(params, gibbs_init(params, starts, stream), stream)  # the transition under the last bridge
-    log_weight = anneal(params, base_b, info.v, betas, stream, progress).view(-1, n_chains)
-    log_mean = log_weight.logsumexp(1) - math.log(n_chains)
-    return log_mean - free_energy(params, v).double() - log_partition_base(params, base_b)
+    log_means = []
+    for rows in torch.split(v.to(params.W), max(1, _CHUNK // (n_chains * max(params.n_features, params.n_hidden)))):
+        state = gibbs_init(params, rows.repeat_interleave(n_chains, 0), stream)
+        _, info = gibbs_step(params, state, stream)  # the transition under the last bridge
+        log_weight = anneal(params, base_b, info.v, betas, stream, progress).view(-1, n_chains)
+        log_means.append(log_weight.logsumexp(1) - math.log(n_chains) - free_energy(params, rows).double())
+    return torch.cat(log_means) - log_partition_base(params, base_b)
 
 
 def _betas(
     params: RBMParameters, base_b: Tensor, n_temperatures: int, schedule: Schedule, stream: Stream
 ) -> Sequence[float]:
-    if isinstance(schedule, str):
-        if schedule == "uniform":
-            return uniform_schedule(n_temperatures)
-        if schedule == "adaptive":
-            return adapted_schedule(params, base_b, n_temperatures, stream)
-        raise ValueError(f"schedule={schedule!r} is not known. Choose 'uniform', 'adaptive' or inverse temperatures.")
-    betas = [float(beta) for beta in schedule]
-    if len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or (np.diff(betas) < 0).any():
-        raise ValueError("schedule must be inverse temperatures that rise from 0 to 1, at least these two.")
-    return betas
+    schedule = checked_schedule(schedule)
+    if schedule == "uniform":
+        return uniform_schedule(n_temperatures)
+    if schedule == "adaptive":
+        return adapted_schedule(params, base_b, n_temperatures, stream)
+    return schedule
+
+
+def checked_schedule(schedule: Any) -> Any:
+    """The schedule by its name, or as a list of inverse temperatures.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(schedule, str) and schedule in ("uniform", "adaptive"):
+        return schedule
+    try:
+        betas = np.asarray(schedule, dtype=np.float64)
+    except (TypeError, ValueError):
+        betas = np.empty(0)
+    if betas.ndim != 1 or len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or not (np.diff(betas) >= 0).all():
+        raise ValueError(
+            f"schedule={schedule!r} must be 'uniform', 'adaptive', or inverse temperatures that rise from 0 to 1."
+        )
+    return betas.tolist()
 
 
 @torch.no_grad()
@@ -450,7 +486,8 @@ def log_partition_tempering(
     n_steps : int
         Steps that count, at least 2.
     n_chains : int
-        Number of independent systems of chains.
+        Number of independent systems of chains. Memory holds all their rungs at once, and two numbers for each step,
+        system and pair of rungs.
     burn_in : int, optional
         Steps before those, `n_steps` // 2 by default.
     state : TemperingState, optional
@@ -496,15 +533,9 @@ def log_partition_tempering(
     log_base = float(base.visible.cumulant(base.b.double()).sum() + base.hidden.cumulant(base.c.double()).sum())
     ratios, influence = zip(*map(_bennett, up, down), strict=True)
     standard_error = float(np.std(np.sum(influence, 0), ddof=1)) / math.sqrt(n_chains) if n_chains > 1 else math.inf
-    least = rates.acceptance.min()
-    if least < 0.02:
-        warnings.warn(
-            f"Rungs {rates.acceptance.argmin()} and {rates.acceptance.argmin() + 1} of {ladder.n_rungs} swap with "
-            f"probability {least:.2g} only: this estimate of log Z by tempering is not to be trusted. Take more "
-            "temperatures, or keep checkpoints closer to each other.",
-            LogPartitionWarning,
-            stacklevel=3,
-        )
+    if complaint := rates.complaint():
+        standard_error = math.inf
+        warnings.warn(f"log Z by tempering is not to be trusted. {complaint}", LogPartitionWarning, stacklevel=3)
     return LogPartition(
         log_base + float(np.sum(ratios)),
         standard_error,

@@ -13,7 +13,7 @@ from torch import Tensor
 from skrbm.diagnostics import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
 from skrbm.model import RBMParameters, free_energy
 from skrbm.randomness import Stream
-from skrbm.samplers import Kernel, steps
+from skrbm.samplers import Kernel
 from skrbm.tables import Table
 from skrbm.tempering import SwapRates, TemperingState
 
@@ -75,14 +75,17 @@ def diagnose(
         from the lowest rung to the highest and back (NaN without a ladder);
         `seconds` a step of all chains.
     """
-    began = time.perf_counter()
     n_random = len(random_v)
     v = random_v if data_v is None else torch.cat([random_v, data_v])
     state = kernel.init(model, v, stream)
     rates = SwapRates(model.n_rungs) if isinstance(state, TemperingState) else None
     replicas, series = [], np.empty((len(STATISTICS), n_steps, len(v)))
     statistics = statistics_of(params)
-    for step, (state, info) in enumerate(steps(kernel, model, state, n_steps, stream)):  # noqa: B020
+    seconds = 0.0
+    for step in range(n_steps):
+        began = time.perf_counter()
+        state, info = kernel.step(model, state, stream)
+        seconds += time.perf_counter() - began
         series[:, step] = statistics(info.v).cpu().numpy()
         if rates is not None:
             replicas.append(state.replica.cpu().numpy())
@@ -99,5 +102,5 @@ def diagnose(
         merge_time=np.array(merged),
         swap_acceptance=np.full(n, np.nan if rates is None else rates.acceptance.min()),
         round_trips=np.full(n, np.nan if rates is None else round_trips(np.stack(replicas)).mean()),
-        seconds=np.full(n, (time.perf_counter() - began) / n_steps),
+        seconds=np.full(n, seconds / n_steps),
     )

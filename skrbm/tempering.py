@@ -22,9 +22,11 @@ from skrbm.samplers import Kernel, clamp, steps
 from skrbm.units import BERNOULLI, Unit
 
 __all__ = [
+    "LEAST_ACCEPTANCE",
     "TEMPERING",
     "Ladder",
     "SwapRates",
+    "SwapWarning",
     "TemperingInfo",
     "TemperingState",
     "adapted_temperatures",
@@ -33,7 +35,12 @@ __all__ = [
     "tempering_step",
 ]
 
+LEAST_ACCEPTANCE = 0.02  # of swaps, below which a ladder is not to be trusted
 _MAX_RUNGS = 100
+
+
+class SwapWarning(UserWarning):
+    """Neighbouring rungs of a ladder hardly ever swap, so samples don't climb it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,7 @@ class Ladder:
     def of_temperatures(cls, params: RBMParameters, base_b: Tensor, betas: Tensor) -> Ladder:
         """The machine at inverse temperatures `betas` (n_rungs,), which rise from 0 to 1.
 
-        At β = 0 it has no weights and the visible bias `base_b` (n_features,), as in
-        `skrbm.annealing.bridge_log_ratio`.
+        At β = 0 it has no weights and the visible bias `base_b` (n_features,): the bridges of `skrbm.annealing.anneal`.
         """
         betas = betas.to(params.W)
         b = torch.lerp(base_b, params.b, betas[:, None])
@@ -229,6 +235,17 @@ class SwapRates:
         n = self._n_steps
         return np.divide(self._total, n, out=np.full(n.shape, np.nan), where=n > 0)
 
+    def complaint(self) -> str | None:
+        """What is wrong, if two neighbours hardly ever swap."""
+        acceptance = self.acceptance
+        if not (acceptance < LEAST_ACCEPTANCE).any():
+            return None
+        i = int(np.nanargmin(acceptance))
+        return (
+            f"Rungs {i} and {i + 1} of {len(acceptance) + 1} swap with probability {acceptance[i]:.2g} only. Take more "
+            "temperatures (or let them be adapted), or fit with a lower learning rate for a smoother trajectory."
+        )
+
 
 @torch.no_grad()
 def adapted_temperatures(
@@ -298,23 +315,24 @@ def ladder_by_name(
     stream: Stream,
     *,
     n_temperatures: int | None = None,
-    checkpoints: Sequence[RBMParameters] = (),
+    checkpoints: Sequence[RBMParameters] | None = None,
 ) -> Ladder:
     """The ladder of "parallel_tempering" or "trajectory_tempering" up to the machine `params`.
 
     Raises
     ------
     ValueError
-        If the method is another, or there are no checkpoints for the second.
+        If the method is another, or `checkpoints` is None for the second. (There may be none in it, where a machine
+        without weights is near enough.)
     """
     if method == "parallel_tempering":
         betas = adapted_temperatures(params, base_b, stream, n_temperatures=n_temperatures)
         return Ladder.of_temperatures(params, base_b, betas)
     if method == "trajectory_tempering":
-        if not checkpoints:
+        if checkpoints is None:
             raise ValueError(
                 "method='trajectory_tempering' needs checkpoints of training. Fit with store_trajectory=True, or "
                 "choose 'parallel_tempering'."
             )
         return Ladder.of_checkpoints([*checkpoints, params], base_b)
-    raise ValueError(f"method={method!r} is not known.")
+    raise ValueError(f"method={method!r} is no ladder. Choose 'parallel_tempering' or 'trajectory_tempering'.")

@@ -1,6 +1,7 @@
 """Likelihoods, samples, completions and diagnoses of a fitted model."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from sklearn.preprocessing import MinMaxScaler
 import skrbm.inference
 from skrbm import BernoulliRBMTorch, log_likelihood_scorer
 from skrbm.likelihood import LogPartitionWarning, log_likelihood_exact, log_partition_exact
+from skrbm.tempering import SwapWarning
 from skrbm.trajectory import Trajectory
 from tests import reference
 from tests.test_estimator import params_of
@@ -56,7 +58,7 @@ def test_brackets(model):
     assert abs(found.upper - truth) < 0.2
     given = model.log_partition("ais", n_temperatures=200, samples=X[:50], random_state=0)
     assert given.upper is not None
-    with pytest.warns(LogPartitionWarning, match="wider than 0 nats"):
+    with pytest.warns(LogPartitionWarning, match=r"bracket of log Z, \d.* more temperatures"):
         model.log_partition("ais", n_temperatures=20, bracket=0, samples=reference_draws(model, 500), random_state=2)
     assert model.log_partition("trajectory_tempering", bracket=1.0, random_state=0).upper is not None
 
@@ -142,7 +144,7 @@ def test_score_stays_the_pseudo_likelihood(model):
         ({"method": "wish"}, ValueError, "method='wish' is not known"),
         ({"n_chains": 1}, ValueError, "n_chains == 1, must be >= 2"),
         ({"n_temperatures": 2.5}, TypeError, "n_temperatures must be an instance of int"),
-        ({"method": "ais", "schedule": "steep"}, ValueError, "schedule='steep' is not known"),
+        ({"method": "ais", "schedule": "steep"}, ValueError, "schedule='steep' must be 'uniform', 'adaptive'"),
         ({"bracket": -1.0}, ValueError, "bracket == -1.0, must be >= 0"),
         ({"bracket": "narrow"}, TypeError, "bracket must be an instance of float"),
         ({"method": "ais", "samples": X[:, :3]}, ValueError, "X has 3 features, but BernoulliRBMTorch is expecting 10"),
@@ -151,6 +153,32 @@ def test_score_stays_the_pseudo_likelihood(model):
 def test_log_partition_of_bad_arguments(model, kwargs, error, message):
     with pytest.raises(error, match=message):
         model.log_partition(**kwargs)
+
+
+def test_a_trajectory_without_checkpoints_is_a_ladder_of_two_rungs():
+    model = BernoulliRBMTorch(2, n_iter=1, store_trajectory=True, random_state=0).fit(X[:100])
+    assert model.trajectory_ == []
+    assert model.sample(3, 5, method="trajectory_tempering").shape == (3, 10)
+    assert model.log_partition("trajectory_tempering").n_temperatures == 2
+    assert "trajectory_tempering" in model.diagnose(n_steps=8)["method"]
+
+
+def test_samples_for_the_bracket_must_be_bits(model):
+    with pytest.raises(ValueError, match="samples has values other than 0 and 1"):
+        model.log_partition("ais", samples=np.full((5, 10), 0.5))
+    with pytest.raises(ValueError, match=r"samples won't do: X has 3 features"):
+        model.log_partition("ais", samples=X[:, :3])
+
+
+def test_bracket_where_the_chains_are_of_another_size(model):
+    model.h_samples_ = model.h_samples_[:, :2]
+    assert model.log_partition("ais", n_temperatures=100, n_chains=10, bracket=100.0).upper is not None
+
+
+def test_log_likelihood_outside_0_to_1(model):
+    for rule in ("sample", "none", 0.5):
+        with pytest.raises(ValueError, match="X has values from 0 to 255"):
+            model.set_params(binarize=rule).log_likelihood(X * 255)
 
 
 def test_base_rates(model):
@@ -197,6 +225,22 @@ def test_condition(model, method):
     assert reference.total_variation(reference.frequencies(V), p) < reference.total_variation_floor(p, 3000)
 
 
+def test_conditions_of_any_kind():
+    frame = pd.DataFrame(X[:200], columns=list("abcdefghij"))
+    model = BernoulliRBMTorch(6, n_iter=2, random_state=0).fit(frame)
+    gaps = frame[:2].copy()
+    gaps["c"] = np.nan
+    V = model.sample(2, 5, condition=gaps)  # without a warning that names are missing
+    np.testing.assert_array_equal(V[:, :2], frame.to_numpy()[:2, :2])
+    plain = BernoulliRBMTorch(6, n_iter=2, random_state=0).fit(X[:200])
+    for row in (gaps.to_numpy()[0], gaps.to_numpy()[0].tolist(), torch.from_numpy(gaps.to_numpy()[0])):
+        assert plain.sample(3, 5, condition=row).shape == (3, 10)
+    tensor = torch.full((10,), float("nan"), dtype=torch.bfloat16, requires_grad=True)
+    assert plain.sample(3, 5, condition=tensor).shape == (3, 10)
+    assert plain.sample(2, 5, condition=X[0]).tolist() == [X[0].tolist()] * 2  # nothing is free
+    assert set(np.unique(plain.sample(2, 5, condition=[np.nan] * 10))) <= {0.0, 1.0}
+
+
 def test_a_condition_for_each_sample(model):
     rows = np.array([[1.0] + [np.nan] * 9, [np.nan] * 9 + [1.0]])
     V = model.sample(2, 20, condition=rows)
@@ -205,9 +249,9 @@ def test_a_condition_for_each_sample(model):
         model.sample(3, condition=rows)
     with pytest.raises(ValueError, match=r"condition has values from 0 to 7"):
         model.sample(2, condition=rows * 7)
-    with pytest.raises(ValueError, match="infinity"):
+    with pytest.raises(ValueError, match="condition won't do: Input X contains infinity"):
         model.sample(2, condition=rows * np.inf)
-    with pytest.raises(ValueError, match="X has 3 features"):
+    with pytest.raises(ValueError, match="condition won't do: X has 3 features"):
         model.sample(condition=[1.0, 0.0, np.nan])
 
 
@@ -234,8 +278,8 @@ def test_complete_with_samples(model):
 
 def test_complete_keeps_what_it_is_given(model):
     rows = X[:4].copy()
-    rows[:, 0] = 0.25
-    np.testing.assert_array_equal(model.complete(rows, n_steps=2), rows)
+    rows[:, 0] = 0.3
+    np.testing.assert_array_equal(model.complete(rows, n_steps=999), rows)
     rows[0, 3] = np.nan
     before = rows.copy()
     frame = pd.DataFrame(rows)
@@ -273,13 +317,36 @@ def test_large_samples_by_tempering_come_in_blocks(model, monkeypatch):
     assert model.sample(150, 5, method="trajectory_tempering").shape == (150, 10)
 
 
+def test_a_ladder_is_built_once_a_call(model, monkeypatch):
+    calls = []
+    real = skrbm.inference.ladder_by_name
+    monkeypatch.setattr(skrbm.inference, "_CHUNK_ROWS", 10)
+    monkeypatch.setattr(skrbm.inference, "ladder_by_name", lambda *args, **kw: calls.append(1) or real(*args, **kw))
+    model.sample(35, 3, method="parallel_tempering")
+    assert len(calls) == 1
+
+
+def test_a_warning_where_rungs_do_not_swap(model):
+    model.intercept_visible_ = np.where(np.arange(10) % 4 < 2, 40.0, -40.0)  # to neither of the two patterns
+    with pytest.warns(SwapWarning, match=r"Samples by method='trajectory_tempering' are not to be trusted. Rungs \d"):
+        model.sample(10, 20, method="trajectory_tempering")
+
+
 def test_methods_by_name(model):
     with pytest.raises(ValueError, match="method='metropolis' is not known"):
         model.sample(method="metropolis")
     del model.trajectory_
-    for call in (model.sample, model.log_partition):
-        with pytest.raises(ValueError, match="Fit with store_trajectory=True"):
-            call(method="trajectory_tempering")
+    before = pickle.dumps(model)
+    name = "trajectory_tempering"
+    for call in (model.sample, model.log_partition, partial(model.complete, X)):
+        with pytest.raises(ValueError, match="Call fit with store_trajectory=True"):
+            call(method=name)
+    with pytest.raises(ValueError, match="Call fit with store_trajectory=True"):
+        model.diagnose(["gibbs", name])
+    assert pickle.dumps(model) == before  # the stream has not moved either
+    model.trajectory_ = [(np.zeros((2, 10)), np.zeros(10), np.zeros(2))]
+    with pytest.raises(ValueError, match=r"trajectory_ has checkpoints of shape \(2, 10\)"):
+        model.sample(method=name)
 
 
 # -- the trajectory --------------------------------------------------------------------------------------------------
@@ -295,12 +362,14 @@ def test_the_trajectory_changes_nothing_else(fitted):
 
 
 def test_the_trajectory_of_another_fit(model):
-    before, W = model.trajectory_, model.components_
-    model.set_params(warm_start=True, n_iter=2).fit(X)
+    before = model.trajectory_
+    model.set_params(warm_start=True, n_iter=30).fit(np.where(np.arange(10) < 5, 1, X))
     assert len(model.trajectory_) > len(before)
     for arrays, kept in zip(before, model.trajectory_, strict=False):
         np.testing.assert_array_equal(arrays[0], kept[0])
-    np.testing.assert_array_equal(model.trajectory_[len(before)][0], W)
+    before = model.trajectory_
+    model.set_params(n_iter=1, learning_rate=1e-6).fit(X)
+    assert len(model.trajectory_) <= len(before) + 1
     model.set_params(warm_start=False, store_trajectory=False).fit(X)
     assert not hasattr(model, "trajectory_")
 
@@ -334,6 +403,9 @@ def test_diagnose(model):
         model.diagnose(["wish"])
     with pytest.raises(ValueError, match="n_steps == 2, must be >= 8"):
         model.diagnose(n_steps=2)
+    for nothing in ([], 3):
+        with pytest.raises(ValueError, match="must be names of samplers"):
+            model.diagnose(nothing)
 
 
 # -- on a GPU --------------------------------------------------------------------------------------------------------

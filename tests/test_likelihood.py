@@ -194,6 +194,9 @@ def test_a_warning_where_few_chains_count():
         found = log_partition_ais(params, torch.zeros_like(params.b), Stream(0), n_temperatures=10)
     assert caught[0].filename == __file__
     assert found.effective_sample_size < 10
+    for n_chains in (2, 5):
+        with pytest.warns(LogPartitionWarning, match=rf"of {n_chains} chains count"):
+            log_partition_ais(params, torch.zeros_like(params.b), Stream(0), n_temperatures=10, n_chains=n_chains)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = log_partition_ais(params, torch.zeros_like(params.b), Stream(0), n_temperatures=2000)
@@ -207,7 +210,7 @@ def test_a_warning_where_the_bracket_is_wider_than_asked():
     def run(max_width):
         return log_partition(params, "ais", stream=Stream(0), n_temperatures=5, samples=samples, max_width=max_width)
 
-    with pytest.warns(LogPartitionWarning, match=r"wider than 1e-06 nats") as caught:
+    with pytest.warns(LogPartitionWarning, match=r"bracket of log Z, \d.*1e-06 nats") as caught:
         found = run(1e-6)
     assert caught[0].filename == __file__
     assert abs(found.upper - found.lower) < 1
@@ -331,8 +334,9 @@ def test_tempering_warns_of_rungs_too_far_apart():
     params = reference.random_params(30, 40, scale=1.5)
     ladder = Ladder.of_checkpoints([params], torch.zeros_like(params.b))
     with pytest.warns(LogPartitionWarning, match=r"Rungs 0 and 1 of 2 swap with probability") as caught:
-        log_partition_tempering(ladder, Stream(0), n_steps=50, n_chains=10)
+        found = log_partition_tempering(ladder, Stream(0), n_steps=50, n_chains=10)
     assert caught[0].filename == __file__
+    assert found.standard_error == math.inf
 
 
 def test_tempering_needs_a_first_rung_without_weights():
@@ -369,9 +373,12 @@ def test_auto_anneals_what_is_too_large_to_enumerate():
     ("settings", "message"),
     [
         ({"method": "wish"}, "'wish' is not known"),
-        ({"method": "ais", "schedule": "steep"}, "schedule='steep' is not known"),
+        ({"method": "ais", "schedule": "steep"}, "schedule='steep' must be 'uniform', 'adaptive'"),
         ({"method": "ais", "schedule": [0.0, 0.7, 0.5, 1.0]}, "rise from 0 to 1"),
         ({"method": "ais", "schedule": [0.0, 0.5]}, "rise from 0 to 1"),
+        ({"method": "ais", "schedule": [0.0, np.nan, 1.0]}, "rise from 0 to 1"),
+        ({"method": "ais", "schedule": [[0.0, 1.0]]}, "rise from 0 to 1"),
+        ({"method": "ais", "schedule": None}, "schedule=None must be"),
         ({"method": "trajectory_tempering"}, "store_trajectory=True"),
     ],
 )

@@ -216,7 +216,7 @@ def test_ladders_by_name():
     stream = Stream(0)
     with pytest.raises(ValueError, match="store_trajectory=True"):
         ladder_by_name("trajectory_tempering", PARAMS, BASE_B, stream)
-    with pytest.raises(ValueError, match="'gibbs' is not known"):
+    with pytest.raises(ValueError, match="'gibbs' is no ladder"):
         ladder_by_name("gibbs", PARAMS, BASE_B, stream)
     ladder = ladder_by_name("trajectory_tempering", PARAMS, BASE_B, stream, checkpoints=[PARAMS])
     assert ladder.n_rungs == 3
