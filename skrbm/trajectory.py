@@ -43,8 +43,8 @@ class Trajectory:
     After Béreux, Decelle, Furtlehner & Seoane 2024, with two differences. What is kept is a moving average of the
     parameters: training at a high rate leaves machines whose persistent chains are far from equilibrium, and which
     their neighbours never swap with; their averages do. And the probability of a swap is estimated from chains of the
-    averages' own, whatever training uses. A chain is compared with another one's past, as it is correlated with its
-    own.
+    averages' own, whatever training uses: a little too high where the averages mix slowly and the chains lag behind. A
+    chain is compared with another one's past, as it is correlated with its own.
     """
 
     def __init__(
