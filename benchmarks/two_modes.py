@@ -32,11 +32,10 @@ def in_first_mode(V):
     return (V == PATTERN).sum(1) > N_PIXELS / 2
 
 
-def exact_share(model):
-    """P(v nearer to the pattern than to its opposite), over all 2^16 states."""
+def exact_share(arrays):
+    """P(v nearer to the pattern than to its opposite), over all 2^16 states, from weights and biases."""
     codes = np.arange(2**N_PIXELS)
     V = ((codes[:, None] >> np.arange(N_PIXELS)) & 1).astype(np.float32)
-    arrays = (model.components_, model.intercept_visible_, model.intercept_hidden_)
     log_p = log_likelihood_exact(RBMParameters(*map(torch.from_numpy, arrays)), torch.from_numpy(V)).numpy()
     return float(np.exp(log_p)[in_first_mode(V)].sum())
 
@@ -51,8 +50,9 @@ def main():
     X = rows(5000, 0.02, seed=0)
     settings = {"learning_rate": args.learning_rate, "n_chains": args.n_chains, "n_iter": 100}
     model = BernoulliRBMTorch(8, **settings, store_trajectory=True, random_state=0).fit(X)
-    exact, n = exact_share(model), args.n_samples
+    exact, n = exact_share((model.components_, model.intercept_visible_, model.intercept_hidden_)), args.n_samples
     print(f"exact share of the first mode: {exact:.4f}; {n} chains of {args.n_steps} steps")
+    print("at the checkpoints of the trajectory:", *(f"{exact_share(arrays):.4f}" for arrays in model.trajectory_))
     starts = {"first mode": np.tile(PATTERN, (n, 1)), "second mode": np.tile(1 - PATTERN, (n, 1)), "random": "random"}
     for method in ("gibbs", "parallel_tempering", "trajectory_tempering"):
         for name, init in starts.items():
