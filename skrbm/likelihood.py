@@ -54,8 +54,8 @@ def log_partition_exact(params: RBMParameters) -> float:
     Parameters
     ----------
     params : RBMParameters
-        A machine with at most 30 units in its smaller layer. Up to about 20 take a second, each further one doubles
-        the time. Memory stays bounded.
+        A machine with at most 30 units in its smaller layer. 20 beside 784 take a few seconds, each further one
+        doubles the time. Memory stays bounded.
 
     Returns
     -------
