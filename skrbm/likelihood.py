@@ -20,7 +20,7 @@ from skrbm.annealing import Progress, adapted_schedule, anneal, log_partition_ba
 from skrbm.model import RBMParameters, free_energy, input_to_h
 from skrbm.randomness import Stream
 from skrbm.samplers import gibbs_init, gibbs_step, steps
-from skrbm.tempering import TEMPERING, Ladder, SwapRates, TemperingState, ladder_by_name, tempering_init
+from skrbm.tempering import TEMPERING, Ladder, SwapRates, ladder_by_name, tempering_init
 from skrbm.units import BERNOULLI
 
 __all__ = [
@@ -471,8 +471,6 @@ def log_partition_tempering(
     *,
     n_steps: int = 1000,
     n_chains: int = 100,
-    burn_in: int | None = None,
-    state: TemperingState | None = None,
     progress: Progress | None = None,
 ) -> LogPartition:
     """Logarithm of the highest rung's partition function, from the swaps of tempering.
@@ -484,14 +482,10 @@ def log_partition_tempering(
     stream : Stream
         Randomness.
     n_steps : int
-        Steps that count, at least 2.
+        Steps that count, at least 2; half as many go before. All rungs start from samples of the first.
     n_chains : int
         Number of independent systems of chains. Memory holds all their rungs at once, and two numbers for each step,
         system and pair of rungs.
-    burn_in : int, optional
-        Steps before those, `n_steps` // 2 by default.
-    state : TemperingState, optional
-        Systems to go on with; by default new ones that start from the first rung.
     progress : callable, optional
         Called now and then with the number of steps done and that of all.
 
@@ -514,11 +508,8 @@ def log_partition_tempering(
     began = time.perf_counter()
     if bool((ladder.W[0] * ladder.scale[0]).any()):
         raise ValueError("The first rung of the ladder has weights; log Z is known only of a machine without.")
-    if state is None:
-        state = tempering_init(ladder, stream.bernoulli_logits(ladder.b[0].expand(n_chains, -1)), stream)
-    n_chains = state.h.shape[1]
-    n_pairs, n_kept = ladder.n_rungs - 1, (n_steps + 1) // 2
-    burn_in = n_steps // 2 if burn_in is None else burn_in
+    state = tempering_init(ladder, stream.bernoulli_logits(ladder.b[0].expand(n_chains, -1)), stream)
+    n_pairs, n_kept, burn_in = ladder.n_rungs - 1, (n_steps + 1) // 2, n_steps // 2
     n_all = burn_in + 2 * n_kept
     up, down = np.empty((n_pairs, n_kept, n_chains)), np.empty((n_pairs, n_kept, n_chains))
     rates = SwapRates(ladder.n_rungs)

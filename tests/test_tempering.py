@@ -139,6 +139,31 @@ def test_clamped_tempering(name):
         )
 
 
+@pytest.mark.parametrize("name", TWO)
+def test_clamped_tempering_one_step(name):
+    ladder, given = LADDERS[name], np.array([np.nan, 1.0, np.nan])
+    low, high = rungs(ladder)
+    transition = np.kron(
+        reference.clamped_gibbs_transition(low, given), reference.clamped_gibbs_transition(high, given)
+    )
+    transition = transition @ reference.swap_transition(reference.p_v(low), reference.p_v(high))
+    fits = np.flatnonzero(np.kron(reference.compatible(given), reference.compatible(given)))
+    starts = reference.states(6).reshape(-1, 2, 3)[fits]
+
+    def run(kernel):
+        assert_one_step(kernel, ladder, starts, transition[fits], all_rungs, given=torch.from_numpy(given)[None])
+
+    run(TEMPERING)
+    with pytest.raises(AssertionError):  # a twin whose first rung is free
+        run(Kernel(tempering_init, first_rung_free))
+
+
+def first_rung_free(ladder, state, stream):
+    free = torch.full_like(state.given, torch.nan)
+    given = torch.stack([free, *[state.given] * (ladder.n_rungs - 1)])
+    return tempering_step(ladder, state._replace(given=given), stream)
+
+
 def test_rungs_are_the_machines():
     ladder = LADDERS["three checkpoints"]
     torch.testing.assert_close(ladder.rung(2).W, PARAMS.W)
