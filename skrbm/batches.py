@@ -1,8 +1,8 @@
 """Sources of rows: where the batches of training come from.
 
-A source has `n_features`, `n_rows`, and `epoch(stream)`, which yields every row once in batches (v, weight): v a float
-tensor of shape (n, n_features), weight a tensor (n,) or None. It keeps the rows as they were given and turns a
-batch at a time into floats on the device.
+A source has `n_features`, `n_rows`, and `epoch(stream)`, which yields every row once in batches (v, weight): v a tensor
+of shape (n, n_features), of floats or of zeros and ones as uint8, weight a tensor (n,) or None. It keeps the rows once,
+in the narrowest form that holds them exactly: bits, bytes, or as they were given; a batch at a time becomes wider.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.randomness import Stream
+from skrbm.randomness import Stream, bernoulli_
 
 __all__ = ["ArrayRows", "Binarize", "RowSource", "binarize_rows", "mean_row", "to_tensor"]
 
 Binarize = Literal["none", "sample"] | float
 _CHUNK_ROWS = 4096
+_MAX_STORE = 1 << 28  # bytes that a narrower copy of the rows may take
+_LEVELS = (255, 16)  # greys are often multiples of one over these
 
 
 class RowSource(Protocol):
@@ -43,7 +45,8 @@ class ArrayRows:
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        The rows, of any real type. A CSR matrix becomes dense one batch at a time.
+        The rows, of any real type. What isn't zeros and ones, or multiples of 1/255 or 1/16, is kept as it is, and a CSR
+        matrix becomes dense one batch at a time.
     weight : ndarray of shape (n_rows,), optional
         Weights of the rows, >= 0. Rows of weight zero are left out, as if they weren't there.
     batch_size : int
@@ -51,7 +54,12 @@ class ArrayRows:
     shuffle : bool
         Whether each epoch has an order of its own.
     dtype, device
-        Of the batches.
+        Of the batches; those of zeros and ones are uint8.
+
+    Attributes
+    ----------
+    is_binary : bool
+        Whether all values are 0 or 1.
     """
 
     def __init__(
@@ -64,50 +72,150 @@ class ArrayRows:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._X = X
         self._rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
         self._weight = None if weight is None else to_tensor(weight, dtype, device)
         self._dtype, self._device = dtype, torch.device(device)
         self.batch_size, self.shuffle = batch_size, shuffle
         self.n_rows = len(self._rows)
         self.n_features = int(X.shape[1])
+        store = _Bits.of(X) or _Greys.of(X, dtype) or _AsGiven(X, dtype)
+        self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole, to be copied once and not once an epoch.
-        self._resident = None if self._device.type == "cpu" else to_tensor(X, dtype, self._device)
+        self._store: _Store = store if self._device.type == "cpu" else _Resident(store, X.shape[0], self._device)
 
     def epoch(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Every row once, in batches; `stream` decides on their order."""
         rows = self._rows[stream.permutation(self.n_rows)] if self.shuffle else self._rows
-        for first in range(0, self.n_rows, self.batch_size):
-            yield self.take(rows[first : first + self.batch_size])
+        for batch in self._store.index(rows).split(self.batch_size):
+            yield self._store.take(batch), None if self._weight is None else self._weight[batch]
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Every row once, in batches and in the order of X."""
+        """Every row once, in batches and in the order of X, as floats."""
         for first in range(0, self.n_rows, _CHUNK_ROWS):
             yield self.take(self._rows[first : first + _CHUNK_ROWS])
 
-    def is_binary(self) -> bool:
-        """Whether all values are 0 or 1."""
-        return all(bool(((v == 0) | (v == 1)).all()) for v, _ in self.in_order())
-
     def some(self, n: int, stream: Stream) -> Tensor:
-        """`n` different rows, or all if there are fewer, (n, n_features)."""
+        """`n` different rows, or all if there are fewer, as floats (n, n_features)."""
         return self.take(self._rows[np.sort(stream.permutation(self.n_rows)[:n])])[0]
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """The given rows of X, and their weights."""
-        if self._resident is None:
-            index = torch.from_numpy(rows)
-            v = to_tensor(self._X[rows], self._dtype, self._device)
-        else:
-            index = torch.from_numpy(rows).to(self._device)
-            v = self._resident[index]
-        return v, None if self._weight is None else self._weight[index]
+        """The given rows of X as floats, and their weights."""
+        index = self._store.index(rows)
+        return self._store.take(index).to(self._dtype), None if self._weight is None else self._weight[index]
+
+    def _all_bits(self, store: _Store) -> bool:
+        """Of rows too many to be packed."""
+        chunks = (store.take(store.index(self._rows[rows])) for rows in _chunks(self.n_rows))
+        return all(bool(((v == 0) | (v == 1)).all()) for v in chunks)
+
+
+class _Store(Protocol):
+    """Keeps rows, and hands some of them out."""
+
+    def index(self, rows: np.ndarray) -> Tensor:
+        """Numbers of rows where `take` wants them."""
+        return torch.from_numpy(rows)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Those rows, (len(rows), n_features)."""
+
+
+class _Bits(_Store):
+    """Rows of zeros and ones, eight to a byte."""
+
+    def __init__(self, packed: np.ndarray, n_features: int) -> None:
+        self._packed, self._n_features = packed, n_features
+
+    @classmethod
+    def of(cls, X: Any) -> _Bits | None:
+        """The rows of X; None if they aren't all zeros and ones, or too many."""
+        n_rows, n_features = X.shape
+        n_bytes = (n_features + 7) // 8
+        if n_rows * n_bytes > _MAX_STORE:
+            return None
+        packed = np.empty((n_rows, n_bytes), np.uint8)
+        for rows in _chunks(n_rows):
+            dense = _dense(X[rows])
+            ones = dense != 0
+            if not np.array_equal(dense, ones):
+                return None
+            packed[rows] = np.packbits(ones, axis=1)
+        return cls(packed, n_features)
+
+    def take(self, rows: Tensor) -> Tensor:
+        packed = self._packed.take(rows.numpy(), axis=0)
+        return torch.from_numpy(np.unpackbits(packed, axis=1, count=self._n_features))
+
+
+class _Greys(_Store):
+    """Rows of multiples of 1/level, a byte each."""
+
+    def __init__(self, codes: np.ndarray, level: int, dtype: torch.dtype) -> None:
+        self._codes, self._level, self._dtype = codes, level, dtype
+
+    @classmethod
+    def of(cls, X: Any, dtype: torch.dtype) -> _Greys | None:
+        """The rows of X; None if that isn't what they are, or if it would save nothing."""
+        if X.dtype.kind != "f" or not isinstance(X, np.ndarray) or X.size > _MAX_STORE:
+            return None
+        float_type = _numpy_type(dtype)
+        for level in _LEVELS:
+            codes = np.empty(X.shape, np.uint8)
+            for rows in _chunks(len(X)):
+                values = X[rows].astype(float_type, copy=False)
+                rounded = np.rint(values * float_type.type(level))
+                if not 0 <= rounded.min() <= rounded.max() <= 255 or not np.array_equal(rounded / level, values):
+                    break
+                codes[rows] = rounded
+            else:
+                return cls(codes, level, dtype)
+        return None
+
+    def take(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(self._codes.take(rows.numpy(), axis=0)).to(self._dtype).div_(self._level)
+
+
+class _AsGiven(_Store):
+    """Rows of an array or a CSR matrix of any type."""
+
+    def __init__(self, X: Any, dtype: torch.dtype) -> None:
+        self._X, self._dtype = X, dtype
+
+    def take(self, rows: Tensor) -> Tensor:
+        return to_tensor(self._X[rows.numpy()], self._dtype)
+
+
+class _Resident(_Store):
+    """All rows of another store, on a device."""
+
+    def __init__(self, store: _Store, n_rows: int, device: torch.device) -> None:
+        numbers = torch.arange(n_rows)
+        self._all = torch.cat([store.take(numbers[rows]).to(device) for rows in _chunks(n_rows)])
+
+    def index(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).to(self._all.device)
+
+    def take(self, rows: Tensor) -> Tensor:
+        return self._all.index_select(0, rows)
+
+
+def _chunks(n_rows: int) -> Iterator[slice]:
+    """0 … n_rows-1, some thousands at a time."""
+    for first in range(0, n_rows, _CHUNK_ROWS):
+        yield slice(first, min(first + _CHUNK_ROWS, n_rows))
+
+
+def _dense(X: Any) -> np.ndarray:
+    return X if isinstance(X, np.ndarray) else X.toarray()
+
+
+def _numpy_type(dtype: torch.dtype) -> np.dtype:
+    return np.dtype(str(dtype).removeprefix("torch."))
 
 
 def to_tensor(X: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
     """An array or a sparse matrix as a dense tensor; shares memory with X where that is possible."""
-    dense = X if isinstance(X, np.ndarray) else X.toarray()
-    array = np.ascontiguousarray(dense, dtype=str(dtype).removeprefix("torch."))
+    array = np.ascontiguousarray(_dense(X), dtype=_numpy_type(dtype))
     if not array.flags.writeable:  # torch has no read-only tensors
         array = array.copy()
     return torch.from_numpy(array).to(device)
@@ -115,30 +223,37 @@ def to_tensor(X: Any, dtype: torch.dtype, device: torch.device | str = "cpu") ->
 
 def mean_row(source: ArrayRows, rule: Binarize) -> Tensor:
     """Weighted mean over the rows as `rule` (see `binarize_rows`) shows them to the machine, (n_features,)."""
-    total, weights = torch.zeros(()), 0.0
+    total, weights = torch.zeros((), dtype=torch.float64), 0.0
     for v, weight in source.in_order():
         v = v.clamp(0.0, 1.0) if rule == "sample" else binarize_rows(v, rule, Stream(0))
-        weight = v.new_ones(v.shape[0]) if weight is None else weight
-        total = total + weight.double() @ v.double()
-        weights += float(weight.double().sum())
+        total = total + (v.sum(0, dtype=torch.float64) if weight is None else weight.double() @ v.double())
+        weights += len(v) if weight is None else float(weight.double().sum())
     return (total / weights).to(v.dtype)
 
 
-def binarize_rows(v: Tensor, rule: Binarize, stream: Stream) -> Tensor:
+def binarize_rows(v: Tensor, rule: Binarize, stream: Stream, out: Tensor | None = None) -> Tensor:
     """Rows as the machine shall see them.
 
     Parameters
     ----------
     v : Tensor of shape (n, n_features)
-        Values in [0, 1].
+        Values in [0, 1], floats; or zeros and ones of an integer type, which stay as they are.
     rule : {"none", "sample"} or float
         Leave the values as they are, draw each as a Bernoulli variable of that probability, or cut: 1 where the value
         exceeds the threshold.
     stream : Stream
         Randomness of the draws.
+    out : Tensor of shape (n, n_features), optional
+        Where to write to, contiguous, of a float type or int8.
+
+    Returns
+    -------
+    Tensor of shape (n, n_features)
+        `out` if given; else of the type of `v`, and `v` itself where nothing changes.
     """
-    if rule == "none":
-        return v
+    if rule == "none" or not v.is_floating_point():
+        return v if out is None else out.copy_(v)
     if rule == "sample":
-        return stream.bernoulli(v)
-    return v.gt(rule).to(v.dtype)
+        return stream.bernoulli(v) if out is None else bernoulli_(out, v, stream.uniform(v.numel(), v.device))
+    above = v.gt(rule)
+    return above.to(v.dtype) if out is None else out.copy_(above)

@@ -295,7 +295,7 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         seed = self._seed()
         streams = Streams.from_seed(seed)
         mean_v = mean_row(source, settings.binarize)
-        if settings.binarize == "sample" and source.is_binary():  # a draw would change nothing
+        if settings.binarize == "sample" and source.is_binary:  # a draw would change nothing
             settings = replace(settings, binarize="none")
         chains = None
         if reuse:
@@ -326,7 +326,7 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
                     components_=W,
                     intercept_visible_=b,
                     intercept_hidden_=c,
-                    h_samples_=to_numpy(state.chains.h),
+                    h_samples_=to_numpy(state.chains.h.to(state.params.W.dtype)),
                     n_iter_=state.n_epochs,
                     _carried=carried_state(state),
                 )

@@ -23,6 +23,7 @@ __all__ = [
     "Offsets",
     "Statistics",
     "centered_biases",
+    "centered_gradient_",
     "loss_gradient",
     "plain_biases",
     "statistics",
@@ -65,24 +66,16 @@ class Gradient(NamedTuple):
     c: Tensor
 
 
-def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None, out: Tensor | None = None) -> Statistics:
-    """Statistics of rows `v` (n, n_features) with P(h = 1 | v) `mean_h` (n, n_hidden), weighted by `weight` (n,).
-
-    ⟨h v'⟩ is written to `out`, if that is given.
-    """
+def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Statistics:
+    """Statistics of rows `v` (n, n_features) with P(h = 1 | v) `mean_h` (n, n_hidden), weighted by `weight` (n,)."""
     weight = v.new_ones(v.shape[0]) if weight is None else weight
     total = weight.sum()
     share = weight / total
-    return Statistics(share @ v, share @ mean_h, torch.mm((mean_h * share[:, None]).T, v, out=out), total)
+    return Statistics(share @ v, share @ mean_h, (mean_h * share[:, None]).T @ v, total)
 
 
 def loss_gradient(
-    data: Statistics,
-    model: Statistics,
-    W: Tensor,
-    offsets: Offsets | None = None,
-    weight_decay: float = 0.0,
-    out: Tensor | None = None,
+    data: Statistics, model: Statistics, W: Tensor, offsets: Offsets | None = None, weight_decay: float = 0.0
 ) -> Gradient:
     """Gradient of the loss in centred coordinates, with an L2 penalty on the weights.
 
@@ -96,8 +89,6 @@ def loss_gradient(
         Offsets of centring; None for the plain gradient.
     weight_decay : float
         The penalty is `weight_decay` / 2 · Σ W².
-    out : Tensor of shape (n_hidden, n_features), optional
-        Where ∇W is written to.
 
     Returns
     -------
@@ -105,12 +96,20 @@ def loss_gradient(
         ∇W = Δ⟨hv'⟩ - λΔ⟨v⟩' - Δ⟨h⟩μ' + weight_decay·W, ∇b̃ = Δ⟨v⟩, ∇c̃ = Δ⟨h⟩, where Δ is the model's mean minus
         the data's.
     """
-    dv, dh, dW = model.v - data.v, model.h - data.h, torch.sub(model.hv, data.hv, out=out)
+    difference = Gradient(model.hv - data.hv, model.v - data.v, model.h - data.h)
+    return centered_gradient_(difference, W, offsets, weight_decay)
+
+
+def centered_gradient_(
+    difference: Gradient, W: Tensor, offsets: Offsets | None = None, weight_decay: float = 0.0
+) -> Gradient:
+    """The same from the differences Δ⟨hv'⟩, Δ⟨v⟩ and Δ⟨h⟩; the first is overwritten."""
+    dW, dv, dh = difference
     if offsets is not None:  # both outer products as one product of rank two
         dW.addmm_(torch.stack((offsets.h, dh), 1), torch.stack((dv, offsets.v)), alpha=-1.0)
     if weight_decay:
         dW.add_(W, alpha=weight_decay)
-    return Gradient(dW, dv, dh)
+    return difference
 
 
 def centered_biases(params: RBMParameters, offsets: Offsets) -> tuple[Tensor, Tensor]:

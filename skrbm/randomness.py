@@ -8,18 +8,17 @@ from a `torch.Generator` that lives there.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "bernoulli_"]
 
-_WORD = 65536.0  # number of values of one 16-bit draw
-_BELOW_WORD = 65535.996  # the float32 below, so that a probability of 1 falls into the last cell
-_MIDDLE = torch.tensor(-32768.0)
+_TABLE = 1 << 19  # numbers in the table of low bits
 
 
 class Stream:
@@ -34,10 +33,10 @@ class Stream:
 
     Notes
     -----
-    Bernoulli draws on the CPU compare 16 random bits with the probability; a draw that these bits leave
-    undecided (one in 65,536) is decided with 53 more against the probability in float64. Their frequency is off by
-    no more than the rounding of a float32 probability, 6e-8. On other devices they compare a
-    float32 uniform number: resolution 2^-24.
+    Bernoulli draws compare the probability with a uniform number of 24 bits, so their frequency is off by no more than
+    2^-24 = 6e-8, about the rounding of a float32 probability. On the CPU the upper 16 bits of each number are fresh, and
+    the lower 8, which decide one draw in 65,536, come from a fixed table that each call reads from another, random
+    place: a third of the random words for the same frequencies.
 
     Examples
     --------
@@ -103,48 +102,90 @@ class Stream:
 
     # -- Bernoulli draws on any device -------------------------------------------------------------------------------
 
+    def uniform(self, n: int, device: torch.device | str = "cpu") -> Tensor:
+        """`n` independent numbers, uniform on [0, 1), float32: shape (n,)."""
+        if torch.device(device).type != "cpu":
+            return torch.rand(n, device=device, generator=self._generator(torch.device(device)))
+        numbers = torch.empty(n)
+        for first in range(0, n, _TABLE // 2):
+            self._fill_(numbers[first : first + _TABLE // 2])
+        return numbers
+
     def bernoulli(self, p: Tensor) -> Tensor:
         """Independent draws, 1 with probability `p` and else 0, in the shape, type and device of `p`.
 
         Probabilities outside [0, 1] act as the nearest bound.
         """
-        if p.device.type != "cpu":
-            return self._uniform(p).lt(p).to(p.dtype)
-        return self._draw(p.clamp(0.0, 1.0), lambda tied: p.reshape(-1)[tied].double())
+        return bernoulli_(torch.empty_like(p, memory_format=torch.contiguous_format), p, self.uniform(p.numel(), p.device))
 
     def bernoulli_logits(self, logits: Tensor, p: Tensor | None = None) -> Tensor:
         """Independent draws, 1 with probability sigmoid(`logits`), in the shape, type and device of `logits`.
 
         Pass `p` = sigmoid(`logits`) where it is known already.
         """
-        p = logits.sigmoid() if p is None else p
-        if logits.device.type != "cpu":
-            return self._uniform(p).lt(p).to(p.dtype)
-        return self._draw(p, lambda tied: logits.reshape(-1)[tied].double().sigmoid())
+        return self.bernoulli(logits.sigmoid() if p is None else p)
 
-    def _draw(self, p: Tensor, exact: Callable[[Tensor], Tensor]) -> Tensor:
-        """Draw from probabilities in [0, 1]; `exact` gives single ones in float64."""
-        n = p.numel()
-        # Signed words, as torch compares no unsigned ones: the thresholds move by half the range too.
-        words = self._bits.random_raw((n + 3) // 4).view(np.int16)[:n].reshape(tuple(p.shape))
-        thresholds = torch.add(_MIDDLE, p, alpha=_BELOW_WORD).floor_()
-        cells = thresholds.to(torch.int16)
-        draws = torch.lt(torch.from_numpy(words), cells, out=thresholds)
-        tied = np.flatnonzero(words == cells.numpy())
-        if tied.size:
-            self._refine(draws, words, tied, exact(torch.from_numpy(tied)).numpy())
-        return draws
+    def dither(self, n: int) -> Tensor:
+        """`n` numbers, uniform on [0, 1), for rounding at random: from a fixed table, read from a random place; (n,).
 
-    def _refine(self, draws: Tensor, words: np.ndarray, tied: np.ndarray, p: np.ndarray) -> None:
-        """Decide the draws that 16 bits left open: more bits behind the words, against `p` in float64."""
-        fraction = np.random.Generator(self._bits).random(tied.size)
-        uniform = (words.reshape(-1)[tied] + (_WORD / 2 + fraction)) / _WORD
-        draws.view(-1)[torch.from_numpy(tied)] = torch.from_numpy(uniform < p).to(draws.dtype)
+        Float32 on the CPU, at most 2^18 of them. Not for draws of states: a longer training meets them again.
+        """
+        first = int(self._bits.random_raw() >> 16) % (_TABLE - n)
+        return _dither()[first : first + n]
 
-    def _uniform(self, like: Tensor) -> Tensor:
-        name = str(like.device)
+    def _fill_(self, numbers: Tensor) -> None:
+        """At most half a table of uniform numbers."""
+        n = len(numbers)
+        words = self._bits.random_raw((n + 3) // 4 + 1)
+        first = int(words[-1] >> 16) % (_TABLE - n)
+        numbers.copy_(torch.from_numpy(words.view(np.uint16)[:n]))
+        torch.add(_low_bits()[first : first + n], numbers, alpha=2.0**-16, out=numbers)
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        name = str(device)
         if name not in self._device_generators:
-            generator = torch.Generator(like.device)
+            generator = torch.Generator(device)
             generator.manual_seed(int(self._bits.random_raw()) >> 1)
             self._device_generators[name] = generator
-        return torch.rand(like.shape, device=like.device, generator=self._device_generators[name])
+        return self._device_generators[name]
+
+
+def bernoulli_(out: Tensor, p: Tensor, uniform: Tensor) -> Tensor:
+    """Write 1 to `out` where numbers `uniform` on [0, 1) lie below the probabilities `p`, else 0.
+
+    Parameters
+    ----------
+    out : Tensor
+        Contiguous, of a float type or int8.
+    p : Tensor of the same shape
+        Probabilities; outside [0, 1] they act as the nearest bound.
+    uniform : Tensor of shape (p.numel(),), float32
+        See `Stream.uniform`.
+
+    Returns
+    -------
+    Tensor
+        `out`.
+    """
+    uniform = uniform.view(p.shape)
+    if out.dtype == torch.int8 and out.device.type == "cpu":  # numpy compares into bytes, torch into bytes slowly
+        np.less(uniform.numpy(), p.numpy(), out=out.numpy().view(np.bool_))
+        return out
+    if uniform.dtype != p.dtype:
+        uniform = uniform.to(p.dtype)
+    return torch.lt(uniform, p, out=out)
+
+
+@cache
+def _low_bits() -> Tensor:
+    """Numbers k + 1/4, in units of 2^-24, with k uniform on 0 … 255: what 16 bits leave open of a number of 24.
+
+    The quarter keeps them from 0, so that a probability of 0 never comes true, and is rounded off in larger sums.
+    """
+    k = np.random.Generator(np.random.SFC64(0)).integers(0, 256, _TABLE)
+    return torch.from_numpy(((k + 0.25) * 2.0**-24).astype(np.float32))
+
+
+@cache
+def _dither() -> Tensor:
+    return torch.from_numpy(np.random.Generator(np.random.SFC64(1)).random(_TABLE, np.float32))

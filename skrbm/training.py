@@ -28,10 +28,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.batches import Binarize, RowSource, binarize_rows
-from skrbm.gradients import Offsets, Statistics, centered_biases, loss_gradient, plain_biases, statistics
-from skrbm.model import RBMParameters, input_to_h, mean_h_given_v
-from skrbm.randomness import Stream
-from skrbm.samplers import GibbsState, gibbs_step
+from skrbm.gradients import (
+    Gradient,
+    Offsets,
+    Statistics,
+    centered_biases,
+    centered_gradient_,
+    loss_gradient,
+    statistics,
+)
+from skrbm.model import RBMParameters, mean_h_given_v
+from skrbm.products import FloatProducts, Int8Products, Products
+from skrbm.randomness import Stream, bernoulli_
+from skrbm.samplers import GibbsState
 from skrbm.trajectory import Trajectory
 
 __all__ = [
@@ -54,6 +63,8 @@ class OptimizerFactory(Protocol):
     def __call__(self, params: list[Tensor], *, lr: float) -> Optimizer: ...
 
 
+_DECAY_EVERY = 16  # updates for which Wμ, as far as weight decay needs it, is taken for constant
+
 Reduce = Callable[[Statistics, Statistics], tuple[Statistics, Statistics]]
 Schedule = Literal["constant", "linear"] | Callable[[Optimizer], LRScheduler]
 
@@ -72,7 +83,13 @@ class TrainSettings:
     weight_decay: float = 1e-4
     centered: bool | Literal["visible"] = "visible"
     binarize: Binarize = "sample"
+    int8: bool = False  # products in integers of 8 bits; rows must be bits, once `binarize` has been at them
     offset_rate: float = 0.01  # of the moving averages that give the offsets of centring
+
+    def is_plain_descent(self, rate: float) -> bool:
+        """Whether `_descend_` can do it: no memory of earlier gradients, no centring of the hidden layer."""
+        plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.weight_decay < 1.0
+        return plain and self.centered is not True
 
 
 class Streams(NamedTuple):
@@ -87,6 +104,29 @@ class Streams(NamedTuple):
     def from_seed(cls, seed: Any) -> Streams:
         """Streams that depend on `seed` (int, sequence of int or None) and are independent of each other."""
         return cls(*(Stream(seed, use) for use in cls._fields))
+
+
+class Phases:
+    """The rows of an update: those of the data, and right behind them the chains', for one product over both.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of columns.
+    dtype, device
+        Of the rows.
+    """
+
+    def __init__(self, n_features: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._rows = torch.empty((0, n_features), dtype=dtype, device=device)
+        self._n_data = 0  # the most rows of data so far
+
+    def rows(self, n_data: int, n_chains: int) -> Tensor:
+        """Memory for so many rows of data and chains, contiguous, (n_data + n_chains, n_features)."""
+        if n_data > self._n_data or self._n_data + n_chains > len(self._rows):
+            self._n_data = max(n_data, self._n_data)
+            self._rows = self._rows.new_empty((self._n_data + n_chains, self._rows.shape[1]))
+        return self._rows[self._n_data - n_data : self._n_data + n_chains]
 
 
 @dataclass
@@ -112,8 +152,12 @@ class TrainState:
         Moves the learning rate after each epoch; None keeps it.
     streams : Streams
         Randomness.
-    buffers : tuple of Tensor
-        Memory of W's shape for the statistics of the two phases and for the gradient, to be used at every update.
+    products : Products
+        How to multiply with the weights.
+    phases : Phases
+        The rows of an update.
+    W_mu : Tensor or None
+        Wμ some updates ago, which is all that weight decay needs of it.
     n_updates, n_epochs : int
         Position.
     """
@@ -126,7 +170,9 @@ class TrainState:
     optimizer: Optimizer
     scheduler: LRScheduler | None
     streams: Streams
-    buffers: tuple[Tensor, Tensor, Tensor]
+    products: Products
+    phases: Phases
+    W_mu: Tensor | None = None
     n_updates: int = 0
     n_epochs: int = 0
 
@@ -171,19 +217,21 @@ def start(
     if settings.centered:
         only_visible = settings.centered == "visible"
         offsets = Offsets(mean_v.clone(), torch.zeros_like(mean_h) if only_visible else mean_h.clone())
-        trained = (params.W, *centered_biases(params, offsets))
+        b, c = centered_biases(params, offsets)
+        trained = (params.W, params.b if only_visible else b, c)
     else:
         offsets, trained = None, (params.W, params.b, params.c)
     if chains is None:
         chains = GibbsState(streams.chains.bernoulli(mean_h.expand(settings.n_chains, -1)))
+    products = (Int8Products if settings.int8 else FloatProducts)(params)
+    phases = Phases(params.n_features, products.state_dtype, params.W.device)
+    chains = GibbsState(chains.h.to(products.state_dtype, copy=True))
     optimizer = _make_optimizer(list(trained), settings)
     scheduler = None if n_epochs is None else _make_scheduler(optimizer, settings.learning_rate_schedule, n_epochs)
-    W = params.W
-    buffers = (torch.empty_like(W), torch.empty_like(W), torch.empty_like(W))
-    return TrainState(settings, params, trained, offsets, chains, optimizer, scheduler, streams, buffers)
+    return TrainState(settings, params, trained, offsets, chains, optimizer, scheduler, streams, products, phases)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: Reduce | None = None) -> None:
     """One update of the parameters, by contrastive divergence (CD-k) or by persistent chains (PCD-k).
 
@@ -192,7 +240,7 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
     state : TrainState
         Changed in place.
     v : Tensor of shape (n, n_features)
-        A batch of any number of rows.
+        A batch of any number of rows, floats or integers. What `settings.binarize` makes of them is learned.
     weight : Tensor of shape (n,), optional
         Weights of the rows.
     reduce : callable, optional
@@ -203,35 +251,117 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
     ----------
     Hinton 2002 (CD); Tieleman 2008 (PCD); Melchior, Fischer & Wiskott 2016, algorithm 1 (centring).
     """
-    params, settings = state.params, state.settings
-    if contrastive := settings.algorithm == "cd":
-        mean_h, h = params.hidden.mean_and_sample(input_to_h(params, v), state.streams.chains)  # both (n, n_hidden)
-        chains = GibbsState(h)
+    settings, n_data = state.settings, len(v)
+    contrastive = settings.algorithm == "cd"
+    rows = state.phases.rows(n_data, n_data if contrastive else len(state.chains.h))
+    binarize_rows(v, settings.binarize, state.streams.pixels, out=rows[:n_data])
+    mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, rows, n_data)
+    if reduce is None and weight is None and settings.is_plain_descent(state.optimizer.param_groups[0]["lr"]):
+        _descend_(state, rows, mean_h, n_data)
     else:
-        mean_h, chains = mean_h_given_v(params, v), state.chains
-    for _ in range(settings.k):
-        chains, info = gibbs_step(params, chains, state.streams.chains)
-    data = statistics(v, mean_h, weight, state.buffers[0])
-    model = statistics(info.v, info.mean_h, weight if contrastive else None, state.buffers[1])
-    if reduce is not None:
-        data, model = reduce(data, model)
-    _descend_(state, data, model)
-    state.chains = chains
+        if reduce is None and weight is None:
+            gradient, data_v, data_h = _contrast(state, rows, mean_h, n_data)
+        else:
+            gradient, data_v, data_h = _weighted_contrast(state, rows, mean_h, n_data, weight, reduce)
+        for tensor, grad in zip(state.trained, gradient, strict=True):
+            tensor.grad = grad
+        state.optimizer.step()
+        _move_offsets_(state, data_v, data_h)
+    state.products.refresh_()
     state.n_updates += 1
 
 
-def _descend_(state: TrainState, data: Statistics, model: Statistics) -> None:
-    """Move the offsets towards the data's means, then the parameters down the gradient of the loss."""
-    params, (W, b, c), settings, offsets = state.params, state.trained, state.settings, state.offsets
-    if offsets is not None:
-        offsets.v.lerp_(data.v, settings.offset_rate)
-        if settings.centered != "visible":
-            offsets.h.lerp_(data.h, settings.offset_rate)
-        _copy_((b, c), centered_biases(params, offsets))
-    W.grad, b.grad, c.grad = loss_gradient(data, model, W, offsets, settings.weight_decay, state.buffers[2])
-    state.optimizer.step()
-    if offsets is not None:
-        _copy_((params.b, params.c), plain_biases(W, b, c, offsets))
+def _move_chains_(state: TrainState, rows: Tensor, n_data: int) -> Tensor:
+    """Move the chains by k Gibbs steps, their last visible states to their rows; P(h = 1 | v) of all rows (PCD-k)."""
+    products, stream, h, chains = state.products, state.streams.chains, state.chains.h, rows[n_data:]
+    n_steps = state.settings.k
+    for step in range(n_steps):
+        uniform = stream.uniform(chains.numel() + h.numel(), h.device)
+        bernoulli_(chains, products.mean_v(h), uniform[: chains.numel()])
+        mean_h = products.mean_h(chains if step < n_steps - 1 else rows)  # the last time with the data
+        bernoulli_(h, mean_h[-len(h) :], uniform[chains.numel() :])
+    return mean_h
+
+
+def _reconstruct_(state: TrainState, rows: Tensor, n_data: int) -> Tensor:
+    """Fill the chains' rows by k Gibbs steps from the data; P(h = 1 | v) of all rows (CD-k)."""
+    products, stream, chains = state.products, state.streams.chains, rows[n_data:]
+    mean_h = mean_h_data = products.mean_h(rows[:n_data])
+    h = torch.empty_like(mean_h, dtype=products.state_dtype)
+    for _ in range(state.settings.k):
+        uniform = stream.uniform(h.numel() + chains.numel(), h.device)
+        bernoulli_(h, mean_h, uniform[: h.numel()])
+        bernoulli_(chains, products.mean_v(h), uniform[h.numel() :])
+        mean_h = products.mean_h(chains)
+    state.chains = GibbsState(h)
+    return torch.cat((mean_h_data, mean_h))
+
+
+def _descend_(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> None:
+    """A step of plain gradient descent, with a centred visible layer or without, in as few passes over W as there are.
+
+    The hidden bias c = c̃ - Wμ moves by rate Δ⟨h⟩ - ΔW μ, and ΔW μ comes from Δ⟨h v'μ⟩, without a product with W.
+    """
+    params, offsets, settings, products = state.params, state.offsets, state.settings, state.products
+    rate = state.optimizer.param_groups[0]["lr"]
+    decay, rounding = 1.0 - rate * settings.weight_decay, state.streams.chains
+    sign = mean_h.new_full((len(rows),), 1.0 / n_data)
+    sign[n_data:] = -1.0 / (len(rows) - n_data)
+    dh = torch.mv(mean_h.T, sign)
+    if offsets is None:
+        data_v, model_v = products.add_contrast_(params.W, mean_h, rows, n_data, rounding, rate, decay)
+    else:
+        mu = offsets.v
+        if state.n_updates % _DECAY_EVERY == 0 or state.W_mu is None:
+            state.W_mu = torch.mv(params.W, mu)
+        dW_mu = torch.mv(mean_h.T, sign.mul_(torch.mv(rows.to(mu.dtype), mu))).sub_(dh * torch.dot(mu, mu))
+        params.c.sub_(dW_mu, alpha=rate).add_(state.W_mu, alpha=rate * settings.weight_decay)
+        # The product that is next to change W takes its decay along.
+        data_v, model_v = products.add_contrast_(params.W, mean_h, rows, n_data, rounding, rate / decay, 1.0)
+        params.W.addr_(dh, mu, beta=decay, alpha=-rate)
+        mu.lerp_(data_v, settings.offset_rate)
+    params.c.add_(dh, alpha=rate)
+    params.b.add_(data_v.sub_(model_v), alpha=rate)
+
+
+def _contrast(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> tuple[Gradient, Tensor, Tensor]:
+    """Gradient of the loss in centred coordinates, and ⟨v⟩ and ⟨h⟩ of the data."""
+    W = state.params.W
+    data_h, model_h = mean_h[:n_data].mean(0), mean_h[n_data:].mean(0)
+    dW = torch.empty_like(W)
+    data_v, model_v = state.products.add_contrast_(dW, mean_h, rows, n_data, state.streams.chains, -1.0, 0.0)
+    difference = Gradient(dW, model_v - data_v, model_h - data_h)
+    return centered_gradient_(difference, W, state.offsets, state.settings.weight_decay), data_v, data_h
+
+
+def _weighted_contrast(
+    state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int, weight: Tensor | None, reduce: Reduce | None
+) -> tuple[Gradient, Tensor, Tensor]:
+    """The same with weights, and with `reduce` between the statistics and the gradient."""
+    rows, settings = rows.to(mean_h.dtype), state.settings
+    data = statistics(rows[:n_data], mean_h[:n_data], weight)
+    model = statistics(rows[n_data:], mean_h[n_data:], weight if settings.algorithm == "cd" else None)
+    if reduce is not None:
+        data, model = reduce(data, model)
+    return loss_gradient(data, model, state.params.W, state.offsets, settings.weight_decay), data.v, data.h
+
+
+def _move_offsets_(state: TrainState, data_v: Tensor, data_h: Tensor) -> None:
+    """The biases from what they are in centred coordinates; then move the offsets towards the data's means."""
+    (W, b, c), params, offsets, rate = state.trained, state.params, state.offsets, state.settings.offset_rate
+    if offsets is None:
+        return
+    _move_offset_(W, offsets.v, data_v, c, params.c, rate)
+    if state.settings.centered != "visible":
+        _move_offset_(W.T, offsets.h, data_h, b, params.b, rate)
+
+
+def _move_offset_(W: Tensor, offset: Tensor, mean: Tensor, centered: Tensor, plain: Tensor, rate: float) -> None:
+    """plain ← centered - W offset; then offset towards mean, and centered ← plain + W offset."""
+    at_offset = torch.mv(W, offset)
+    torch.sub(centered, at_offset, out=plain)
+    centered.add_(torch.mv(W, mean).sub_(at_offset), alpha=rate)
+    offset.lerp_(mean, rate)
 
 
 def _copy_(targets: tuple[Tensor, ...], sources: tuple[Tensor, ...]) -> None:
@@ -259,14 +389,26 @@ def epochs(
         began = time.perf_counter()
         learning_rate = state.optimizer.param_groups[0]["lr"]
         for v, weight in source.epoch(state.streams.shuffle):
-            update_(state, binarize_rows(v, state.settings.binarize, state.streams.pixels), weight, reduce)
+            update_(state, v, weight, reduce)
             if trajectory is not None:
                 trajectory.observe_(state.params)
+        _settle_(state)
         if state.scheduler is not None:
             state.scheduler.step()
         state.n_epochs += 1
         _check_finite(state.params, learning_rate)
         yield EpochRecord(state.n_epochs, float(learning_rate), time.perf_counter() - began)
+
+
+@torch.no_grad()
+def _settle_(state: TrainState) -> None:
+    """Let go of what rounding has gathered, so that what `carried_state` has is all that the next epoch depends on."""
+    if state.offsets is not None:
+        _copy_(state.trained[1:], centered_biases(state.params, state.offsets))
+    state.products.restart_()
+    state.W_mu = None
+    if state.settings.is_plain_descent(0.0):
+        state.optimizer.step()  # without gradients: lets the schedule know that it may move
 
 
 def _check_finite(params: RBMParameters, learning_rate: float) -> None:
@@ -298,6 +440,7 @@ def resume_(state: TrainState, carried: dict[str, Any]) -> None:
         state.offsets.v.copy_(carried["offsets"]["v"])
         if state.settings.centered != "visible":
             state.offsets.h.copy_(carried["offsets"]["h"])
+    _settle_(state)
     name, memory = carried["optimizer"]
     if name == type(state.optimizer).__name__:
         groups = state.optimizer.state_dict()["param_groups"]

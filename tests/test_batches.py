@@ -59,8 +59,13 @@ def test_every_type_becomes_floats(dtype):
     for source_dtype in (torch.float32, torch.float64):
         (v, _), *rest = ArrayRows(X, shuffle=False, dtype=source_dtype).epoch(Stream(0))
         assert not rest
+        assert v.dtype == torch.uint8  # zeros and ones
+        assert v.tolist() == [[0, 1], [1, 1]]
+        (v, _), *rest = ArrayRows(X, dtype=source_dtype).in_order()
         assert v.dtype == source_dtype
         assert v.tolist() == [[0, 1], [1, 1]]
+        (v, _), *rest = ArrayRows(X * 2, shuffle=False, dtype=source_dtype).epoch(Stream(0))
+        assert v.tolist() == [[0, 2], [2, 2]] or dtype is bool
 
 
 def test_to_tensor_never_gives_access_to_read_only_memory():
@@ -81,10 +86,10 @@ def test_some_rows():
 
 def test_is_binary():
     X = np.array([[0.0, 1.0], [1.0, 1.0], [0.5, 0.0]])
-    assert not ArrayRows(X).is_binary()
-    assert ArrayRows(X[:2]).is_binary()
-    assert ArrayRows(X, np.array([1.0, 1.0, 0.0])).is_binary()
-    assert not ArrayRows(sp.csr_matrix(2 * X[:2])).is_binary()
+    assert not ArrayRows(X).is_binary
+    assert ArrayRows(X[:2]).is_binary
+    assert ArrayRows(X, np.array([1.0, 1.0, 0.0])).is_binary
+    assert not ArrayRows(sp.csr_matrix(2 * X[:2])).is_binary
 
 
 def test_binarize_rows():

@@ -14,6 +14,7 @@ FLOORS = {
     "units": 0.5,  # the draws of a unit come from a stream
     "model": 1,
     "batches": 1,
+    "products": 1.5,
     "samplers": 2,
     "annealing": 2,
     "trajectory": 2.5,

@@ -33,10 +33,11 @@ def test_update_climbs_the_exact_gradient(centered):
     params, v = reference.random_params(3, 4), bits(7, 4)
     weight = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     state = begin(params, replace(PLAIN, centered=centered))
+    offsets = centered and [offset.clone() for offset in state.offsets]
     update_(state, v, weight, reduce=lambda data, model: (data, model_statistics(params)))
     dW, db, dc = log_likelihood_gradient(params, v, weight)
-    if centered:  # the image of the gradient under the change of variables, with the offsets after their move
-        mu, lam = state.offsets
+    if centered:  # the image of the gradient under the change of variables, with the offsets before their move
+        mu, lam = offsets
         assert bool(lam.any()) == (centered is True)
         dW = dW - torch.outer(lam, db) - torch.outer(dc, mu)
         db, dc = db - dW.T @ lam, dc - dW @ mu
