@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,11 +22,11 @@ from skrbm.model import RBMParameters
 from skrbm.randomness import Stream
 from skrbm.units import BERNOULLI
 
-__all__ = ["FloatProducts", "Int8Products", "Products", "has_int8", "linear"]
+__all__ = ["Contrast", "FloatProducts", "Int8Products", "Products", "has_int8", "linear"]
 
 
 _BLOCK = 1 << 19  # elements of W that are worked on at a time, so that they stay in the processor's cache
-_MAX_DITHER = 1 << 18
+_LAST_BITS = torch.tensor(1.5 * 2**23)  # added to a float32, it shifts the integer part to the end of the mantissa
 _DATA, _MODEL = torch.tensor([1, 0], dtype=torch.int8), torch.tensor([0, 1], dtype=torch.int8)
 
 
@@ -41,11 +41,8 @@ class Products(Protocol):
 
     state_dtype: torch.dtype
 
-    def refresh_(self) -> None:
-        """Take note that the weights have changed."""
-
-    def restart_(self) -> None:
-        """Take note of the weights as if they were new: nothing of earlier ones counts any more."""
+    def refresh_(self, reach: float = math.inf) -> None:
+        """Take note that the weights have changed, each by at most `reach`."""
 
     def mean_h(self, v: Tensor) -> Tensor:
         """P(h = 1 | v), (n, n_hidden), in the float type of the weights."""
@@ -54,9 +51,17 @@ class Products(Protocol):
         """P(v = 1 | h), (n, n_features), in the float type of the weights."""
 
     def add_contrast_(
-        self, target: Tensor, mean_h: Tensor, v: Tensor, n_data: int, stream: Stream, alpha: float, beta: float
-    ) -> tuple[Tensor, Tensor]:
-        """target ← beta target + alpha (⟨h v'⟩ of the data - ⟨h v'⟩ of the chains).
+        self,
+        target: Tensor,
+        mean_h: Tensor,
+        v: Tensor,
+        n_data: int,
+        stream: Stream,
+        alpha: float,
+        beta: float,
+        mu: Tensor | None = None,
+    ) -> Contrast:
+        """target ← beta target + alpha Δ⟨h (v - μ)'⟩, where Δ is the mean over the data less that over the chains.
 
         Parameters
         ----------
@@ -72,12 +77,28 @@ class Products(Protocol):
             Randomness of rounding.
         alpha, beta : float
             Factors. With beta 0 it doesn't matter what `target` held.
-
-        Returns
-        -------
-        data_v, model_v : Tensor of shape (n_features,)
-            ⟨v⟩ of the data and of the chains.
+        mu : Tensor of shape (n_features,), optional
+            What the visible layer is centred at; without it, 0.
         """
+
+
+class Contrast(NamedTuple):
+    """What a contrast comes with.
+
+    Attributes
+    ----------
+    data_v, model_v : Tensor of shape (n_features,)
+        ⟨v⟩ of the data and of the chains.
+    dh : Tensor of shape (n_hidden,)
+        Δ⟨h⟩.
+    dW_mu : Tensor of shape (n_hidden,) or None
+        Δ⟨h (v - μ)'⟩ μ.
+    """
+
+    data_v: Tensor
+    model_v: Tensor
+    dh: Tensor
+    dW_mu: Tensor | None
 
 
 def linear(v: Tensor, W: Tensor, bias: Tensor, post: str = "none") -> Tensor:
@@ -139,10 +160,8 @@ class FloatProducts(Products):
         self._post_h = "sigmoid" if params.hidden is BERNOULLI else "none"
         self._post_v = "sigmoid" if params.visible is BERNOULLI else "none"
 
-    def refresh_(self) -> None:
+    def refresh_(self, reach: float = math.inf) -> None:
         """Nothing to do: the products read the weights themselves."""
-
-    restart_ = refresh_
 
     def mean_h(self, v: Tensor) -> Tensor:
         mean = linear(v, self._params.W, self._params.c, self._post_h)
@@ -153,11 +172,24 @@ class FloatProducts(Products):
         return mean if self._post_v == "sigmoid" else self._params.visible.mean(mean)
 
     def add_contrast_(
-        self, target: Tensor, mean_h: Tensor, v: Tensor, n_data: int, stream: Stream, alpha: float, beta: float
-    ) -> tuple[Tensor, Tensor]:
-        mean_h[n_data:].mul_(-n_data / (len(v) - n_data))
+        self,
+        target: Tensor,
+        mean_h: Tensor,
+        v: Tensor,
+        n_data: int,
+        stream: Stream,
+        alpha: float,
+        beta: float,
+        mu: Tensor | None = None,
+    ) -> Contrast:
+        data_v, model_v = v[:n_data].mean(0), v[n_data:].mean(0)
+        mean_h[n_data:].mul_(-n_data / (len(v) - n_data))  # from here on the sum over the rows is n_data times Δ
+        dh, dW_mu = mean_h.sum(0), None
+        if mu is not None:  # the product takes the term of rank one along as a row
+            mean_h, v = torch.cat((mean_h, -dh[None])), torch.cat((v, mu[None]))
+            dW_mu = torch.mv(mean_h.T, torch.mv(v, mu)).div_(n_data)
         target.addmm_(mean_h.T, v, beta=beta, alpha=alpha / n_data)
-        return v[:n_data].mean(0), v[n_data:].mean(0)
+        return Contrast(data_v, model_v, dh.div_(n_data), dW_mu)
 
 
 class Int8Products(Products):
@@ -178,11 +210,7 @@ class Int8Products(Products):
         self._W = torch.empty((n_hidden, n_features), dtype=torch.int8)
         self._floats = torch.empty((self._n_rows, n_features))
         self._sums = torch.empty((self._n_rows + 2, n_features), dtype=torch.int32)
-        self.restart_()
-
-    def restart_(self) -> None:
-        self._largest, self._step = 0.0, 0.0
-        self._wait, self._interval = 0, 1  # updates until the next look at the largest weight, and between two
+        self._step, self._room = 0.0, -1.0  # weight of a one; what the largest weight may still grow by
         self.refresh_()
 
     @property
@@ -190,23 +218,17 @@ class Int8Products(Products):
         """Root mean square of what rounding adds to an input, if a hundred units are on."""
         return self._step * math.sqrt(100 / 12)
 
-    def refresh_(self) -> None:
-        if self._wait == 0:
-            self._rescale()
-        self._wait -= 1
+    def refresh_(self, reach: float = math.inf) -> None:
+        self._room -= reach
+        if self._room < 0.0:
+            low, high = self._params.W.aminmax()
+            largest = max(-float(low), float(high), 1e-6)
+            self._room = 0.0 if reach == math.inf else max(0.25 * largest, 2.0 * reach)
+            self._step = (largest + self._room) / 127.0
         for rows in self._blocks():
-            scaled = torch.mul(self._params.W[rows], 1.0 / self._step, out=self._floats[: rows.stop - rows.start])
-            self._W[rows].copy_(scaled.clamp_(-127.0, 127.0).round_())
-
-    def _rescale(self) -> None:
-        """Let the largest weight, and what it may grow by until the next look, be 127."""
-        low, high = self._params.W.aminmax()
-        largest = max(-float(low), float(high), 1e-6)
-        room = 0.05 * largest
-        grown = max(largest - self._largest, 0.0) / self._interval
-        self._interval = max(1, min(50, 2 * self._interval, int(room / max(2.0 * grown, 1e-9))))
-        self._largest, self._wait = largest, self._interval
-        self._step = (largest + room) / 127.0
+            # The sum's last bits are the rounded weight in two's complement, and the conversion takes the last eight.
+            scaled = torch.add(_LAST_BITS, self._params.W[rows], alpha=1.0 / self._step, out=self._floats[: _length(rows)])
+            self._W[rows].copy_(scaled.view(torch.int32))
 
     def mean_h(self, v: Tensor) -> Tensor:
         return self._mean(_int_mm(v, self._W.T), self._params.c)
@@ -215,30 +237,56 @@ class Int8Products(Products):
         return self._mean(_int_mm(h, self._W), self._params.b)
 
     def _mean(self, sums: Tensor, bias: Tensor) -> Tensor:
-        inputs = sums.to(bias.dtype)
-        return torch.add(bias, inputs, alpha=self._step, out=inputs).sigmoid_()
+        return torch.add(bias, sums, alpha=self._step).sigmoid_()
 
     def add_contrast_(
-        self, target: Tensor, mean_h: Tensor, v: Tensor, n_data: int, stream: Stream, alpha: float, beta: float
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        target: Tensor,
+        mean_h: Tensor,
+        v: Tensor,
+        n_data: int,
+        stream: Stream,
+        alpha: float,
+        beta: float,
+        mu: Tensor | None = None,
+    ) -> Contrast:
         n_hidden, n_model = mean_h.shape[1], len(v) - n_data
-        level = 127.0 * min(1.0, n_model / n_data)  # of a one in the data; the chains' is n_data / n_model times that
-        rounded = torch.empty((len(v), n_hidden + 2), dtype=torch.int8)
-        rounded[:n_data, n_hidden:] = _DATA
-        rounded[n_data:, n_hidden:] = _MODEL
-        _round_at_random(rounded[:n_data, :n_hidden], mean_h[:n_data], level, stream)
-        _round_at_random(rounded[n_data:, :n_hidden], mean_h[n_data:], -level * n_data / n_model, stream)
-        if beta == 0.0:
-            target.zero_()
-        elif beta != 1.0:
-            target.mul_(beta)
+        sign = mean_h.new_full((len(v),), 1.0 / n_data)
+        sign[n_data:] = -1.0 / n_model
+        dh, dW_mu = torch.mv(mean_h.T, sign), None
+        if mu is not None:
+            dW_mu = torch.mv(mean_h.T, sign.mul_(torch.mv(v.to(mu.dtype), mu))).sub_(dh * torch.dot(mu, mu))
+        # The level of a one in the data; that in the chains is n_data / n_model times as high.
+        level = 127.0 * min(1.0, n_model / n_data)
+        rounded = self._rounded(mean_h, n_data, level, level * n_data / n_model, stream)
         for rows in self._blocks():
-            n = rows.stop - rows.start
-            columns = slice(rows.start, rows.stop + 2 * (rows.stop == n_hidden))  # the last block has the sums of v
-            sums = self._sums[: columns.stop - columns.start]
-            _int_mm(rounded[:, columns].T, v, out=sums)
-            target[rows].add_(self._floats[:n].copy_(sums[:n]), alpha=alpha / (level * n_data))
-        return sums[-2] / n_data, sums[-1] / n_model
+            n, last = _length(rows), 2 * (rows.stop == n_hidden)  # the last block has the sums of v
+            sums = _int_mm(rounded[:, rows.start : rows.stop + last].T, v, out=self._sums[: n + last])
+            if beta == 0.0:
+                torch.mul(sums[:n], alpha / (level * n_data), out=target[rows])
+            else:
+                target[rows].add_(sums[:n], alpha=alpha / (level * n_data * beta))
+        if mu is not None:
+            target.addr_(dh, mu, beta=beta or 1.0, alpha=-alpha)
+        elif beta not in (0.0, 1.0):
+            target.mul_(beta)
+        return Contrast(sums[-2] / n_data, sums[-1] / n_model, dh, dW_mu)
+
+    def _rounded(self, p: Tensor, n_data: int, level: float, model_level: float, stream: Stream) -> Tensor:
+        """p times the levels, negative for the chains, rounded at random so that the mean stays; and ones to count rows.
+
+        Shape (n, n_hidden + 2). A unit's numbers are all rounded alike: what that adds to Δ⟨h v'⟩ is below a thirtieth
+        of what the draws do.
+        """
+        n_hidden = p.shape[1]
+        rounded = torch.empty((len(p), n_hidden + 2), dtype=torch.int8)
+        dither = stream.dither(n_hidden)
+        for rows, factor, ones in ((slice(n_data), level, _DATA), (slice(n_data, None), model_level, _MODEL)):
+            out = rounded[rows]
+            out[:, n_hidden:] = ones
+            out[:, :n_hidden].copy_(torch.add(dither, p[rows], alpha=factor))  # cut towards 0
+        rounded[n_data:, :n_hidden].neg_()
+        return rounded
 
     def _blocks(self) -> Iterator[slice]:
         n_hidden = len(self._W)
@@ -246,11 +294,5 @@ class Int8Products(Products):
             yield slice(first, min(first + self._n_rows, n_hidden))
 
 
-def _round_at_random(out: Tensor, p: Tensor, level: float, stream: Stream) -> None:
-    """`level` p, rounded up or down so that the mean stays; down to 0, if level is negative."""
-    n_rows = max(1, _MAX_DITHER // p.shape[1])
-    for first in range(0, len(p), n_rows):
-        rows = p[first : first + n_rows]
-        dither = stream.dither(rows.numel()).view(rows.shape)
-        magnitude = torch.add(dither, rows, alpha=abs(level))
-        out[first : first + n_rows].copy_(magnitude if level > 0 else magnitude.neg_())  # cut towards 0
+def _length(rows: slice) -> int:
+    return rows.stop - rows.start

@@ -18,7 +18,7 @@ from torch import Tensor
 
 __all__ = ["Stream", "bernoulli_"]
 
-_TABLE = 1 << 19  # numbers in the table of low bits
+_TABLE = 1 << 17  # numbers in the table of low bits
 
 
 class Stream:
@@ -34,9 +34,10 @@ class Stream:
     Notes
     -----
     Bernoulli draws compare the probability with a uniform number of 24 bits, so their frequency is off by no more than
-    2^-24 = 6e-8, about the rounding of a float32 probability. On the CPU the upper 16 bits of each number are fresh, and
-    the lower 8, which decide one draw in 65,536, come from a fixed table that each call reads from another, random
-    place: a third of the random words for the same frequencies.
+    2^-24 = 6e-8, about the rounding of a float32 probability. On the CPU the upper 8 bits of each number are fresh. The
+    lower ones, which decide one draw in 256, come from a table that has each number k / 2^17 once, in random order, and
+    is read from a random place at each call: every number is uniform, and the covariance of
+    two draws of a call is of the order of 1e-8, for a third of the random words. `torch.rand` on a GPU has 24 fresh bits.
 
     Examples
     --------
@@ -107,8 +108,8 @@ class Stream:
         if torch.device(device).type != "cpu":
             return torch.rand(n, device=device, generator=self._generator(torch.device(device)))
         numbers = torch.empty(n)
-        for first in range(0, n, _TABLE // 2):
-            self._fill_(numbers[first : first + _TABLE // 2])
+        for first in range(0, n, _TABLE):
+            self._fill_(numbers[first : first + _TABLE])
         return numbers
 
     def bernoulli(self, p: Tensor) -> Tensor:
@@ -126,20 +127,18 @@ class Stream:
         return self.bernoulli(logits.sigmoid() if p is None else p)
 
     def dither(self, n: int) -> Tensor:
-        """`n` numbers, uniform on [0, 1), for rounding at random: from a fixed table, read from a random place; (n,).
+        """`n` numbers, uniform on [0, 1), for rounding at random: a piece of the table that `uniform` uses; (n,).
 
-        Float32 on the CPU, at most 2^18 of them. Not for draws of states: a longer training meets them again.
+        Float32, on the CPU, at most 2^17 of them; not to be written to. Not for draws of states: a long training meets a
+        piece again.
         """
-        first = int(self._bits.random_raw() >> 16) % (_TABLE - n)
-        return _dither()[first : first + n]
+        return _piece(_table(), int(self._bits.random_raw()), n)
 
     def _fill_(self, numbers: Tensor) -> None:
-        """At most half a table of uniform numbers."""
         n = len(numbers)
-        words = self._bits.random_raw((n + 3) // 4 + 1)
-        first = int(words[-1] >> 16) % (_TABLE - n)
-        numbers.copy_(torch.from_numpy(words.view(np.uint16)[:n]))
-        torch.add(_low_bits()[first : first + n], numbers, alpha=2.0**-16, out=numbers)
+        words = self._bits.random_raw((n + 7) // 8 + 1)
+        numbers.copy_(torch.from_numpy(words.view(np.uint8)[:n]))
+        torch.add(_piece(_low_part(), int(words[-1]), n), numbers, alpha=1 / 256, out=numbers)
 
     def _generator(self, device: torch.device) -> torch.Generator:
         name = str(device)
@@ -168,24 +167,28 @@ def bernoulli_(out: Tensor, p: Tensor, uniform: Tensor) -> Tensor:
         `out`.
     """
     uniform = uniform.view(p.shape)
-    if out.dtype == torch.int8 and out.device.type == "cpu":  # numpy compares into bytes, torch into bytes slowly
-        np.less(uniform.numpy(), p.numpy(), out=out.numpy().view(np.bool_))
-        return out
-    if uniform.dtype != p.dtype:
-        uniform = uniform.to(p.dtype)
-    return torch.lt(uniform, p, out=out)
+    uniform = uniform if uniform.dtype == p.dtype else uniform.to(p.dtype)
+    if out.is_floating_point():
+        return torch.lt(uniform, p, out=out)
+    # torch is slow at comparing floats into integers.
+    return out.copy_(torch.lt(uniform, p, out=torch.empty_like(uniform)))
+
+
+def _piece(table: Tensor, word: int, n: int) -> Tensor:
+    """`n` numbers of the table from a place on that the upper 17 bits of a random word give."""
+    first = word >> 47
+    return table[first : first + n]
 
 
 @cache
-def _low_bits() -> Tensor:
-    """Numbers k + 1/4, in units of 2^-24, with k uniform on 0 … 255: what 16 bits leave open of a number of 24.
-
-    The quarter keeps them from 0, so that a probability of 0 never comes true, and is rounded off in larger sums.
-    """
-    k = np.random.Generator(np.random.SFC64(0)).integers(0, 256, _TABLE)
-    return torch.from_numpy(((k + 0.25) * 2.0**-24).astype(np.float32))
+def _table() -> Tensor:
+    """(k + 1/2) / 2^17 for k = 0 … 2^17-1, in random order, and the same once more, as pieces may start anywhere."""
+    order = np.random.Generator(np.random.SFC64(0)).permutation(_TABLE)
+    # The largest stay below 1 - 2^-17 lest (255 + number) / 256 be rounded to 1.
+    numbers = np.minimum((order + 0.5) / _TABLE, 1.0 - 2.0**-16)
+    return torch.from_numpy(np.tile(numbers.astype(np.float32), 2))
 
 
 @cache
-def _dither() -> Tensor:
-    return torch.from_numpy(np.random.Generator(np.random.SFC64(1)).random(_TABLE, np.float32))
+def _low_part() -> Tensor:
+    return _table() / 256

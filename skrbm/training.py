@@ -17,6 +17,7 @@ Examples
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -257,17 +258,15 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
     binarize_rows(v, settings.binarize, state.streams.pixels, out=rows[:n_data])
     mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, rows, n_data)
     if reduce is None and weight is None and settings.is_plain_descent(state.optimizer.param_groups[0]["lr"]):
-        _descend_(state, rows, mean_h, n_data)
+        reach = _descend_(state, rows, mean_h, n_data)
     else:
-        if reduce is None and weight is None:
-            gradient, data_v, data_h = _contrast(state, rows, mean_h, n_data)
-        else:
-            gradient, data_v, data_h = _weighted_contrast(state, rows, mean_h, n_data, weight, reduce)
+        gradient, data_v, data_h = _gradient(state, rows, mean_h, n_data, weight, reduce)
         for tensor, grad in zip(state.trained, gradient, strict=True):
             tensor.grad = grad
         state.optimizer.step()
         _move_offsets_(state, data_v, data_h)
-    state.products.refresh_()
+        reach = math.inf
+    state.products.refresh_(reach)
     state.n_updates += 1
 
 
@@ -297,53 +296,49 @@ def _reconstruct_(state: TrainState, rows: Tensor, n_data: int) -> Tensor:
     return torch.cat((mean_h_data, mean_h))
 
 
-def _descend_(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> None:
+def _descend_(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> float:
     """A step of plain gradient descent, with a centred visible layer or without, in as few passes over W as there are.
 
     The hidden bias c = c̃ - Wμ moves by rate Δ⟨h⟩ - ΔW μ, and ΔW μ comes from Δ⟨h v'μ⟩, without a product with W.
+
+    Returns
+    -------
+    float
+        A bound of what a weight has moved by, apart from its decay.
     """
-    params, offsets, settings, products = state.params, state.offsets, state.settings, state.products
-    rate = state.optimizer.param_groups[0]["lr"]
-    decay, rounding = 1.0 - rate * settings.weight_decay, state.streams.chains
-    sign = mean_h.new_full((len(rows),), 1.0 / n_data)
-    sign[n_data:] = -1.0 / (len(rows) - n_data)
-    dh = torch.mv(mean_h.T, sign)
-    if offsets is None:
-        data_v, model_v = products.add_contrast_(params.W, mean_h, rows, n_data, rounding, rate, decay)
-    else:
-        mu = offsets.v
-        if state.n_updates % _DECAY_EVERY == 0 or state.W_mu is None:
+    params, settings = state.params, state.settings
+    rate, mu = state.optimizer.param_groups[0]["lr"], None if state.offsets is None else state.offsets.v
+    decay = 1.0 - rate * settings.weight_decay
+    if mu is not None:
+        if state.W_mu is None or state.n_updates % _DECAY_EVERY == 0:
             state.W_mu = torch.mv(params.W, mu)
-        dW_mu = torch.mv(mean_h.T, sign.mul_(torch.mv(rows.to(mu.dtype), mu))).sub_(dh * torch.dot(mu, mu))
-        params.c.sub_(dW_mu, alpha=rate).add_(state.W_mu, alpha=rate * settings.weight_decay)
-        # The product that is next to change W takes its decay along.
-        data_v, model_v = products.add_contrast_(params.W, mean_h, rows, n_data, rounding, rate / decay, 1.0)
-        params.W.addr_(dh, mu, beta=decay, alpha=-rate)
+        params.c.add_(state.W_mu, alpha=1.0 - decay)
+    data_v, model_v, dh, dW_mu = state.products.add_contrast_(
+        params.W, mean_h, rows, n_data, state.streams.chains, rate, decay, mu
+    )
+    params.c.add_(dh if mu is None else dh.sub_(dW_mu), alpha=rate)
+    params.b.add_(data_v - model_v, alpha=rate)
+    if mu is not None:
         mu.lerp_(data_v, settings.offset_rate)
-    params.c.add_(dh, alpha=rate)
-    params.b.add_(data_v.sub_(model_v), alpha=rate)
+    return 1.1 * rate  # |Δ⟨h (v - μ)'⟩| <= 1, and rounding
 
 
-def _contrast(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> tuple[Gradient, Tensor, Tensor]:
-    """Gradient of the loss in centred coordinates, and ⟨v⟩ and ⟨h⟩ of the data."""
-    W = state.params.W
-    data_h, model_h = mean_h[:n_data].mean(0), mean_h[n_data:].mean(0)
-    dW = torch.empty_like(W)
-    data_v, model_v = state.products.add_contrast_(dW, mean_h, rows, n_data, state.streams.chains, -1.0, 0.0)
-    difference = Gradient(dW, model_v - data_v, model_h - data_h)
-    return centered_gradient_(difference, W, state.offsets, state.settings.weight_decay), data_v, data_h
-
-
-def _weighted_contrast(
+def _gradient(
     state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int, weight: Tensor | None, reduce: Reduce | None
 ) -> tuple[Gradient, Tensor, Tensor]:
-    """The same with weights, and with `reduce` between the statistics and the gradient."""
-    rows, settings = rows.to(mean_h.dtype), state.settings
+    """Gradient of the loss in centred coordinates, and ⟨v⟩ and ⟨h⟩ of the data."""
+    W, settings = state.params.W, state.settings
+    if weight is None and reduce is None:
+        data_h, dW = mean_h[:n_data].mean(0), torch.empty_like(W)
+        contrast = state.products.add_contrast_(dW, mean_h, rows, n_data, state.streams.chains, -1.0, 0.0)
+        difference = Gradient(dW, contrast.model_v - contrast.data_v, -contrast.dh)
+        return centered_gradient_(difference, W, state.offsets, settings.weight_decay), contrast.data_v, data_h
+    rows = rows.to(mean_h.dtype)
     data = statistics(rows[:n_data], mean_h[:n_data], weight)
     model = statistics(rows[n_data:], mean_h[n_data:], weight if settings.algorithm == "cd" else None)
     if reduce is not None:
         data, model = reduce(data, model)
-    return loss_gradient(data, model, state.params.W, state.offsets, settings.weight_decay), data.v, data.h
+    return loss_gradient(data, model, W, state.offsets, settings.weight_decay), data.v, data.h
 
 
 def _move_offsets_(state: TrainState, data_v: Tensor, data_h: Tensor) -> None:
@@ -405,7 +400,7 @@ def _settle_(state: TrainState) -> None:
     """Let go of what rounding has gathered, so that what `carried_state` has is all that the next epoch depends on."""
     if state.offsets is not None:
         _copy_(state.trained[1:], centered_biases(state.params, state.offsets))
-    state.products.restart_()
+    state.products.refresh_()
     state.W_mu = None
     if state.settings.is_plain_descent(0.0):
         state.optimizer.step()  # without gradients: lets the schedule know that it may move

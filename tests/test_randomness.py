@@ -28,15 +28,15 @@ def test_frequency(p):
 
 
 @pytest.mark.parametrize("rare", [1e-6, 1 - 1e-6])
-def test_frequency_below_the_resolution_of_16_bits(rare):
+def test_frequency_below_the_resolution_of_8_bits(rare):
     stream, n = Stream(2), 200_000_000
     logit = float(np.log(rare) - np.log1p(-rare))
     n_ones = count(lambda m: stream.bernoulli_logits(torch.full((m,), logit)), n)
     assert abs(z_score(n_ones, n, rare)) < 4
 
 
-def test_frequency_test_rejects_draws_of_16_bits_only(monkeypatch):
-    monkeypatch.setattr(randomness, "_low_bits", lambda: torch.full((randomness._TABLE,), 2.0**-26))
+def test_frequency_test_rejects_draws_of_8_bits_only(monkeypatch):
+    monkeypatch.setattr(randomness, "_low_part", lambda: torch.zeros(2 * randomness._TABLE))
     stream, n, rare = Stream(2), 20_000_000, 1e-6
     logit = float(np.log(rare) - np.log1p(-rare))
     n_ones = count(lambda m: stream.bernoulli_logits(torch.full((m,), logit)), n)
