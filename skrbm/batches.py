@@ -45,8 +45,8 @@ class ArrayRows:
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        The rows, of any real type. What isn't zeros and ones, or multiples of 1/255 or 1/16, is kept as it is, and a CSR
-        matrix becomes dense one batch at a time.
+        The rows, of any real type. What isn't zeros and ones, or multiples of 1/255 or 1/16, is kept as it is; a CSR
+        matrix then becomes dense one batch at a time.
     weight : ndarray of shape (n_rows,), optional
         Weights of the rows, >= 0. Rows of weight zero are left out, as if they weren't there.
     batch_size : int
@@ -60,6 +60,8 @@ class ArrayRows:
     ----------
     is_binary : bool
         Whether all values are 0 or 1.
+    is_weighted : bool
+        Whether batches have weights.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class ArrayRows:
         self._rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
         self._weight = None if weight is None else to_tensor(weight, dtype, device)
         self._dtype, self._device = dtype, torch.device(device)
-        self.batch_size, self.shuffle = batch_size, shuffle
+        self.batch_size, self.shuffle, self.is_weighted = batch_size, shuffle, weight is not None
         self.n_rows = len(self._rows)
         self.n_features = int(X.shape[1])
         store = _Bits.of(X) or _Greys.of(X, dtype) or _AsGiven(X, dtype)
@@ -86,7 +88,7 @@ class ArrayRows:
     def epoch(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Every row once, in batches; `stream` decides on their order."""
         rows = self._rows[stream.permutation(self.n_rows)] if self.shuffle else self._rows
-        for batch in self._store.index(rows).split(self.batch_size):
+        for batch in torch.split(self._store.index(rows), self.batch_size):
             yield self._store.take(batch), None if self._weight is None else self._weight[batch]
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -24,6 +24,7 @@ from skrbm.checks import check_choice, find_device, from_torch, to_numpy
 from skrbm.inference import InferenceMixin
 from skrbm.likelihood import pseudo_log_likelihood
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
+from skrbm.products import has_int8
 from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, GibbsState, gibbs_init, steps
 from skrbm.training import Streams, TrainSettings, TrainState, carried_state, epochs, resume_, start
@@ -31,7 +32,8 @@ from skrbm.trajectory import Trajectory
 
 __all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
-_DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
+_DTYPES = {"auto": torch.float32, "int8": torch.float32, "float32": torch.float32, "float64": torch.float64}
+_MIN_INT8 = 1 << 17  # weights from which on "auto" takes products in 8 bits
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")
 _SHARED_ATTRIBUTES = (
     "components_",
@@ -102,8 +104,12 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU. The fitted attributes are numpy arrays on any device, and a
         fitted model whose device is gone works on the CPU.
-    precision : {"auto", "float32", "float64"}, default="auto"
-        Float type of training. "auto" is float32. The other methods compute in X's own float type.
+    precision : {"auto", "float32", "float64", "int8"}, default="auto"
+        Float type of training. "int8" is float32 but for the matrix products, which are in integers of 8 bits: about
+        twice as fast on processors with units for these (AVX-512 VNNI and the like), and as good a model. It takes rows
+        that training sees as zeros and ones, and goes over to float32 where weights get larger than about 6. "auto" is
+        "int8" where that is to be had, for models of more than some 100,000 weights and rows without `sample_weight`, and
+        else float32. The other methods compute in X's own float type.
     store_trajectory : bool, default=False
         Whether `fit` keeps averaged checkpoints of training, as many as trajectory tempering needs for rungs: some tens
         for MNIST, each as large as the model. `partial_fit` keeps none.
@@ -297,6 +303,7 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         mean_v = mean_row(source, settings.binarize)
         if settings.binarize == "sample" and source.is_binary:  # a draw would change nothing
             settings = replace(settings, binarize="none")
+        settings = replace(settings, int8=self._in_int8(source, settings.binarize, mean_v.device))
         chains = None
         if reuse:
             params = self._params(mean_v.dtype, mean_v.device)
@@ -315,6 +322,16 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         self.data_samples_ = to_numpy(source.some(_KEPT_ROWS, streams.start))
         self.base_rates_ = to_numpy(log_odds(mean_v.double(), 1.0 / source.n_rows).sigmoid())
         return start(params, mean_v, settings, streams, chains=chains, n_epochs=n_epochs)
+
+    def _in_int8(self, source: ArrayRows, binarize: str | float, device: torch.device) -> bool:
+        """Whether products are to be in integers of 8 bits."""
+        bits = binarize != "none" or source.is_binary
+        possible = bits and has_int8(device)
+        if self.precision == "int8" and not possible:
+            what = "X has values between 0 and 1 and binarize='none'" if not bits else f"{device} has no units for it"
+            raise ValueError(f"precision='int8' won't do, as {what}. Choose 'auto' or 'float32'.")
+        large = self.n_hidden * source.n_features >= _MIN_INT8 and not source.is_weighted
+        return possible and (self.precision == "int8" or (self.precision == "auto" and large))
 
     def _train(self, state: TrainState, source: ArrayRows, n_epochs: int, trajectory: Trajectory | None = None) -> None:
         n_finished = 0

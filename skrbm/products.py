@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from skrbm.model import RBMParameters
-from skrbm.randomness import Stream
+from skrbm.randomness import TABLE, Stream
 from skrbm.units import BERNOULLI
 
 __all__ = ["Contrast", "FloatProducts", "Int8Products", "Products", "has_int8", "linear"]
@@ -227,7 +227,9 @@ class Int8Products(Products):
             self._step = (largest + self._room) / 127.0
         for rows in self._blocks():
             # The sum's last bits are the rounded weight in two's complement, and the conversion takes the last eight.
-            scaled = torch.add(_LAST_BITS, self._params.W[rows], alpha=1.0 / self._step, out=self._floats[: _length(rows)])
+            scaled = torch.add(
+                _LAST_BITS, self._params.W[rows], alpha=1.0 / self._step, out=self._floats[: _length(rows)]
+            )
             self._W[rows].copy_(scaled.view(torch.int32))
 
     def mean_h(self, v: Tensor) -> Tensor:
@@ -275,16 +277,20 @@ class Int8Products(Products):
     def _rounded(self, p: Tensor, n_data: int, level: float, model_level: float, stream: Stream) -> Tensor:
         """p times the levels, negative for the chains, rounded at random so that the mean stays; and ones to count rows.
 
-        Shape (n, n_hidden + 2). A unit's numbers are all rounded alike: what that adds to Δ⟨h v'⟩ is below a thirtieth
-        of what the draws do.
+        Shape (n, n_hidden + 2). Where both levels are 127, all rows are rounded by the same numbers, one for each unit:
+        what that adds to the noise of Δ⟨h v'⟩ is below a hundredth of what the draws of a hundred rows bring. Where one is
+        lower, each row has its own.
         """
         n_hidden = p.shape[1]
         rounded = torch.empty((len(p), n_hidden + 2), dtype=torch.int8)
-        dither = stream.dither(n_hidden)
+        n_alike = len(p) if level == model_level else max(1, TABLE // n_hidden)
         for rows, factor, ones in ((slice(n_data), level, _DATA), (slice(n_data, None), model_level, _MODEL)):
-            out = rounded[rows]
+            out, means = rounded[rows], p[rows]
             out[:, n_hidden:] = ones
-            out[:, :n_hidden].copy_(torch.add(dither, p[rows], alpha=factor))  # cut towards 0
+            for first in range(0, len(means), n_alike):
+                some = means[first : first + n_alike]
+                dither = stream.dither(n_hidden if level == model_level else some.numel()).view(-1, n_hidden)
+                out[first : first + n_alike, :n_hidden].copy_(torch.add(dither, some, alpha=factor))  # cut towards 0
         rounded[n_data:, :n_hidden].neg_()
         return rounded
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Stream", "bernoulli_"]
+__all__ = ["TABLE", "Stream", "bernoulli_"]
 
-_TABLE = 1 << 17  # numbers in the table of low bits
+TABLE = 1 << 17  # numbers in the table of low bits
 
 
 class Stream:
@@ -108,8 +108,8 @@ class Stream:
         if torch.device(device).type != "cpu":
             return torch.rand(n, device=device, generator=self._generator(torch.device(device)))
         numbers = torch.empty(n)
-        for first in range(0, n, _TABLE):
-            self._fill_(numbers[first : first + _TABLE])
+        for first in range(0, n, TABLE):
+            self._fill_(numbers[first : first + TABLE])
         return numbers
 
     def bernoulli(self, p: Tensor) -> Tensor:
@@ -117,7 +117,9 @@ class Stream:
 
         Probabilities outside [0, 1] act as the nearest bound.
         """
-        return bernoulli_(torch.empty_like(p, memory_format=torch.contiguous_format), p, self.uniform(p.numel(), p.device))
+        return bernoulli_(
+            torch.empty_like(p, memory_format=torch.contiguous_format), p, self.uniform(p.numel(), p.device)
+        )
 
     def bernoulli_logits(self, logits: Tensor, p: Tensor | None = None) -> Tensor:
         """Independent draws, 1 with probability sigmoid(`logits`), in the shape, type and device of `logits`.
@@ -183,9 +185,9 @@ def _piece(table: Tensor, word: int, n: int) -> Tensor:
 @cache
 def _table() -> Tensor:
     """(k + 1/2) / 2^17 for k = 0 … 2^17-1, in random order, and the same once more, as pieces may start anywhere."""
-    order = np.random.Generator(np.random.SFC64(0)).permutation(_TABLE)
+    order = np.random.Generator(np.random.SFC64(0)).permutation(TABLE)
     # The largest stay below 1 - 2^-17 lest (255 + number) / 256 be rounded to 1.
-    numbers = np.minimum((order + 0.5) / _TABLE, 1.0 - 2.0**-16)
+    numbers = np.minimum((order + 0.5) / TABLE, 1.0 - 2.0**-16)
     return torch.from_numpy(np.tile(numbers.astype(np.float32), 2))
 
 

@@ -64,7 +64,8 @@ class OptimizerFactory(Protocol):
     def __call__(self, params: list[Tensor], *, lr: float) -> Optimizer: ...
 
 
-_DECAY_EVERY = 16  # updates for which Wμ, as far as weight decay needs it, is taken for constant
+_MAX_INPUT_ERROR = 0.15  # of products in 8 bits; the largest weight is about 6 then
+_DECAY_EVERY = 16  # updates for which Wμ is taken for constant where weights decay slowly
 
 Reduce = Callable[[Statistics, Statistics], tuple[Statistics, Statistics]]
 Schedule = Literal["constant", "linear"] | Callable[[Optimizer], LRScheduler]
@@ -84,7 +85,7 @@ class TrainSettings:
     weight_decay: float = 1e-4
     centered: bool | Literal["visible"] = "visible"
     binarize: Binarize = "sample"
-    int8: bool = False  # products in integers of 8 bits; rows must be bits, once `binarize` has been at them
+    int8: bool = False  # products in integers of 8 bits, for float32 and rows that `binarize` leaves as bits
     offset_rate: float = 0.01  # of the moving averages that give the offsets of centring
 
     def is_plain_descent(self, rate: float) -> bool:
@@ -310,7 +311,7 @@ def _descend_(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> f
     rate, mu = state.optimizer.param_groups[0]["lr"], None if state.offsets is None else state.offsets.v
     decay = 1.0 - rate * settings.weight_decay
     if mu is not None:
-        if state.W_mu is None or state.n_updates % _DECAY_EVERY == 0:
+        if state.W_mu is None or decay < 1.0 - 1e-4 or state.n_updates % _DECAY_EVERY == 0:
             state.W_mu = torch.mv(params.W, mu)
         params.c.add_(state.W_mu, alpha=1.0 - decay)
     data_v, model_v, dh, dW_mu = state.products.add_contrast_(
@@ -401,6 +402,10 @@ def _settle_(state: TrainState) -> None:
     if state.offsets is not None:
         _copy_(state.trained[1:], centered_biases(state.params, state.offsets))
     state.products.refresh_()
+    if isinstance(state.products, Int8Products) and state.products.input_error > _MAX_INPUT_ERROR:
+        state.products = FloatProducts(state.params)
+        state.phases = Phases(state.params.n_features, state.params.W.dtype, state.params.W.device)
+        state.chains = GibbsState(state.chains.h.to(state.params.W.dtype))
     state.W_mu = None
     if state.settings.is_plain_descent(0.0):
         state.optimizer.step()  # without gradients: lets the schedule know that it may move

@@ -36,7 +36,7 @@ def test_frequency_below_the_resolution_of_8_bits(rare):
 
 
 def test_frequency_test_rejects_draws_of_8_bits_only(monkeypatch):
-    monkeypatch.setattr(randomness, "_low_part", lambda: torch.zeros(2 * randomness._TABLE))
+    monkeypatch.setattr(randomness, "_low_part", lambda: torch.zeros(2 * randomness.TABLE))
     stream, n, rare = Stream(2), 20_000_000, 1e-6
     logit = float(np.log(rare) - np.log1p(-rare))
     n_ones = count(lambda m: stream.bernoulli_logits(torch.full((m,), logit)), n)
@@ -54,7 +54,10 @@ def test_uniform_numbers_are_uniform():
 
 def test_draws_into_bytes_are_those_into_floats():
     p, uniform = torch.rand(30, 20, generator=torch.Generator().manual_seed(0)), Stream(8).uniform(600)
-    floats, byte = bernoulli_(torch.empty(30, 20), p, uniform), bernoulli_(torch.empty(30, 20, dtype=torch.int8), p, uniform)
+    floats, byte = (
+        bernoulli_(torch.empty(30, 20), p, uniform),
+        bernoulli_(torch.empty(30, 20, dtype=torch.int8), p, uniform),
+    )
     assert byte.dtype == torch.int8
     assert torch.equal(byte.float(), floats)
     assert torch.equal(bernoulli_(torch.empty(30, 20).double(), p.double(), uniform).float(), floats)

@@ -11,6 +11,7 @@ from skrbm.batches import ArrayRows
 from skrbm.gradients import statistics
 from skrbm.likelihood import log_likelihood_exact
 from skrbm.model import RBMParameters, initial_parameters, mean_h_given_v
+from skrbm.products import FloatProducts, Int8Products, has_int8
 from skrbm.training import Streams, TrainSettings, carried_state, epochs, resume_, start, update_
 from tests import reference
 from tests.test_gradients import log_likelihood_gradient, model_statistics
@@ -70,14 +71,19 @@ def collect(state, batches):
     return seen
 
 
+int8 = pytest.mark.skipif(not has_int8(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
+
+
 @pytest.mark.parametrize("n_rows", [1, 3, 200])
-def test_persistent_chains_give_the_models_means_whatever_the_batch(n_rows):
+@pytest.mark.parametrize("precision", ["float64", "float32", pytest.param("int8", marks=int8)])
+def test_persistent_chains_give_the_models_means_whatever_the_batch(n_rows, precision):
     params = reference.random_params(3, 4, scale=0.7)
-    state = begin(params, replace(PLAIN, n_chains=50))
+    run_in = params if precision == "float64" else params.to(torch.float32)
+    state = begin(run_in, replace(PLAIN, n_chains=50, int8=precision == "int8"))
     seen = collect(state, [(bits(n_rows, 4), None)] * 800)
-    assert torch.equal(state.params.W, params.W)
+    assert torch.equal(state.params.W, run_in.W)
     expected, n = model_statistics(params), 700
-    hv = torch.stack([model.hv for _, model in seen[100:]])
+    hv = torch.stack([model.hv for _, model in seen[100:]]).double()
     # Neighbouring updates are correlated: the standard error comes from means over blocks of ten.
     error = hv.view(n // 10, 10, 3, 4).mean(1).std(0) / math.sqrt(n / 10)
     assert ((hv.mean(0) - expected.hv) / error).abs().max() < 4.5
@@ -89,6 +95,55 @@ def test_data_statistics_are_means_over_the_rows_of_the_batch():
     batches = [(bits(n, 4, seed=n), None) for n in (1, 2, 5)]
     for (v, _), (data, _) in zip(batches, collect(begin(params), batches), strict=True):
         torch.testing.assert_close(data.hv, mean_h_given_v(params, v).T @ v / len(v))
+
+
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+@pytest.mark.parametrize("centered", [False, "visible"])
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-3, 0.1])
+def test_plain_descent_in_one_is_the_gradient_and_the_step(algorithm, centered, weight_decay):
+    """`reduce` forces the way over statistics and optimiser; the draws are the same."""
+    settings = replace(PLAIN, algorithm=algorithm, centered=centered, weight_decay=weight_decay, learning_rate=0.05)
+    at_once, step_by_step = (begin(reference.random_params(3, 4), settings) for _ in range(2))
+    for seed in range(40):
+        v = bits(1 + seed % 9, 4, seed)
+        update_(at_once, v)
+        update_(step_by_step, v, reduce=lambda data, model: (data, model))
+    W_mu_is_old = {"rtol": 0, "atol": 2e-5} if weight_decay == 1e-3 and centered else {}
+    torch.testing.assert_close(at_once.params.W, step_by_step.params.W, **W_mu_is_old)
+    torch.testing.assert_close(at_once.params.b, step_by_step.params.b, **W_mu_is_old)
+    torch.testing.assert_close(at_once.params.c, step_by_step.params.c, **W_mu_is_old)
+    assert (at_once.params.c - reference.random_params(3, 4).c).abs().max() > 0.02
+    if centered:
+        torch.testing.assert_close(at_once.offsets.v, step_by_step.offsets.v)
+
+
+@int8
+@pytest.mark.parametrize("weighted", [False, True])
+def test_8_bits_climb_the_same_hill(weighted):
+    """Many updates at a low rate: the draws average out."""
+    settings = replace(PLAIN, algorithm="cd", centered="visible", learning_rate=1e-3)
+    params, ends = reference.random_params(3, 4).to(torch.float32), []
+    weight = torch.linspace(0.5, 2.0, 200) if weighted else None
+    for in_int8 in (False, True):
+        state = begin(params, replace(settings, int8=in_int8), seed=int(in_int8))
+        for seed in range(300):
+            update_(state, bits(200, 4, seed), weight)
+        ends.append(state.params)
+    assert (ends[0].W - params.W).abs().max() > 0.02
+    torch.testing.assert_close(ends[1].W, ends[0].W, rtol=0, atol=5e-3)
+    torch.testing.assert_close(ends[1].b, ends[0].b, rtol=0, atol=5e-3)
+    torch.testing.assert_close(ends[1].c, ends[0].c, rtol=0, atol=5e-3)
+
+
+@int8
+def test_weights_too_large_for_8_bits_go_on_in_float32():
+    state = begin(reference.random_params(3, 4, scale=20.0).to(torch.float32), replace(PLAIN, int8=True, n_chains=7))
+    source = ArrayRows(np.eye(4))
+    assert isinstance(state.products, Int8Products)
+    for _ in epochs(state, source, 2):
+        assert isinstance(state.products, FloatProducts)
+        assert state.chains.h.dtype == torch.float32
+    assert state.chains.h.shape == (7, 3)
 
 
 @pytest.mark.parametrize("k", [1, 2])
@@ -122,7 +177,8 @@ def test_weights_of_contrastive_divergence_belong_to_both_phases():
 @pytest.mark.parametrize("algorithm", ["cd", "pcd"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("centered", [False, True, "visible"])
-def test_learns_a_small_distribution(algorithm, optimizer, centered):
+@pytest.mark.parametrize("in_int8", [False, pytest.param(True, marks=int8)])
+def test_learns_a_small_distribution(algorithm, optimizer, centered, in_int8):
     X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
     settings = replace(
         PLAIN,
@@ -132,6 +188,7 @@ def test_learns_a_small_distribution(algorithm, optimizer, centered):
         k=3,
         n_chains=100,
         learning_rate=0.02 if optimizer == "adam" else 0.3,
+        int8=in_int8,
     )
     mean_v = torch.from_numpy(X.mean(0))
     streams = Streams.from_seed(1)
