@@ -108,8 +108,8 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         Float type of training. "int8" is float32 but for the matrix products, which are in integers of 8 bits: about
         twice as fast on processors with units for these (AVX-512 VNNI and the like), and as good a model. It takes rows
         that training sees as zeros and ones, and goes over to float32 where weights get larger than about 6. "auto" is
-        "int8" where that is to be had, for models of more than some 100,000 weights and rows without `sample_weight`, and
-        else float32. The other methods compute in X's own float type.
+        "int8" where that is to be had, for models of more than some 100,000 weights without `sample_weight`, and else
+        float32. The other methods compute in X's own float type.
     store_trajectory : bool, default=False
         Whether `fit` keeps averaged checkpoints of training, as many as trajectory tempering needs for rungs: some tens
         for MNIST, each as large as the model. `partial_fit` keeps none.

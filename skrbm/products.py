@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -113,7 +113,7 @@ def linear(v: Tensor, W: Tensor, bias: Tensor, post: str = "none") -> Tensor:
     return inputs.sigmoid_() if post == "sigmoid" else inputs
 
 
-def _find_onednn():  # type: ignore[no-untyped-def]
+def _find_onednn() -> Any:
     """oneDNN's linear layer, private to torch; None where it is missing or doesn't do what is expected."""
     try:
         kernel = torch.ops.mkldnn._linear_pointwise
@@ -126,7 +126,7 @@ def _find_onednn():  # type: ignore[no-untyped-def]
     return kernel
 
 
-def _find_int8():  # type: ignore[no-untyped-def]
+def _find_int8() -> Any:
     """torch's product of integers of 8 bits, private; None where it is missing or the processor has no units for it."""
     try:
         capabilities = torch.cpu.get_capabilities()
@@ -226,7 +226,7 @@ class Int8Products(Products):
             self._room = 0.0 if reach == math.inf else max(0.25 * largest, 2.0 * reach)
             self._step = (largest + self._room) / 127.0
         for rows in self._blocks():
-            # The sum's last bits are the rounded weight in two's complement, and the conversion takes the last eight.
+            # The sum ends in the rounded weight in two's complement, of which the conversion takes the last 8 bits.
             scaled = torch.add(
                 _LAST_BITS, self._params.W[rows], alpha=1.0 / self._step, out=self._floats[: _length(rows)]
             )
@@ -275,10 +275,10 @@ class Int8Products(Products):
         return Contrast(sums[-2] / n_data, sums[-1] / n_model, dh, dW_mu)
 
     def _rounded(self, p: Tensor, n_data: int, level: float, model_level: float, stream: Stream) -> Tensor:
-        """p times the levels, negative for the chains, rounded at random so that the mean stays; and ones to count rows.
+        """p times the levels, negative for the chains, rounded at random with the mean kept; and ones to count rows.
 
         Shape (n, n_hidden + 2). Where both levels are 127, all rows are rounded by the same numbers, one for each unit:
-        what that adds to the noise of Δ⟨h v'⟩ is below a hundredth of what the draws of a hundred rows bring. Where one is
+        the variance of Δ⟨h v'⟩ grows by less than a hundredth of what the draws of a hundred rows bring. Where one is
         lower, each row has its own.
         """
         n_hidden = p.shape[1]

@@ -35,9 +35,9 @@ class Stream:
     -----
     Bernoulli draws compare the probability with a uniform number of 24 bits, so their frequency is off by no more than
     2^-24 = 6e-8, about the rounding of a float32 probability. On the CPU the upper 8 bits of each number are fresh. The
-    lower ones, which decide one draw in 256, come from a table that has each number k / 2^17 once, in random order, and
-    is read from a random place at each call: every number is uniform, and the covariance of
-    two draws of a call is of the order of 1e-8, for a third of the random words. `torch.rand` on a GPU has 24 fresh bits.
+    lower ones, which decide one draw in 256, come from a table that has each number k / 2^17 once, in random order,
+    and is read from a random place at each call: every number is uniform, the covariance of two draws of a call is
+    of the order of 1e-8, and a third of the random words is enough. On a GPU all 24 bits are fresh.
 
     Examples
     --------
@@ -131,8 +131,8 @@ class Stream:
     def dither(self, n: int) -> Tensor:
         """`n` numbers, uniform on [0, 1), for rounding at random: a piece of the table that `uniform` uses; (n,).
 
-        Float32, on the CPU, at most 2^17 of them; not to be written to. Not for draws of states: a long training meets a
-        piece again.
+        Float32, on the CPU, at most 2^17 of them; not to be written to. Not for draws of states: a piece comes
+        again in a long training.
         """
         return _piece(_table(), int(self._bits.random_raw()), n)
 

@@ -317,7 +317,7 @@ def _descend_(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> f
     data_v, model_v, dh, dW_mu = state.products.add_contrast_(
         params.W, mean_h, rows, n_data, state.streams.chains, rate, decay, mu
     )
-    params.c.add_(dh if mu is None else dh.sub_(dW_mu), alpha=rate)
+    params.c.add_(dh if dW_mu is None else dh - dW_mu, alpha=rate)
     params.b.add_(data_v - model_v, alpha=rate)
     if mu is not None:
         mu.lerp_(data_v, settings.offset_rate)

@@ -108,7 +108,7 @@ def test_plain_descent_in_one_is_the_gradient_and_the_step(algorithm, centered, 
         v = bits(1 + seed % 9, 4, seed)
         update_(at_once, v)
         update_(step_by_step, v, reduce=lambda data, model: (data, model))
-    W_mu_is_old = {"rtol": 0, "atol": 2e-5} if weight_decay == 1e-3 and centered else {}
+    W_mu_is_old = {"rtol": 0, "atol": 3e-4} if weight_decay == 1e-3 and centered else {}
     torch.testing.assert_close(at_once.params.W, step_by_step.params.W, **W_mu_is_old)
     torch.testing.assert_close(at_once.params.b, step_by_step.params.b, **W_mu_is_old)
     torch.testing.assert_close(at_once.params.c, step_by_step.params.c, **W_mu_is_old)
