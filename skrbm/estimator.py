@@ -22,9 +22,9 @@ from skrbm._compat import check_sample_weight, register_scorer
 from skrbm.batches import ArrayRows, mean_row, to_tensor
 from skrbm.checks import check_choice, find_device, from_torch, to_numpy
 from skrbm.inference import InferenceMixin
-from skrbm.likelihood import pseudo_log_likelihood
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
 from skrbm.products import has_int8
+from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, GibbsState, gibbs_init, steps
 from skrbm.training import Streams, TrainSettings, TrainState, carried_state, epochs, resume_, start

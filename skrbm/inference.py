@@ -26,10 +26,10 @@ from skrbm.likelihood import (
     checked_schedule,
     log_partition,
     method_for,
-    pseudo_log_likelihood,
 )
 from skrbm.mixing import diagnose
 from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
+from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, Kernel, clamp, steps
 from skrbm.tables import Table

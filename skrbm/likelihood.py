@@ -1,4 +1,4 @@
-"""Likelihoods in nats: log Z exactly, by annealing and by tempering, with error bars; exact pseudo-likelihood."""
+"""Likelihoods in nats: log Z exactly, by annealing and by tempering, with error bars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 from skrbm.annealing import Progress, adapted_schedule, anneal, log_partition_base, uniform_schedule
-from skrbm.model import RBMParameters, free_energy, input_to_h
+from skrbm.model import RBMParameters, free_energy
 from skrbm.randomness import Stream
 from skrbm.samplers import gibbs_init, gibbs_step, steps
 from skrbm.tempering import TEMPERING, Ladder, SwapRates, ladder_by_name, tempering_init
@@ -37,7 +37,6 @@ __all__ = [
     "log_partition_reverse_ais",
     "log_partition_tempering",
     "method_for",
-    "pseudo_log_likelihood",
 ]
 
 Schedule = Literal["uniform", "adaptive"] | Sequence[float]
@@ -558,60 +557,6 @@ def _bennett(up: np.ndarray, down: np.ndarray) -> tuple[float, np.ndarray]:
     p, q = expit(up - ratio), expit(down + ratio)
     slope = (p * (1 - p)).mean() + (q * (1 - q)).mean()
     return ratio, (p - q).mean(0) / max(slope, 1e-300)
-
-
-def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
-    """Pseudo-log-likelihood of each row: Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), p_i = P(v_i = 1 | the other v).
-
-    Parameters
-    ----------
-    params : RBMParameters
-        A machine with Bernoulli units.
-    v : Tensor of shape (n, n_features)
-        Rows. Values between 0 and 1 count as probabilities of a one.
-
-    Returns
-    -------
-    Tensor of shape (n,)
-        Nats, in the float type of `v`. Exact up to rounding and deterministic; takes O(n_features · n_hidden) time a
-        row and bounded memory.
-
-    Notes
-    -----
-    Besag 1975; Hyvärinen 2006. With a_j = c_j + W_j v, the logit of p_i is b_i plus
-    Σ_j softplus(a_j + W_ji (1 - v_i)) - softplus(a_j - W_ji v_i).
-    """
-    params = params.to(v.dtype)
-    inputs = input_to_h(params, v)  # (n, n_hidden)
-    # The quick form raises e to every weight: it needs bits, and numbers that stay in range.
-    quick = bool(((v == 0) | (v == 1)).all()) and float(params.W.abs().max()) + float(inputs.abs().max()) < 60.0
-    logits = params.b.repeat(v.shape[0], 1)  # (n, n_features)
-    n_hidden = max(1, min(params.n_hidden, _CHUNK // params.n_features))
-    n_rows = max(1, _CHUNK // (n_hidden * params.n_features))
-    for first in range(0, v.shape[0], n_rows):
-        rows = slice(first, first + n_rows)
-        for first_hidden in range(0, params.n_hidden, n_hidden):
-            hidden = slice(first_hidden, first_hidden + n_hidden)
-            effect = _effect_of_bits if quick else _effect
-            logits[rows] += effect(v[rows], inputs[rows, hidden], params.W[hidden])
-    return (v * logits - BERNOULLI.cumulant(logits)).sum(1)
-
-
-def _effect(v: Tensor, inputs: Tensor, W: Tensor) -> Tensor:
-    """What hidden units (their inputs (n, n_hidden)) add to the logit of each v_i given the others: (n, n_features)."""
-    without = inputs[:, :, None] - W * v[:, None, :]  # (n, n_hidden, n_features), the input without v_i
-    return (BERNOULLI.cumulant(without + W) - BERNOULLI.cumulant(without)).sum(1)
-
-
-def _effect_of_bits(v: Tensor, inputs: Tensor, W: Tensor) -> Tensor:
-    """The same for v of zeros and ones, with one logarithm in place of two cumulants.
-
-    Flipping v_i moves the cumulant of a_j by log(σ(-a_j) + σ(a_j) exp(±W_ji)), a sum of positive terms.
-    """
-    sign = 1.0 - 2.0 * v  # (n, n_features)
-    ratio = (W * sign[:, None, :]).exp_()  # (n, n_hidden, n_features)
-    ratio.mul_(inputs.sigmoid()[:, :, None]).add_(inputs.neg().sigmoid()[:, :, None])
-    return ratio.log_().sum(1) * sign
 
 
 def _all_states(n: int, like: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ FLOORS = {
     "tempering": 2.5,
     "training": 3,
     "likelihood": 3,
+    "pseudo_likelihood": 3,
     "diagnostics": 3,
     "quality": 3,
     "mixing": 3.5,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skrbm import annealing, likelihood
@@ -19,7 +19,6 @@ from skrbm.likelihood import (
     log_partition_exact,
     log_partition_reverse_ais,
     log_partition_tempering,
-    pseudo_log_likelihood,
 )
 from skrbm.randomness import Stream
 from skrbm.tempering import Ladder
@@ -385,62 +384,3 @@ def test_auto_anneals_what_is_too_large_to_enumerate():
 def test_settings_that_make_no_sense(settings, message):
     with pytest.raises(ValueError, match=message):
         log_partition(reference.random_params(), **settings)
-
-
-# -- pseudo-likelihood -------------------------------------------------------------------------------------------------
-
-
-def grey(values):
-    return np.array(values, dtype=float)
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    st.integers(1, 4),
-    st.integers(1, 4).flatmap(lambda n: st.lists(st.floats(0, 1), min_size=n, max_size=n)),
-    st.sampled_from([0.1, 1.0, 4.0]),
-    st.integers(0, 1000),
-)
-@example(3, [0.0, 1.0, 0.0, 0.0], 4.0, 442)  # where p is 1 but for 1e-14
-def test_pseudo_log_likelihood_of_grey_values(n_hidden, values, scale, seed):
-    params = reference.random_params(n_hidden, len(values), scale, seed)
-    # The reference keeps the other places as they are, grey values too, as p_i is defined there.
-    expected = reference.pseudo_log_likelihood(params, grey(values))
-    ours = pseudo_log_likelihood(params, torch.tensor([values], dtype=torch.float64))
-    assert float(ours[0]) == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0])
-def test_pseudo_log_likelihood_of_bits(scale):
-    params = reference.random_params(3, 5, scale)
-    V = reference.states(5)
-    expected = [reference.pseudo_log_likelihood(params, v) for v in V]
-    np.testing.assert_allclose(pseudo_log_likelihood(params, torch.from_numpy(V)), expected, rtol=1e-11)
-
-
-def test_pseudo_log_likelihood_in_both_forms_and_with_huge_weights(monkeypatch):
-    V = torch.from_numpy(reference.states(6))
-    for scale in (1.0, 30.0, 300.0):
-        params = reference.random_params(7, 6, scale)
-        quick_allowed = pseudo_log_likelihood(params, V)
-        assert torch.isfinite(quick_allowed).all()
-        with monkeypatch.context() as patch:
-            patch.setattr(likelihood, "_effect_of_bits", likelihood._effect)
-            torch.testing.assert_close(pseudo_log_likelihood(params, V), quick_allowed)
-
-
-def test_pseudo_log_likelihood_does_not_depend_on_the_chunks(monkeypatch):
-    params = reference.random_params(7, 6)
-    V = torch.from_numpy(reference.states(6))
-    whole = pseudo_log_likelihood(params, V)
-    for chunk in (1, 13, 100):
-        monkeypatch.setattr(likelihood, "_CHUNK", chunk)
-        torch.testing.assert_close(pseudo_log_likelihood(params, V), whole)
-
-
-def test_pseudo_log_likelihood_in_float32():
-    params = reference.random_params(300, 200, 0.1)
-    V = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (50, 200)).astype(float))
-    narrow = pseudo_log_likelihood(params, V.float())
-    assert narrow.dtype == torch.float32
-    torch.testing.assert_close(narrow.double(), pseudo_log_likelihood(params, V), rtol=2e-6, atol=0)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from skrbm import pseudo_likelihood
+from skrbm.model import RBMParameters
+from skrbm.pseudo_likelihood import pseudo_log_likelihood
+from tests import reference
+
+
+def grey(values):
+    return np.array(values, dtype=float)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4).flatmap(lambda n: st.lists(st.floats(0, 1), min_size=n, max_size=n)),
+    st.sampled_from([0.1, 1.0, 4.0]),
+    st.integers(0, 1000),
+)
+@example(3, [0.0, 1.0, 0.0, 0.0], 4.0, 442)  # where p is 1 but for 1e-14
+def test_pseudo_log_likelihood_of_grey_values(n_hidden, values, scale, seed):
+    params = reference.random_params(n_hidden, len(values), scale, seed)
+    # The reference keeps the other places as they are, grey values too, as p_i is defined there.
+    expected = reference.pseudo_log_likelihood(params, grey(values))
+    ours = pseudo_log_likelihood(params, torch.tensor([values], dtype=torch.float64))
+    assert float(ours[0]) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0])
+def test_pseudo_log_likelihood_of_bits(scale):
+    params = reference.random_params(3, 5, scale)
+    V = reference.states(5)
+    expected = [reference.pseudo_log_likelihood(params, v) for v in V]
+    np.testing.assert_allclose(pseudo_log_likelihood(params, torch.from_numpy(V)), expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("largest", [1e-9, 0.1, 1.5, 5.0, 9.0, 300.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_forms_agree_whatever_the_weights(largest, dtype, monkeypatch):
+    """Products, and flips one by one; inputs of all sizes."""
+    params = reference.random_params(30, 20, 1.0)
+    params = RBMParameters(params.W * largest / params.W.abs().max(), params.b, 6 * params.c).to(dtype)
+    v = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (200, 20))).to(dtype)
+    ours = pseudo_log_likelihood(params, v)
+    monkeypatch.setattr(pseudo_likelihood, "_MAX_NODES", 0)
+    flips = pseudo_log_likelihood(params.to(torch.float64), v.double())
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours.double(), flips, rtol=1e-6 if dtype == torch.float32 else 1e-13, atol=0)
+
+
+def test_that_test_rejects_too_few_points(monkeypatch):
+    params = reference.random_params(30, 20, 0.5)
+    v = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (200, 20))).double()
+    ours = pseudo_log_likelihood(params, v)
+    nodes = pseudo_likelihood._nodes
+    monkeypatch.setattr(pseudo_likelihood, "_nodes", lambda largest, dtype: nodes(largest, torch.float32))
+    assert (pseudo_log_likelihood(params, v) / ours - 1).abs().max() > 1e-12
+
+
+def test_pseudo_log_likelihood_does_not_depend_on_the_chunks(monkeypatch):
+    params = reference.random_params(7, 6)
+    bits = torch.from_numpy(reference.states(6))
+    for v in (bits, 0.5 * bits):
+        whole = pseudo_log_likelihood(params, v)
+        for chunk in (1, 13, 100):
+            with monkeypatch.context() as patch:
+                patch.setattr(pseudo_likelihood, "_CHUNK", chunk)
+                patch.setattr(pseudo_likelihood, "_PRODUCT_CHUNK", chunk)
+                torch.testing.assert_close(pseudo_log_likelihood(params, v), whole)
