@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skrbm.linear import linear
 from skrbm.model import RBMParameters
 from skrbm.randomness import Stream
 from skrbm.units import Unit
@@ -83,13 +84,13 @@ def _increments(
     bias_difference = b - base_b
     largest_input = float((c.abs() + W.abs().sum(1)).max())
     for step, (before, beta) in enumerate(pairwise(betas), 1):
-        inputs = torch.addmm(c, v, W.T)  # (n_chains, n_hidden), at inverse temperature 1
+        inputs = linear(v, W, c)  # (n_chains, n_hidden), at inverse temperature 1
         increment = (v @ bias_difference).double() * (beta - before)
         increment += _cumulant_step(params.hidden, inputs, before, beta, largest_input).sum(1, dtype=torch.float64)
         yield increment
         if step < len(betas) - 1:
             _, h = params.hidden.mean_and_sample(inputs.mul_(beta), stream)
-            _, v = params.visible.mean_and_sample(torch.addmm(torch.lerp(base_b, b, beta), h, W, alpha=beta), stream)
+            _, v = params.visible.mean_and_sample(linear(h.mul_(beta), W.T, torch.lerp(base_b, b, beta)), stream)
 
 
 def _cumulant_step(unit: Unit, inputs: Tensor, before: float, beta: float, largest: float) -> Tensor:

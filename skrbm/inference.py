@@ -680,11 +680,15 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         dtype = torch.float32 if X.dtype in (np.float32, np.float16) else torch.float64
         device = find_device(self.device, fall_back=True)
         params = self._params(dtype, device)
-        parts = []
+        result = None
         for first in range(0, X.shape[0], _CHUNK_ROWS):
             rows = slice(first, first + _CHUNK_ROWS)
-            parts.append(function(params, *(to_tensor(array[rows], dtype, device) for array in (X, *others))))
-        return np.concatenate([part.cpu().numpy() for part in parts]) if len(parts) > 1 else parts[0].cpu().numpy()
+            part = function(params, *(to_tensor(array[rows], dtype, device) for array in (X, *others)))
+            if result is None:  # memory of numpy's, which comes in large pages
+                result = np.empty((X.shape[0], *part.shape[1:]), str(part.dtype).removeprefix("torch."))
+            torch.from_numpy(result[rows]).copy_(part)
+        assert result is not None, "validation lets no X without rows through"
+        return result
 
 
 def _are_bits(v: Tensor) -> bool:

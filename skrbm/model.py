@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skrbm.linear import linear
 from skrbm.randomness import Stream
 from skrbm.units import BERNOULLI, Unit
 
@@ -123,21 +124,25 @@ def log_odds(mean: Tensor, smoothing: float) -> Tensor:
 
 def input_to_h(params: RBMParameters, v: Tensor) -> Tensor:
     """c + W v, the inputs (logits) of the hidden units: shape (n, n_hidden) for v (n, n_features)."""
-    return torch.addmm(params.c, v, params.W.T)
+    return linear(v, params.W, params.c)
 
 
 def input_to_v(params: RBMParameters, h: Tensor) -> Tensor:
     """b + h'W, the inputs (logits) of the visible units: shape (n, n_features) for h (n, n_hidden)."""
-    return torch.addmm(params.b, h, params.W)
+    return linear(h, params.W.T, params.b)
 
 
 def mean_h_given_v(params: RBMParameters, v: Tensor) -> Tensor:
     """P(h = 1 | v), shape (n, n_hidden)."""
+    if params.hidden is BERNOULLI:
+        return linear(v, params.W, params.c, sigmoid=True)
     return params.hidden.mean(input_to_h(params, v))
 
 
 def mean_v_given_h(params: RBMParameters, h: Tensor) -> Tensor:
     """P(v = 1 | h), shape (n, n_features)."""
+    if params.visible is BERNOULLI:
+        return linear(h, params.W.T, params.b, sigmoid=True)
     return params.visible.mean(input_to_v(params, h))
 
 

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters
+from skrbm.model import RBMParameters, mean_h_given_v, mean_v_given_h
 from skrbm.randomness import TABLE, Stream
-from skrbm.units import BERNOULLI
 
-__all__ = ["Contrast", "FloatProducts", "Int8Products", "Products", "has_int8", "linear"]
+__all__ = ["Contrast", "FloatProducts", "Int8Products", "Products", "has_int8"]
 
 
 _BLOCK = 1 << 19  # elements of W that are worked on at a time, so that they stay in the processor's cache
@@ -101,31 +100,6 @@ class Contrast(NamedTuple):
     dW_mu: Tensor | None
 
 
-def linear(v: Tensor, W: Tensor, bias: Tensor, post: str = "none") -> Tensor:
-    """v W' + bias, or its sigmoid where `post` is "sigmoid": (n, n_out) for v (n, n_in) and W (n_out, n_in).
-
-    For float32 on the CPU by oneDNN, which takes the sigmoid along, and on AMD processors is up to twice as fast as
-    torch's own choice (MKL).
-    """
-    if _onednn is not None and v.dtype == torch.float32 and v.device.type == "cpu" and len(v) > 1:
-        return _onednn(v, W, bias, post, [], "")
-    inputs = torch.addmm(bias, v, W.T)
-    return inputs.sigmoid_() if post == "sigmoid" else inputs
-
-
-def _find_onednn() -> Any:
-    """oneDNN's linear layer, private to torch; None where it is missing or doesn't do what is expected."""
-    try:
-        kernel = torch.ops.mkldnn._linear_pointwise
-        v, W, bias = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[3.0, -4.0]]), torch.tensor([0.5])
-        for weights in (W, W.T.contiguous().T):
-            if not torch.allclose(kernel(v, weights, bias, "sigmoid", [], ""), torch.addmm(bias, v, W.T).sigmoid()):
-                return None
-    except (AttributeError, RuntimeError, TypeError):
-        return None
-    return kernel
-
-
 def _find_int8() -> Any:
     """torch's product of integers of 8 bits, private; None where it is missing or the processor has no units for it."""
     try:
@@ -143,7 +117,7 @@ def _find_int8() -> Any:
     return kernel
 
 
-_onednn, _int_mm = _find_onednn(), _find_int8()
+_int_mm = _find_int8()
 
 
 def has_int8(device: torch.device) -> bool:
@@ -157,19 +131,15 @@ class FloatProducts(Products):
     def __init__(self, params: RBMParameters) -> None:
         self._params = params
         self.state_dtype = params.W.dtype
-        self._post_h = "sigmoid" if params.hidden is BERNOULLI else "none"
-        self._post_v = "sigmoid" if params.visible is BERNOULLI else "none"
 
     def refresh_(self, reach: float = math.inf) -> None:
         """Nothing to do: the products read the weights themselves."""
 
     def mean_h(self, v: Tensor) -> Tensor:
-        mean = linear(v, self._params.W, self._params.c, self._post_h)
-        return mean if self._post_h == "sigmoid" else self._params.hidden.mean(mean)
+        return mean_h_given_v(self._params, v)
 
     def mean_v(self, h: Tensor) -> Tensor:
-        mean = linear(h, self._params.W.T, self._params.b, self._post_v)
-        return mean if self._post_v == "sigmoid" else self._params.visible.mean(mean)
+        return mean_v_given_h(self._params, h)
 
     def add_contrast_(
         self,

@@ -19,7 +19,7 @@ def two_modes(n=12, weight=5.0, bias=0.05):
 
 
 def run(params, kernel, model, n_steps=400, data=None):
-    random_v = Stream(1).bernoulli(torch.full((20, params.n_features), 0.5).double())
+    random_v = Stream(2).bernoulli(torch.full((20, params.n_features), 0.5).double())
     return diagnose(params, kernel, model, random_v, data, n_steps, Stream(0))
 
 

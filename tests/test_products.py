@@ -5,7 +5,7 @@ import torch
 
 from skrbm import products
 from skrbm.model import RBMParameters, mean_h_given_v, mean_v_given_h
-from skrbm.products import FloatProducts, Int8Products, has_int8, linear
+from skrbm.products import FloatProducts, Int8Products, has_int8
 from skrbm.randomness import Stream
 
 int8 = pytest.mark.skipif(not has_int8(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
@@ -26,20 +26,7 @@ def bits(n, n_columns, dtype=torch.float32, seed=2):
     return torch.randint(0, 2, (n, n_columns), generator=generator(seed)).to(dtype)
 
 
-@pytest.mark.parametrize("n", [1, 2, 33])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kernel", ["found", "missing"])
-def test_linear(n, dtype, kernel, monkeypatch):
-    if kernel == "missing":
-        monkeypatch.setattr(products, "_onednn", None)
-    params, v, h = machine(dtype=dtype), bits(n, 50, dtype), bits(n, 30, dtype)
-    torch.testing.assert_close(linear(v, params.W, params.c), v @ params.W.T + params.c)
-    torch.testing.assert_close(linear(h, params.W.T, params.b, "sigmoid"), (h @ params.W + params.b).sigmoid())
-
-
 def test_a_kernel_that_does_something_else_is_not_used(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda v, W, *args: torch.zeros(len(v), len(W)))
-    assert products._find_onednn() is None
     monkeypatch.setattr(torch, "_int_mm", lambda a, b, out: out.zero_())
     assert products._find_int8() is None
 
