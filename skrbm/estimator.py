@@ -27,13 +27,13 @@ from skrbm.products import has_int8
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, GibbsState, gibbs_init, steps
-from skrbm.training import Streams, TrainSettings, TrainState, carried_state, epochs, resume_, start
+from skrbm.training import ProductsName, Streams, TrainSettings, TrainState, carried_state, epochs, resume_, start
 from skrbm.trajectory import Trajectory
 
 __all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
-_DTYPES = {"auto": torch.float32, "int8": torch.float32, "float32": torch.float32, "float64": torch.float64}
-_MIN_INT8 = 1 << 17  # weights from which on "auto" takes products in 8 bits
+_PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
+_MIN_NARROW = 1 << 17  # weights from which on "auto" takes products in fewer bits
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")
 _SHARED_ATTRIBUTES = (
     "components_",
@@ -104,12 +104,13 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU. The fitted attributes are numpy arrays on any device, and a
         fitted model whose device is gone works on the CPU.
-    precision : {"auto", "float32", "float64", "int8"}, default="auto"
-        Float type of training. "int8" is float32 but for the matrix products, which are in integers of 8 bits: about
-        twice as fast on processors with units for these (AVX-512 VNNI and the like), and as good a model. It takes rows
-        that training sees as zeros and ones, and goes over to float32 where weights get larger than about 6. "auto" is
-        "int8" where that is to be had, for models of more than some 100,000 weights without `sample_weight`, and else
-        float32. The other methods compute in X's own float type.
+    precision : {"auto", "float32", "float64", "int8", "bfloat16"}, default="auto"
+        Float type of training. With "int8" and "bfloat16" it is float32 but for the matrix products, which are in
+        integers of 8 bits or in bfloat16: about twice as fast where the device has units for these, and as good a
+        model. They take rows that training sees as zeros and ones; "int8" needs such a processor (AVX-512 VNNI and the
+        like), and goes over to float32 where weights get larger than about 6. "auto" is "int8" on such a processor and
+        "bfloat16" with CUDA, for models of more than some 100,000 weights without `sample_weight`, and else "float32".
+        The other methods compute in X's own float type.
     store_trajectory : bool, default=False
         Whether `fit` keeps averaged checkpoints of training, as many as trajectory tempering needs for rungs: some tens
         for MNIST, each as large as the model. `partial_fit` keeps none.
@@ -303,7 +304,7 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         mean_v = mean_row(source, settings.binarize)
         if settings.binarize == "sample" and source.is_binary:  # a draw would change nothing
             settings = replace(settings, binarize="none")
-        settings = replace(settings, int8=self._in_int8(source, settings.binarize, mean_v.device))
+        settings = replace(settings, products=self._products(source, settings.binarize, mean_v.device))
         chains = None
         if reuse:
             params = self._params(mean_v.dtype, mean_v.device)
@@ -323,15 +324,24 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         self.base_rates_ = to_numpy(log_odds(mean_v.double(), 1.0 / source.n_rows).sigmoid())
         return start(params, mean_v, settings, streams, chains=chains, n_epochs=n_epochs)
 
-    def _in_int8(self, source: ArrayRows, binarize: str | float, device: torch.device) -> bool:
-        """Whether products are to be in integers of 8 bits."""
-        bits = binarize != "none" or source.is_binary
-        possible = bits and has_int8(device)
-        if self.precision == "int8" and not possible:
-            what = "X has values between 0 and 1 and binarize='none'" if not bits else f"{device} has no units for it"
-            raise ValueError(f"precision='int8' won't do, as {what}. Choose 'auto' or 'float32'.")
-        large = self.n_hidden * source.n_features >= _MIN_INT8 and not source.is_weighted
-        return possible and (self.precision == "int8" or (self.precision == "auto" and large))
+    def _products(self, source: ArrayRows, binarize: str | float, device: torch.device) -> ProductsName:
+        """What `precision` means for these rows and this device."""
+        bits, precision = binarize != "none" or source.is_binary, self.precision
+        if precision == "auto":
+            large = self.n_hidden * source.n_features >= _MIN_NARROW and not source.is_weighted
+            if bits and large and device.type == "cuda":
+                return "bfloat16"
+            return "int8" if bits and large and has_int8(device) else "float"
+        if precision in ("float32", "float64"):
+            return "float"
+        if not bits:
+            raise ValueError(
+                f"precision={precision!r} takes zeros and ones, but X has other values and binarize='none' keeps them. "
+                "Choose precision='float32', or let binarize draw or cut them."
+            )
+        if precision == "int8" and not has_int8(device):
+            raise ValueError(f"precision='int8': {device} has no units for it, or torch no product. Choose 'auto'.")
+        return "int8" if precision == "int8" else "bfloat16"
 
     def _train(self, state: TrainState, source: ArrayRows, n_epochs: int, trajectory: Trajectory | None = None) -> None:
         n_finished = 0
@@ -480,7 +490,7 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         check_choice("algorithm", self.algorithm, ("cd", "pcd"))
         if not isinstance(self.centered, bool | np.bool_):
             check_choice("centered", self.centered, ("visible",), "True, or False")
-        check_choice("precision", self.precision, tuple(_DTYPES))
+        check_choice("precision", self.precision, _PRECISIONS)
         if not callable(self.optimizer):
             check_choice("optimizer", self.optimizer, ("sgd", "adam"), "a factory such as torch.optim.RMSprop")
         if not callable(self.learning_rate_schedule):
@@ -495,7 +505,8 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         settings = TrainSettings(
             **{name: getattr(self, name) for name in TrainSettings.__dataclass_fields__ if hasattr(self, name)}
         )
-        return settings, _DTYPES[self.precision], find_device(self.device)
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        return settings, dtype, find_device(self.device)
 
     def _source(
         self, X: Any, sample_weight: Any, dtype: torch.dtype, device: torch.device, *, reset: bool

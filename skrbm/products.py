@@ -21,11 +21,12 @@ from torch import Tensor
 from skrbm.model import RBMParameters, mean_h_given_v, mean_v_given_h
 from skrbm.randomness import TABLE, Stream
 
-__all__ = ["Contrast", "FloatProducts", "Int8Products", "Products", "has_int8"]
+__all__ = ["Bfloat16Products", "Contrast", "FloatProducts", "Int8Products", "Products", "has_int8"]
 
 
 _BLOCK = 1 << 19  # elements of W that are worked on at a time, so that they stay in the processor's cache
 _LAST_BITS = torch.tensor(1.5 * 2**23)  # added to a float32, it shifts the integer part to the end of the mantissa
+_SUMS_IN_FLOAT32 = any("out_dtype" in str(schema) for schema in torch._C._jit_get_schemas_for_operator("aten::mm"))
 _DATA, _MODEL = torch.tensor([1, 0], dtype=torch.int8), torch.tensor([0, 1], dtype=torch.int8)
 
 
@@ -160,6 +161,63 @@ class FloatProducts(Products):
             dW_mu = torch.mv(mean_h.T, torch.mv(v, mu)).div_(n_data)
         target.addmm_(mean_h.T, v, beta=beta, alpha=alpha / n_data)
         return Contrast(data_v, model_v, dh.div_(n_data), dW_mu)
+
+
+class Bfloat16Products(Products):
+    """In bfloat16 with float32 sums, for states that are bits and weights in float32; meant for GPUs.
+
+    Notes
+    -----
+    Weights and probabilities are rounded to 8 significant bits for the products; the weights are kept in full. Where
+    torch can't sum bfloat16 products into float32 (on the CPU), the sums are rounded too.
+    """
+
+    state_dtype = torch.bfloat16
+
+    def __init__(self, params: RBMParameters) -> None:
+        self._params = params
+        self._W = params.W.to(torch.bfloat16)
+
+    def refresh_(self, reach: float = math.inf) -> None:
+        self._W.copy_(self._params.W)
+
+    def mean_h(self, v: Tensor) -> Tensor:
+        return _mm(v, self._W.T).add_(self._params.c).sigmoid_()
+
+    def mean_v(self, h: Tensor) -> Tensor:
+        return _mm(h, self._W).add_(self._params.b).sigmoid_()
+
+    def add_contrast_(
+        self,
+        target: Tensor,
+        mean_h: Tensor,
+        v: Tensor,
+        n_data: int,
+        stream: Stream,
+        alpha: float,
+        beta: float,
+        mu: Tensor | None = None,
+    ) -> Contrast:
+        bits = v.float()
+        data_v, model_v = bits[:n_data].mean(0), bits[n_data:].mean(0)
+        mean_h[n_data:].mul_(-n_data / (len(v) - n_data))  # from here on the sum over the rows is n_data times Δ
+        dh, dW_mu = mean_h.sum(0).div_(n_data), None
+        dW = _mm(mean_h.to(v.dtype).T, v).div_(n_data)
+        if mu is not None:
+            dW.addr_(dh, mu, alpha=-1.0)
+            dW_mu = torch.mv(dW, mu)
+        if beta == 0.0:
+            torch.mul(dW, alpha, out=target)
+        else:
+            target.mul_(beta).add_(dW, alpha=alpha)
+        return Contrast(data_v, model_v, dh, dW_mu)
+
+
+def _mm(a: Tensor, b: Tensor) -> Tensor:
+    """The product of bfloat16 matrices as float32."""
+    if a.device.type == "cuda" and _SUMS_IN_FLOAT32:
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return torch.mm(a, b).float()
 
 
 class Int8Products(Products):

@@ -106,7 +106,7 @@ class Stream:
     def uniform(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """`n` independent numbers, uniform on [0, 1), float32: shape (n,)."""
         if torch.device(device).type != "cpu":
-            return torch.rand(n, device=device, generator=self._generator(torch.device(device)))
+            return torch.rand(n, device=device, generator=self.generator(torch.device(device)))
         numbers = torch.empty(n)
         for first in range(0, n, TABLE):
             self._fill_(numbers[first : first + TABLE])
@@ -142,7 +142,8 @@ class Stream:
         numbers.copy_(torch.from_numpy(words.view(np.uint8)[:n]))
         torch.add(_piece(_low_part(), int(words[-1]), n), numbers, alpha=1 / 256, out=numbers)
 
-    def _generator(self, device: torch.device) -> torch.Generator:
+    def generator(self, device: torch.device) -> torch.Generator:
+        """The generator of the draws on a device other than the CPU."""
         name = str(device)
         if name not in self._device_generators:
             generator = torch.Generator(device)

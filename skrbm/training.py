@@ -38,8 +38,9 @@ from skrbm.gradients import (
     loss_gradient,
     statistics,
 )
+from skrbm.graphs import record
 from skrbm.model import RBMParameters, mean_h_given_v
-from skrbm.products import FloatProducts, Int8Products, Products
+from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, Products
 from skrbm.randomness import Stream, bernoulli_
 from skrbm.samplers import GibbsState
 from skrbm.trajectory import Trajectory
@@ -47,9 +48,11 @@ from skrbm.trajectory import Trajectory
 __all__ = [
     "EpochRecord",
     "OptimizerFactory",
+    "ProductsName",
     "Streams",
     "TrainSettings",
     "TrainState",
+    "UpdateGraph",
     "carried_state",
     "epochs",
     "resume_",
@@ -66,6 +69,13 @@ class OptimizerFactory(Protocol):
 
 _MAX_INPUT_ERROR = 0.15  # of products in 8 bits; the largest weight is about 6 then
 _DECAY_EVERY = 16  # updates for which Wμ is taken for constant where weights decay slowly
+
+ProductsName = Literal["float", "int8", "bfloat16"]
+_PRODUCTS: dict[str, Callable[[RBMParameters], Products]] = {
+    "float": FloatProducts,
+    "int8": Int8Products,
+    "bfloat16": Bfloat16Products,
+}
 
 Reduce = Callable[[Statistics, Statistics], tuple[Statistics, Statistics]]
 Schedule = Literal["constant", "linear"] | Callable[[Optimizer], LRScheduler]
@@ -85,7 +95,9 @@ class TrainSettings:
     weight_decay: float = 1e-4
     centered: bool | Literal["visible"] = "visible"
     binarize: Binarize = "sample"
-    int8: bool = False  # products in integers of 8 bits, for float32 and rows that `binarize` leaves as bits
+    products: Literal["float", "int8", "bfloat16"] = (
+        "float"  # the others for float32, and rows of bits after `binarize`
+    )
     offset_rate: float = 0.01  # of the moving averages that give the offsets of centring
 
     def is_plain_descent(self, rate: float) -> bool:
@@ -225,7 +237,7 @@ def start(
         offsets, trained = None, (params.W, params.b, params.c)
     if chains is None:
         chains = GibbsState(streams.chains.bernoulli(mean_h.expand(settings.n_chains, -1)))
-    products = (Int8Products if settings.int8 else FloatProducts)(params)
+    products = _PRODUCTS[settings.products](params)
     phases = Phases(params.n_features, products.state_dtype, params.W.device)
     chains = GibbsState(chains.h.to(products.state_dtype, copy=True))
     optimizer = _make_optimizer(list(trained), settings)
@@ -311,7 +323,8 @@ def _descend_(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> f
     rate, mu = state.optimizer.param_groups[0]["lr"], None if state.offsets is None else state.offsets.v
     decay = 1.0 - rate * settings.weight_decay
     if mu is not None:
-        if state.W_mu is None or decay < 1.0 - 1e-4 or state.n_updates % _DECAY_EVERY == 0:
+        on_cpu = mu.device.type == "cpu"  # elsewhere a CUDA graph repeats one update, and the product costs little
+        if state.W_mu is None or decay < 1.0 - 1e-4 or state.n_updates % _DECAY_EVERY == 0 or not on_cpu:
             state.W_mu = torch.mv(params.W, mu)
         params.c.add_(state.W_mu, alpha=1.0 - decay)
     data_v, model_v, dh, dW_mu = state.products.add_contrast_(
@@ -384,8 +397,10 @@ def epochs(
     for _ in range(n_epochs):
         began = time.perf_counter()
         learning_rate = state.optimizer.param_groups[0]["lr"]
+        graph = UpdateGraph(state) if state.params.W.is_cuda and reduce is None else None
         for v, weight in source.epoch(state.streams.shuffle):
-            update_(state, v, weight, reduce)
+            if graph is None or weight is not None or not graph.update_(v):
+                update_(state, v, weight, reduce)
             if trajectory is not None:
                 trajectory.observe_(state.params)
         _settle_(state)
@@ -394,6 +409,36 @@ def epochs(
         state.n_epochs += 1
         _check_finite(state.params, learning_rate)
         yield EpochRecord(state.n_epochs, float(learning_rate), time.perf_counter() - began)
+
+
+class UpdateGraph:
+    """The update of a training as a CUDA graph: recorded once an epoch, as its learning rate is in it, and replayed.
+
+    A replay costs the host one launch instead of some fifty. Only plain descent without weights is recorded; batches of
+    another size than the first, and where recording fails, are left to `update_`.
+    """
+
+    def __init__(self, state: TrainState) -> None:
+        self._state, self._v, self._n_seen = state, torch.empty(0), 0
+        self._replay: Callable[[], None] | None = None
+
+    def update_(self, v: Tensor) -> bool:
+        """`training.update_` if that is recorded, and whether it was."""
+        self._n_seen += 1
+        state = self._state
+        if self._n_seen == 1 or not state.settings.is_plain_descent(state.optimizer.param_groups[0]["lr"]):
+            return False  # the first update warms up what must not be set up during a recording
+        if self._n_seen == 2:
+            self._v = v.clone()
+            n_updates, streams = state.n_updates, [state.streams.pixels, state.streams.chains]
+            self._replay = record(lambda: update_(state, self._v), streams, v.device)
+            state.n_updates = n_updates  # recording isn't updating
+        if self._replay is None or v.shape != self._v.shape:
+            return False
+        self._v.copy_(v)
+        self._replay()
+        state.n_updates += 1
+        return True
 
 
 @torch.no_grad()

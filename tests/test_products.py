@@ -5,7 +5,7 @@ import torch
 
 from skrbm import products
 from skrbm.model import RBMParameters, mean_h_given_v, mean_v_given_h
-from skrbm.products import FloatProducts, Int8Products, has_int8
+from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, has_int8
 from skrbm.randomness import Stream
 
 int8 = pytest.mark.skipif(not has_int8(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
@@ -103,7 +103,7 @@ def expected_contrast(params, v, n_data, mu, beta, alpha):
     )
 
 
-KINDS = [FloatProducts, pytest.param(Int8Products, marks=int8)]
+KINDS = [FloatProducts, Bfloat16Products, pytest.param(Int8Products, marks=int8)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,18 +114,32 @@ def test_contrast(kind, n_data, centred, beta, monkeypatch):
     monkeypatch.setattr(products, "_BLOCK", 64)  # rows of W in several blocks
     params, v = machine(150, 50), bits(40, 50)
     mu = torch.rand(50, generator=generator()) if centred else None
-    target, along, found = contrast(kind, params, v, n_data, mu, beta, n_calls=1 if kind is FloatProducts else 400)
+    target, along, found = contrast(kind, params, v, n_data, mu, beta, n_calls=400 if kind is Int8Products else 1)
     expected, expected_along = expected_contrast(params, v, n_data, mu, beta, 2.0)
     few, many = sorted((n_data, 40 - n_data))
     rounding = 2.0 * 0.3 * many / few / 127 / math.sqrt(400) / (1 if few == many else math.sqrt(many))  # one sigma
-    tolerance = 1e-5 if kind is FloatProducts else 5.5 * rounding
+    tolerance = {FloatProducts: 1e-5, Bfloat16Products: 0.01, Int8Products: 5.5 * rounding}[kind]
     torch.testing.assert_close(target, expected, atol=tolerance, rtol=0)
     if centred:
-        torch.testing.assert_close(along, expected_along, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(along, expected_along, atol=0.05 if kind is Bfloat16Products else 1e-5, rtol=1e-4)
     torch.testing.assert_close(found.data_v, v[:n_data].mean(0))
     torch.testing.assert_close(found.model_v, v[n_data:].mean(0))
     mean_h = mean_h_given_v(params, v)
     torch.testing.assert_close(found.dh, mean_h[:n_data].mean(0) - mean_h[n_data:].mean(0))
+
+
+def test_means_in_bfloat16():
+    params = machine()
+    ours = Bfloat16Products(params)
+    for _ in range(2):
+        torch.testing.assert_close(
+            ours.mean_h(bits(9, 50).bfloat16()), mean_h_given_v(params, bits(9, 50)), atol=0.01, rtol=0
+        )
+        torch.testing.assert_close(
+            ours.mean_v(bits(9, 30).bfloat16()), mean_v_given_h(params, bits(9, 30)), atol=0.01, rtol=0
+        )
+        params.W.neg_()
+        ours.refresh_()
 
 
 @int8

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from skrbm import training
 from skrbm.batches import ArrayRows
 from skrbm.gradients import statistics
 from skrbm.likelihood import log_likelihood_exact
 from skrbm.model import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.products import FloatProducts, Int8Products, has_int8
-from skrbm.training import Streams, TrainSettings, carried_state, epochs, resume_, start, update_
+from skrbm.training import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_
 from tests import reference
 from tests.test_gradients import log_likelihood_gradient, model_statistics
 
@@ -74,12 +75,16 @@ def collect(state, batches):
 int8 = pytest.mark.skipif(not has_int8(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
 
 
+NARROW = [pytest.param("int8", marks=int8), "bfloat16"]
+
+
 @pytest.mark.parametrize("n_rows", [1, 3, 200])
-@pytest.mark.parametrize("precision", ["float64", "float32", pytest.param("int8", marks=int8)])
+@pytest.mark.parametrize("precision", ["float64", "float32", *NARROW])
 def test_persistent_chains_give_the_models_means_whatever_the_batch(n_rows, precision):
     params = reference.random_params(3, 4, scale=0.7)
     run_in = params if precision == "float64" else params.to(torch.float32)
-    state = begin(run_in, replace(PLAIN, n_chains=50, int8=precision == "int8"))
+    products = "float" if precision.startswith("float") else precision
+    state = begin(run_in, replace(PLAIN, n_chains=50, products=products))
     seen = collect(state, [(bits(n_rows, 4), None)] * 800)
     assert torch.equal(state.params.W, run_in.W)
     expected, n = model_statistics(params), 700
@@ -117,15 +122,15 @@ def test_plain_descent_in_one_is_the_gradient_and_the_step(algorithm, centered, 
         torch.testing.assert_close(at_once.offsets.v, step_by_step.offsets.v)
 
 
-@int8
 @pytest.mark.parametrize("weighted", [False, True])
-def test_8_bits_climb_the_same_hill(weighted):
+@pytest.mark.parametrize("narrow", NARROW)
+def test_fewer_bits_climb_the_same_hill(weighted, narrow):
     """Many updates at a low rate: the draws average out."""
     settings = replace(PLAIN, algorithm="cd", centered="visible", learning_rate=1e-3)
     params, ends = reference.random_params(3, 4).to(torch.float32), []
     weight = torch.linspace(0.5, 2.0, 200) if weighted else None
-    for in_int8 in (False, True):
-        state = begin(params, replace(settings, int8=in_int8), seed=int(in_int8))
+    for seed_of_draws, kind in enumerate(("float", narrow)):
+        state = begin(params, replace(settings, products=kind), seed=seed_of_draws)
         for seed in range(300):
             update_(state, bits(200, 4, seed), weight)
         ends.append(state.params)
@@ -137,7 +142,8 @@ def test_8_bits_climb_the_same_hill(weighted):
 
 @int8
 def test_weights_too_large_for_8_bits_go_on_in_float32():
-    state = begin(reference.random_params(3, 4, scale=20.0).to(torch.float32), replace(PLAIN, int8=True, n_chains=7))
+    params = reference.random_params(3, 4, scale=20.0).to(torch.float32)
+    state = begin(params, replace(PLAIN, products="int8", n_chains=7))
     source = ArrayRows(np.eye(4))
     assert isinstance(state.products, Int8Products)
     for _ in epochs(state, source, 2):
@@ -177,8 +183,8 @@ def test_weights_of_contrastive_divergence_belong_to_both_phases():
 @pytest.mark.parametrize("algorithm", ["cd", "pcd"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("centered", [False, True, "visible"])
-@pytest.mark.parametrize("in_int8", [False, pytest.param(True, marks=int8)])
-def test_learns_a_small_distribution(algorithm, optimizer, centered, in_int8):
+@pytest.mark.parametrize("products", ["float", *NARROW])
+def test_learns_a_small_distribution(algorithm, optimizer, centered, products):
     X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
     settings = replace(
         PLAIN,
@@ -188,7 +194,7 @@ def test_learns_a_small_distribution(algorithm, optimizer, centered, in_int8):
         k=3,
         n_chains=100,
         learning_rate=0.02 if optimizer == "adam" else 0.3,
-        int8=in_int8,
+        products=products,
     )
     mean_v = torch.from_numpy(X.mean(0))
     streams = Streams.from_seed(1)
@@ -298,6 +304,48 @@ def test_tensors_that_ask_for_gradients_are_not_tracked():
     assert not state.params.W.requires_grad
 
 
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+def test_a_graph_does_what_the_updates_do(algorithm, monkeypatch):
+    """With a recording that just repeats the work: which batches it takes, and what it counts."""
+    recorded, states = [], []
+
+    def record(work, streams, device):
+        recorded.append(work)
+
+        def replay():
+            work()
+            states[-1].n_updates -= 1  # a replay runs no Python
+
+        return replay
+
+    X = np.random.default_rng(0).random((23, 4))
+    for with_graph in (False, True):
+        state = begin(reference.random_params(3, 4), replace(PLAIN, binarize="sample", algorithm=algorithm))
+        states.append(state)
+        source = ArrayRows(X, batch_size=5, dtype=torch.float64)
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "record", record)
+            graph = UpdateGraph(state)
+            for v, weight in source.epoch(state.streams.shuffle):
+                if not (with_graph and graph.update_(v)):
+                    update_(state, v, weight)
+                    assert not with_graph or state.n_updates == 1 or len(v) == 3
+    assert len(recorded) == 1
+    assert states[0].n_updates == states[1].n_updates == 5
+    assert torch.equal(states[0].params.W, states[1].params.W)
+    assert torch.equal(states[0].chains.h, states[1].chains.h)
+
+
+def test_what_cannot_be_recorded_is_updated_all_the_same():
+    state = begin(reference.random_params(3, 4), PLAIN)
+    graph = UpdateGraph(state)
+    assert not graph.update_(bits(5, 4))
+    with pytest.warns(RuntimeWarning, match="Training goes on without a CUDA graph"):
+        assert not graph.update_(bits(5, 4))
+    assert not graph.update_(bits(5, 4))
+    assert state.n_updates == 0
+
+
 @pytest.mark.cuda
 def test_cuda_learns_too():
     X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, 0).astype(np.float32)
@@ -309,3 +357,24 @@ def test_cuda_learns_too():
     twin = start(state.params, mean_v, state.settings, Streams.from_seed(1), chains=state.chains)
     resume_(twin, pickle.loads(pickle.dumps(carried_state(state))))
     assert log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean() > math.log(0.5) - 0.2
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("products", ["float", "bfloat16"])
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+def test_cuda_graphs_learn_what_updates_learn(products, algorithm, monkeypatch, recwarn):
+    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
+    nats = []
+    for recording in (True, False):
+        if not recording:
+            monkeypatch.setattr(training, "record", lambda *args: None)
+        mean_v, streams = torch.from_numpy(X.mean(0)).cuda(), Streams.from_seed(0)
+        params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
+        settings = TrainSettings(learning_rate=0.3, products=products, algorithm=algorithm, k=3, binarize="none")
+        state = start(params, mean_v, settings, streams, n_epochs=200)
+        list(epochs(state, ArrayRows(X, batch_size=7, device="cuda"), 200))
+        assert state.n_updates == 200 * 9
+        nats.append(float(log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean()))
+    assert not recwarn.list
+    assert nats[0] == pytest.approx(nats[1], abs=0.1)
+    assert nats[0] > -1.3
