@@ -1,63 +1,506 @@
-"""Seconds per epoch, side by side: `BernoulliRBM`, and `BernoulliRBMTorch` with PCD-1, both in float32.
+"""Speed, side by side: skrbm, its peers, and the matrix products that an update can't do without.
 
-    SKRBM_MNIST=FOLDER python benchmarks/speed.py [--batch-size 100 10] [--n-hidden 500] [--repeats 5]
+    SKRBM_MNIST=FOLDER python benchmarks/speed.py epochs [--batch-size 100 10] [--n-hidden 500] [--csv F --figure F]
+    SKRBM_MNIST=FOLDER python benchmarks/speed.py methods
+    SKRBM_MNIST=FOLDER python benchmarks/speed.py growth [--csv FILE --figure FILE]
+    SKRBM_MNIST=FOLDER python benchmarks/speed.py profile
+    SKRBM_MNIST=FOLDER python benchmarks/speed.py cuda
 
-The rows are MNIST's 60,000, drawn to zeros and ones once; without SKRBM_MNIST, random bits of that shape. The two take
-turns, so that a change of the machine's speed meets both. What is timed is a fit of two epochs as a user calls it, all
-that is done once a fit included, over two.
+The rows are MNIST's, drawn to zeros and ones once; without SKRBM_MNIST, random bits of that shape. Each contender is a
+process of its own, so that the threads of one don't spin beside another, and they take turns, so that a change of the
+machine's speed meets all. An epoch is 60,000 rows, of which as many are trained on as its updates need to be timed
+well, in a `fit` of two epochs as a user calls it; all that is done once a fit is in it. The limit is the products
+alone, by the fastest means known: W'h for the chains, Wv for rows and chains, and their Σ h v'. `rbms` and `learnergy` take
+part where they are installed, or with --peers PYTHON, an interpreter that has them.
 """
 
 import argparse
+import csv
+import json
 import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
-import torch
-from sklearn.neural_network import BernoulliRBM
 
-from skrbm import BernoulliRBMTorch
-from skrbm.datasets import load_mnist
-
+MNIST_ROWS = 60_000
 N_EPOCHS = 2
+AUTOGRAD, RBMS, LEARNERGY = "autograd F(v)-F(v_k), Adam, CD-1", "rbms PCD-1", "learnergy CD-1"
 
 
-def seconds_of_epoch(model, X):
+# -- contenders: each returns a function of one measurement, in seconds ------------------------------------------------
+
+
+def rows_of(n_rows, n_features=784):
+    rng = np.random.default_rng(0)
+    if "SKRBM_MNIST" in os.environ and n_features == 784:
+        from skrbm.datasets import load_mnist
+
+        p = load_mnist().data[:n_rows]
+    else:
+        p = np.full((n_rows, n_features), 0.13, np.float32)
+    return (rng.random(p.shape, np.float32) < p).astype(np.float32)
+
+
+def timed(function):
     began = time.perf_counter()
-    model.fit(X)
-    return (time.perf_counter() - began) / N_EPOCHS
+    function()
+    return time.perf_counter() - began
+
+
+def fit_of_skrbm(X, batch_size, n_hidden, device="auto", **parameters):
+    from skrbm import BernoulliRBMTorch
+
+    model = BernoulliRBMTorch(
+        n_hidden,
+        batch_size=batch_size,
+        n_iter=N_EPOCHS,
+        learning_rate=0.01,
+        random_state=0,
+        device=device,
+        **parameters,
+    )
+    return lambda: model.fit(X)
+
+
+def fit_of_sklearn(X, batch_size, n_hidden):
+    from sklearn.neural_network import BernoulliRBM
+
+    model = BernoulliRBM(n_hidden, batch_size=batch_size, n_iter=N_EPOCHS, learning_rate=0.01, random_state=0)
+    return lambda: model.fit(X)
+
+
+def fit_of_rbms(X, batch_size, n_hidden, device="cpu"):
+    """rbms' update in a loop of ours: without the files that its own writes at every update."""
+    import torch
+    from rbms.bernoulli_bernoulli.classes import BBRBM
+    from rbms.training.pcd import fit_batch_pcd
+
+    data = torch.from_numpy(X).to(device)
+    weights = torch.ones(len(X), 1, device=device)
+
+    @torch.no_grad()
+    def fit():
+        scale = 0.01 * torch.randn(X.shape[1], n_hidden, device=device)
+        params = BBRBM(scale, torch.zeros(X.shape[1], device=device), torch.zeros(n_hidden, device=device))
+        for tensor in params.parameters():
+            tensor.grad = torch.zeros_like(tensor)
+        optimizer = torch.optim.SGD(params.parameters(), lr=0.01, maximize=True)
+        chains = params.init_chains(batch_size)
+        for _ in range(N_EPOCHS):
+            for batch in torch.randperm(len(data)).split(batch_size):
+                optimizer.zero_grad(set_to_none=False)
+                chains, _ = fit_batch_pcd((data[batch], weights[batch]), chains, params, gibbs_steps=1, beta=1.0)
+                optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return fit
+
+
+def fit_of_learnergy(X, batch_size, n_hidden):
+    import logging
+
+    import torch
+
+    logging.disable(logging.CRITICAL)
+    from learnergy.models.bernoulli import RBM
+
+    data = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.zeros(len(X)))
+    model = RBM(X.shape[1], n_hidden, steps=1, learning_rate=0.01)
+    return lambda: model.fit(data, batch_size=batch_size, epochs=N_EPOCHS)
+
+
+def fit_of_autograd(X, batch_size, n_hidden):
+    """The plain loop of the lecture: the loss F(v) - F(v_k), differentiated by torch."""
+    import torch
+    from torch.nn.functional import softplus
+
+    data = torch.from_numpy(X)
+
+    def fit():
+        W = (0.01 * torch.randn(n_hidden, X.shape[1])).requires_grad_()
+        b, c = torch.zeros(X.shape[1], requires_grad=True), torch.zeros(n_hidden, requires_grad=True)
+        optimizer = torch.optim.Adam([W, b, c], lr=1e-3)
+        free_energy = lambda v: -(v @ b) - softplus(v @ W.T + c).sum(1)  # noqa: E731
+        for _ in range(N_EPOCHS):
+            for batch in torch.randperm(len(data)).split(batch_size):
+                v = data[batch]
+                h = torch.bernoulli(torch.sigmoid(v @ W.T + c))
+                v_k = torch.bernoulli(torch.sigmoid(h @ W + b)).detach()
+                loss = (free_energy(v) - free_energy(v_k)).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    return fit
+
+
+def products(X, batch_size, n_hidden, precision="float32", n_updates=None):
+    """The products of PCD-1 with as many chains as rows, in the layouts that an update has."""
+    import torch
+
+    n_features, n = X.shape[1], batch_size
+    generator = torch.Generator().manual_seed(0)
+    bits = lambda *shape: torch.randint(0, 2, shape, generator=generator)  # noqa: E731
+    W, v, h = torch.randn(n_hidden, n_features, generator=generator), bits(2 * n, n_features), bits(2 * n, n_hidden)
+    if precision == "int8":
+        W, v, h = (30 * W).to(torch.int8), v.to(torch.int8), h.to(torch.int8)
+        ways = [lambda a, b: torch._int_mm(a, b)]
+    else:
+        v, h = v.float(), h.float()
+        ways = [torch.mm, lambda a, b: torch.ops.mkldnn._linear_pointwise(a, b.T, None, "none", [], "")]
+    pairs = [(h[:n], W), (v, W.T), (h.T, v)]
+    best = []
+    for a, b in pairs:
+        medians = []
+        for way in ways:
+            way(a, b)
+            medians.append(statistics.median(timed(lambda way=way, a=a, b=b: way(a, b)) for _ in range(15)))
+        best.append(ways[int(np.argmin(medians))])
+    n_updates = N_EPOCHS * (len(X) // batch_size)
+
+    def run():
+        for _ in range(n_updates):
+            for way, (a, b) in zip(best, pairs, strict=True):
+                way(a, b)
+
+    return run
+
+
+def contenders(batch_size):
+    """Name -> (function, its arguments). PCD has as many chains as rows in a batch, as in `BernoulliRBM`."""
+    pcd, cd = {"n_chains": batch_size}, {"algorithm": "cd"}
+    f32, auto = {"precision": "float32"}, {"precision": "auto"}
+    found = {
+        "BernoulliRBM (scikit-learn) PCD-1": ("fit_of_sklearn", {}),
+        RBMS: ("fit_of_rbms", {}),
+        LEARNERGY: ("fit_of_learnergy", {}),
+        AUTOGRAD: ("fit_of_autograd", {}),
+        "skrbm float32 PCD-1": ("fit_of_skrbm", f32 | pcd),
+        "skrbm float32 PCD-5": ("fit_of_skrbm", f32 | pcd | {"k": 5}),
+        "skrbm float32 CD-1": ("fit_of_skrbm", f32 | cd),
+        "skrbm auto PCD-1": ("fit_of_skrbm", auto | pcd),
+        "skrbm auto PCD-5": ("fit_of_skrbm", auto | pcd | {"k": 5}),
+        "skrbm auto CD-1": ("fit_of_skrbm", auto | cd),
+        "skrbm auto CD-1, Adam": ("fit_of_skrbm", auto | cd | {"optimizer": "adam"}),
+        "limit in float32": ("products", {"precision": "float32"}),
+        "limit in int8": ("products", {"precision": "int8"}),
+    }
+    if batch_size != 100:  # and with the default of skrbm
+        found["skrbm auto PCD-1, 100 chains"] = ("fit_of_skrbm", auto | {"n_chains": 100})
+    return found
+
+
+def methods():
+    """Functions of a fitted model, on skrbm's side and on scikit-learn's."""
+    from skrbm import BernoulliRBMTorch
+
+    X = rows_of(MNIST_ROWS)
+    ours = BernoulliRBMTorch(500, n_iter=1, random_state=0).fit(X)
+    theirs = ours.to_sklearn()
+    return {
+        "transform of 60,000 rows, skrbm": lambda: ours.transform(X),
+        "transform of 60,000 rows, BernoulliRBM": lambda: theirs.transform(X),
+        "score_samples of 10,000 rows, skrbm: all pixels": lambda: ours.score_samples(X[:10_000]),
+        "score_samples of 10,000 rows, BernoulliRBM: one pixel": lambda: theirs.score_samples(X[:10_000]),
+        "free_energy of 60,000 rows, skrbm": lambda: ours.free_energy(X),
+        "AIS, 100 chains × 1,000 temperatures, skrbm": lambda: ours.log_partition(
+            "ais", n_temperatures=1000, schedule="uniform", random_state=0
+        ),
+        "1,000 samples of 100 Gibbs steps, skrbm": lambda: ours.sample(1000, n_steps=100, random_state=0),
+    }
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+class Child:
+    """A contender in a process of its own, which measures whenever it is asked to."""
+
+    def __init__(self, spec, python=sys.executable):
+        self._process = subprocess.Popen(
+            [python, __file__, "child", json.dumps(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.memory = float(self._answer())
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("a contender ended; its error stands above")
+        return json.loads(line)
+
+    def measure(self):
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def child(spec):
+    """Warm up, print the megabytes that a fit takes at its peak, then a time for each line read."""
+    out, sys.stdout = sys.stdout, sys.stderr  # what contenders print is not an answer
+    if spec["function"] == "methods":
+        run = methods()[spec["name"]]
+    else:
+        X = rows_of(spec["n_rows"], spec["n_features"])
+        run = globals()[spec["function"]](X, spec["batch_size"], spec["n_hidden"], **spec["arguments"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024), file=out, flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(timed(run)), file=out, flush=True)
+
+
+def take_turns(specs, repeats, peers=None):
+    """Times of each, {name: [seconds, …]}, and megabytes of the warm-up."""
+    children = {}
+    for name, spec in specs.items():
+        children[name] = Child(spec, peers if peers and name in (RBMS, LEARNERGY) else sys.executable)
+    seconds = {name: [] for name in children}
+    for _ in range(repeats):
+        for name, one in children.items():
+            seconds[name].append(one.measure())
+    memory = {name: one.memory for name, one in children.items()}
+    for one in children.values():
+        one.close()
+    return seconds, memory
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------------
+
+
+def header(args):
+    import torch
+
+    rows = "MNIST" if "SKRBM_MNIST" in os.environ else "random bits"
+    print(
+        f"{rows}, {torch.get_num_threads()} threads, torch {torch.__version__}; median (least … most) of {args.repeats}"
+    )
+
+
+def spread(values, digits=2):
+    return f"{statistics.median(values):8.{digits}f} ({min(values):.{digits}f} … {max(values):.{digits}f})"
+
+
+def median_ratio(numerators, denominators):
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
+
+
+def epochs(args):
+    header(args)
+    table = []
+    for n_hidden in args.n_hidden:
+        for batch_size in args.batch_size:
+            n_updates = max(60, min(600, 30_000 // batch_size) * 500 // max(n_hidden, 500))
+            n_rows = min(MNIST_ROWS, batch_size * n_updates)
+            common = {"n_rows": n_rows, "n_features": 784, "batch_size": batch_size, "n_hidden": n_hidden}
+            specs = {
+                name: {"function": function, "arguments": arguments} | common
+                for name, (function, arguments) in contenders(batch_size).items()
+                if (name != RBMS or args.peers or find_spec("rbms"))
+                and (name != LEARNERGY or args.peers or find_spec("learnergy"))
+                and (not args.only or any(word in name for word in args.only))
+            }
+            seconds, memory = take_turns(specs, args.repeats, args.peers)
+            per_epoch = {name: [s / N_EPOCHS * MNIST_ROWS / n_rows for s in x] for name, x in seconds.items()}
+            print(f"\nbatch {batch_size}, {n_hidden} hidden units ({n_rows} rows timed)", flush=True)
+            print(f"{'seconds an epoch':<36}{'':>26}  × BernoulliRBM  share of the limit  peak MB")
+            for name, values in per_epoch.items():
+                theirs = per_epoch.get("BernoulliRBM (scikit-learn) PCD-1")
+                times = f"{median_ratio(theirs, values):10.2f}" if theirs else " " * 10
+                limit = per_epoch.get("limit in int8" if " auto " in name else "limit in float32")
+                share = ""
+                if limit and name.startswith("skrbm") and "PCD-1" in name and "chains" not in name:
+                    share = f"{median_ratio(limit, values):.0%}"
+                megabytes = "" if name.startswith("limit") else f"{memory[name]:.0f}"
+                print(f"{name:<36}{spread(values):>26}  {times:>14}  {share:>18}  {megabytes:>7}", flush=True)
+                table.append([batch_size, n_hidden, name, statistics.median(values), min(values), max(values)])
+            pairs = (("skrbm auto PCD-1", RBMS), ("skrbm auto CD-1", AUTOGRAD), ("skrbm auto CD-1, Adam", AUTOGRAD))
+            for ours, rival in pairs:
+                if ours in per_epoch and rival in per_epoch:
+                    print(f"{ours}: {median_ratio(per_epoch[rival], per_epoch[ours]):.2f} times as fast as {rival}")
+    write_csv(args.csv, ["batch_size", "n_hidden", "contender", "seconds_an_epoch", "least", "most"], table)
+    if args.figure:
+        curves(args.figure, table)
+
+
+def run_methods(args):
+    header(args)
+    names = list(methods())
+    seconds, _ = take_turns({name: {"function": "methods", "name": name} for name in names}, args.repeats)
+    for name, values in seconds.items():
+        print(f"{name:<58}{spread(values, 3)} s")
+    print(f"transform: {median_ratio(seconds[names[1]], seconds[names[0]]):.2f} times as fast as BernoulliRBM's")
+    from skrbm import BernoulliRBMTorch
+
+    X = rows_of(MNIST_ROWS)
+    model = BernoulliRBMTorch(500, n_iter=2, random_state=0).fit(X)
+    narrow, wide = model.score_samples(X[:10_000]), model.score_samples(X[:10_000].astype(np.float64))
+    print(
+        f"score_samples in float32 against float64: largest relative difference {np.abs(narrow / wide - 1).max():.1e}"
+    )
+
+
+def growth(args):
+    """Time against rows, features and hidden units, one varied at a time."""
+    header(args)
+    base, table = {"n_rows": 12_000, "n_features": 784, "n_hidden": 500}, []
+    grids = {"n_rows": [3000, 12_000, 48_000], "n_features": [196, 784, 3136], "n_hidden": [125, 500, 2000]}
+    for what, grid in grids.items():
+        for value in grid:
+            shape = base | {what: value} | {"batch_size": 100}
+            specs = {
+                "BernoulliRBM": {"function": "fit_of_sklearn", "arguments": {}} | shape,
+                "skrbm float32": {"function": "fit_of_skrbm", "arguments": {"precision": "float32"}} | shape,
+                "skrbm auto": {"function": "fit_of_skrbm", "arguments": {}} | shape,
+            }
+            seconds, _ = take_turns(specs, args.repeats)
+            line = "  ".join(f"{name} {statistics.median(x) / N_EPOCHS:7.3f}" for name, x in seconds.items())
+            print(f"{what:>10} {value:>6}   seconds an epoch: {line}", flush=True)
+            table += [
+                [what, value, name, statistics.median(x) / N_EPOCHS, min(x), max(x)] for name, x in seconds.items()
+            ]
+    write_csv(args.csv, ["varied", "value", "contender", "seconds_an_epoch", "least_of_fit", "most_of_fit"], table)
+    if args.figure:
+        growth_curves(args.figure, table)
+
+
+def profile(args):
+    """Where the time of an update goes, from torch's profiler: the process's own time by operation."""
+    import torch
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    X = rows_of(12_000)
+    for precision in ("float32", "auto"):
+        run = fit_of_skrbm(X, args.batch_size[0], args.n_hidden[0], precision=precision, n_chains=args.batch_size[0])
+        run()
+        wall = timed(run)
+        with torch_profile(activities=[ProfilerActivity.CPU]) as profiler:
+            run()
+        n_updates = N_EPOCHS * len(X) // args.batch_size[0]
+        print(
+            f"\n{precision}: {wall / n_updates * 1e6:.0f} µs an update without the profiler; µs an update by operation"
+        )
+        averages = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
+        for event in averages[:14]:
+            print(f"{event.self_cpu_time_total / n_updates:8.1f}  {event.count / n_updates:5.1f} ×  {event.key}")
+    torch.manual_seed(0)
+
+
+def cuda(args):
+    """On a GPU: seconds an epoch, kernels an update, the share of the limit."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise SystemExit("There is no CUDA device here.")
+    print(torch.cuda.get_device_name(), "torch", torch.__version__)
+    for batch_size, n_hidden in ((100, 500), (1024, 500), (4096, 4096)):
+        X = rows_of(MNIST_ROWS)
+        runs = {
+            f"skrbm {precision}": fit_of_skrbm(
+                X, batch_size, n_hidden, device="cuda", precision=precision, n_chains=batch_size
+            )
+            for precision in ("float32", "bfloat16")
+        }
+        if find_spec("rbms"):
+            runs["rbms"] = fit_of_rbms(X, batch_size, n_hidden, device="cuda")
+        for name, run in runs.items():
+            run()
+            seconds = [timed(run) / N_EPOCHS for _ in range(args.repeats)]
+            print(f"batch {batch_size}, {n_hidden} hidden, {name:<16} {spread(seconds, 4)} s an epoch", flush=True)
+        v = torch.randint(0, 2, (2 * batch_size, 784), device="cuda").bfloat16()
+        h, W = torch.rand(2 * batch_size, n_hidden, device="cuda").bfloat16(), torch.rand(n_hidden, 784, device="cuda")
+        began, stopped = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        for repeat in range(2):
+            began.record()
+            for _ in range(MNIST_ROWS // batch_size):
+                h[:batch_size] @ W.bfloat16(), v @ W.bfloat16().T, h.T @ v
+            stopped.record()
+            torch.cuda.synchronize()
+            if repeat:
+                print(f"  the products alone, bfloat16: {began.elapsed_time(stopped) / 1e3:.4f} s an epoch")
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+            runs["skrbm bfloat16"]()
+        kernels = sum(event.count for event in profiler.key_averages())
+        print(f"  {kernels / (N_EPOCHS * MNIST_ROWS / batch_size):.1f} kernels an update")
+
+
+def write_csv(path, names, table):
+    if path:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows([[f"{x:.5g}" if isinstance(x, float) else x for x in row] for row in table])
+
+
+STYLES = ["-o", "--s", "-.^", ":D", "-v", "--P", "-.X", ":*"]
+
+
+def curves(path, table):
+    """Seconds an epoch against the batch size, for the first number of hidden units."""
+    from matplotlib.figure import Figure
+
+    n_hidden = table[0][1]
+    shown = [
+        "BernoulliRBM (scikit-learn) PCD-1", RBMS, LEARNERGY, AUTOGRAD, "skrbm float32 PCD-1", "skrbm auto PCD-1",
+        "limit in float32", "limit in int8",
+    ]  # fmt: skip
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for style, name in zip(STYLES, shown, strict=True):
+        points = [(row[0], row[3]) for row in table if row[2] == name and row[1] == n_hidden]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="batch size (rows)", ylabel="seconds an epoch of 60,000 rows")
+    axes.set_title(f"784 × {n_hidden}, as many chains as rows")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def growth_curves(path, table):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    labels = {"n_rows": "rows", "n_features": "features", "n_hidden": "hidden units"}
+    for axes, (what, label) in zip(figure.subplots(1, 3, sharey=True), labels.items(), strict=True):
+        for style, name in zip(STYLES, ("BernoulliRBM", "skrbm float32", "skrbm auto"), strict=False):
+            axes.plot(
+                *zip(*[(row[1], row[3]) for row in table if row[0] == what and row[2] == name], strict=True),
+                style,
+                label=name,
+            )
+        axes.set(xscale="log", yscale="log", xlabel=label)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("seconds an epoch")
+    figure.axes[0].legend(fontsize="small")
+    figure.savefig(path, dpi=110)
 
 
 def main():
+    commands = {"epochs": epochs, "methods": run_methods, "growth": growth, "profile": profile, "cuda": cuda}
+    if sys.argv[1:2] == ["child"]:
+        return child(json.loads(sys.argv[2]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[100, 10])
-    parser.add_argument("--n-hidden", type=int, default=500)
+    parser.add_argument("what", choices=commands)
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[100])
+    parser.add_argument("--n-hidden", type=int, nargs="+", default=[500])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", help="words that the contenders' names must have one of")
+    parser.add_argument("--peers", help="an interpreter that has rbms and learnergy")
+    parser.add_argument("--csv")
+    parser.add_argument("--figure")
     args = parser.parse_args()
-
-    rng = np.random.default_rng(0)
-    on_mnist = "SKRBM_MNIST" in os.environ
-    p = load_mnist().data if on_mnist else np.full((60_000, 784), 0.13, np.float32)
-    X = (rng.random(p.shape, np.float32) < p).astype(np.float32)
-    rows = "MNIST" if on_mnist else "random bits"
-    print(f"{rows}, {X.shape[0]}×{X.shape[1]}, {args.n_hidden} hidden units, {torch.get_num_threads()} threads")
-    print(f"median (least … most) of {args.repeats} repeats, seconds an epoch")
-    BernoulliRBMTorch(args.n_hidden, n_iter=1).fit(X[:1000])  # what torch does once a process
-    for batch_size in args.batch_size:
-        common = {"n_iter": N_EPOCHS, "batch_size": batch_size, "random_state": 0}
-        models = {
-            "BernoulliRBM": BernoulliRBM(args.n_hidden, learning_rate=0.01, **common),
-            "BernoulliRBMTorch": BernoulliRBMTorch(args.n_hidden, precision="float32", **common),
-        }
-        seconds = {name: [] for name in models}
-        for _ in range(args.repeats):
-            for name, model in models.items():
-                seconds[name].append(seconds_of_epoch(model, X))
-        for name, values in seconds.items():
-            spread = f"{statistics.median(values):6.2f} ({min(values):.2f} … {max(values):.2f})"
-            print(f"batch {batch_size:>4}  {name:<18} {spread}", flush=True)
-        ratios = [theirs / ours for theirs, ours in zip(*seconds.values(), strict=True)]
-        print(f"batch {batch_size:>4}  {'ratio':<18} {statistics.median(ratios):6.2f}", flush=True)
+    return commands[args.what](args)
 
 
 if __name__ == "__main__":
