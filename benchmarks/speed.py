@@ -10,8 +10,8 @@ The rows are MNIST's, drawn to zeros and ones once; without SKRBM_MNIST, random 
 process of its own, so that the threads of one don't spin beside another, and they take turns, so that a change of the
 machine's speed meets all. An epoch is 60,000 rows, of which as many are trained on as its updates need to be timed
 well, in a `fit` of two epochs as a user calls it; all that is done once a fit is in it. The limit is the products
-alone, by the fastest means known: W'h for the chains, Wv for rows and chains, and their Σ h v'. `rbms` and `learnergy` take
-part where they are installed, or with --peers PYTHON, an interpreter that has them.
+alone, by the fastest means known: W'h for the chains, Wv for rows and chains, and their Σ h v'. `rbms` and `learnergy`
+take part where they are installed, or with --peers PYTHON, an interpreter that has them.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """The matrix products of an update, each in the precision and by the kernel that suit the machine.
 
 An update multiplies rows of states with the weights and with each other: W'h, Wv, and Σ h v' over the rows of both
-phases. `FloatProducts` does so in the float type of the weights. `Int8Products` does where all states are bits: those
-are exact as integers of 8 bits, the weights are rounded to such for the products (and kept in full), and what integer
-units take for a product is a quarter of what float32 takes. The probabilities in Σ h v' are rounded at random, so that
-their mean stays what it is.
+phases. `FloatProducts` does so in the float type of the weights. Where all states are bits, which are exact in any type,
+`Int8Products` rounds the weights to integers of 8 bits for the products (and keeps them in full): integer units of a
+processor take a quarter of the time that float32 takes. The probabilities in Σ h v' are rounded at random, so that their
+mean stays what it is. `Bfloat16Products` does likewise in bfloat16, for GPUs.
 
-Both read the weights through `refresh_`, which is to be called whenever they have changed.
+`refresh_` is to be called whenever the weights have changed.
 """
 
 from __future__ import annotations

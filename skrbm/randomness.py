@@ -131,10 +131,11 @@ class Stream:
     def dither(self, n: int) -> Tensor:
         """`n` numbers, uniform on [0, 1), for rounding at random: a piece of the table that `uniform` uses; (n,).
 
-        Float32, on the CPU, at most 2^17 of them; not to be written to. Not for draws of states: a piece comes
+        Float32, on the CPU; not to be written to. Not for draws of states: a piece comes
         again in a long training.
         """
-        return _piece(_table(), int(self._bits.random_raw()), n)
+        piece = _piece(_table(), int(self._bits.random_raw()), min(n, TABLE))
+        return piece if n <= TABLE else torch.cat((piece, self.dither(n - TABLE)))
 
     def _fill_(self, numbers: Tensor) -> None:
         n = len(numbers)

@@ -508,7 +508,7 @@ def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> Optimizer
     if settings.optimizer == "sgd":
         return torch.optim.SGD(tensors, lr=rate, momentum=settings.momentum)
     if settings.optimizer == "adam":
-        return torch.optim.Adam(tensors, lr=rate)
+        return torch.optim.Adam(tensors, lr=rate, fused=True)
     optimizer = settings.optimizer(tensors, lr=rate)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must return a torch.optim.Optimizer, but returned {type(optimizer).__name__}.")

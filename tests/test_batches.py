@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skrbm import batches
 from skrbm.batches import ArrayRows, binarize_rows, mean_row, to_tensor
 from skrbm.randomness import Stream
 
@@ -66,6 +67,22 @@ def test_every_type_becomes_floats(dtype):
         assert v.tolist() == [[0, 1], [1, 1]]
         (v, _), *rest = ArrayRows(X * 2, shuffle=False, dtype=source_dtype).epoch(Stream(0))
         assert v.tolist() == [[0, 2], [2, 2]] or dtype is bool
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("level", [1, 16, 255, 100])
+def test_rows_are_kept_narrow_and_come_back_exactly(dtype, level, monkeypatch):
+    monkeypatch.setattr(batches, "_CHUNK_ROWS", 7)  # rows of several chunks
+    X = (np.random.default_rng(0).integers(0, level + 1, (30, 13)) / level).astype(np.float64)
+    source = ArrayRows(X, shuffle=False, dtype=dtype, batch_size=11)
+    kept = {1: batches._Bits, 16: batches._Greys, 255: batches._Greys}.get(level, batches._AsGiven)
+    assert type(source._store) is kept
+    assert torch.equal(torch.cat([v.to(dtype) for v, _ in source.epoch(Stream(0))]), torch.from_numpy(X).to(dtype))
+    monkeypatch.setattr(batches, "_MAX_STORE", 10)
+    as_given = ArrayRows(X, shuffle=False, dtype=dtype)
+    assert type(as_given._store) is batches._AsGiven
+    assert as_given.is_binary == (level == 1)
+    assert torch.equal(next(as_given.epoch(Stream(0)))[0], torch.from_numpy(X).to(dtype))
 
 
 def test_to_tensor_never_gives_access_to_read_only_memory():

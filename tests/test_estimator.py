@@ -1,5 +1,7 @@
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 from functools import partial
@@ -25,6 +27,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 import skrbm.estimator
 import skrbm.inference
 from skrbm import BernoulliRBMTorch, DataRangeWarning
+from skrbm.batches import ArrayRows
 from tests import reference
 
 RNG = np.random.default_rng(0)
@@ -153,6 +156,7 @@ def test_defaults_learn_a_small_table():
         {"binarize": 0.5},
         {"shuffle": False},
         {"precision": "float64"},
+        {"precision": "bfloat16"},
         {"batch_size": "auto", "n_chains": 7},
         {"device": "cpu"},
         {"device": torch.device("cpu")},
@@ -171,6 +175,49 @@ def test_precision_is_that_of_training():
     assert rbm().fit(X.astype(float)).components_.dtype == np.float32
     assert rbm(precision="float64").fit(X).components_.dtype == np.float64
     assert rbm(precision="float64").fit(X).transform(X).dtype == np.float32
+
+
+def products_of(n_hidden=300, device="cpu", weight=None, **kwargs):
+    """What a fit on 500 columns of zeros and ones, or of greys, would multiply in."""
+    rows = kwargs.pop("rows", (RNG.random((5, 500)) < 0.5).astype(np.float32))
+    model = rbm(n_hidden=n_hidden, **kwargs)
+    return model._products(ArrayRows(rows, weight), model.binarize, torch.device(device))
+
+
+def test_auto_takes_fewer_bits_where_that_serves(monkeypatch):
+    greys, weight = RNG.random((5, 500)), np.ones(5)
+    monkeypatch.setattr(skrbm.estimator, "has_int8", lambda device: device.type == "cpu")
+    assert products_of() == products_of(rows=greys) == products_of(binarize="none") == "int8"
+    assert products_of(device="cuda") == "bfloat16"
+    assert (
+        products_of(rows=greys, binarize="none") == products_of(n_hidden=100) == products_of(weight=weight) == "float"
+    )
+    assert products_of(precision="float32") == products_of(precision="float64") == "float"
+    monkeypatch.setattr(skrbm.estimator, "has_int8", lambda device: False)
+    assert products_of() == "float"
+
+
+def test_fewer_bits_that_are_not_to_be_had(monkeypatch):
+    for precision in ("int8", "bfloat16"):
+        with pytest.raises(ValueError, match=f"precision='{precision}' takes zeros and ones"):
+            rbm(precision=precision, binarize="none").fit(X)
+    monkeypatch.setattr(skrbm.estimator, "has_int8", lambda device: False)
+    with pytest.raises(ValueError, match="precision='int8': cpu has no units for it"):
+        rbm(precision="int8").fit(X)
+
+
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_fewer_bits_learn_as_good_a_model(precision):
+    if precision == "int8" and not skrbm.estimator.has_int8(torch.device("cpu")):
+        pytest.skip("the processor has no units for 8-bit integers")
+    rows = np.repeat((RNG.random((20, 12)) < 0.4).astype(np.float32), 5, 0)
+    nats = {}
+    for kind in ("float32", precision):
+        model = rbm(n_hidden=10, n_iter=600, precision=kind).fit(rows)
+        nats[kind] = model.log_likelihood(rows).mean()
+        assert model.components_.dtype == model.h_samples_.dtype == np.float32
+    assert nats[precision] == pytest.approx(nats["float32"], abs=0.15)
+    assert nats[precision] > rbm(n_hidden=10, n_iter=3).fit(rows).log_likelihood(rows).mean() + 1
 
 
 def test_binarize():
@@ -642,6 +689,53 @@ def test_threads_may_transform_at_once(fitted):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_threads_may_fit_at_once():
+    models = [rbm(n_iter=20, random_state=seed) for seed in range(4)]
+    expected = [clone(model).fit(X) for model in models]
+    threads = [threading.Thread(target=model.fit, args=(X,)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for model, alone in zip(models, expected, strict=True):
+        assert_same(model, alone)
+
+
+def number_of_threads(estimator, X, y=None):
+    return torch.get_num_threads()
+
+
+def test_workers_of_a_grid_search_share_the_processor():
+    search = GridSearchCV(rbm(), {"n_hidden": [2, 4]}, cv=2, n_jobs=2, scoring=number_of_threads, refit=False).fit(X)
+    most = max(search.cv_results_[f"split{i}_test_score"].max() for i in (0, 1))
+    assert 2 * most <= max(2, joblib.cpu_count())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bits", "greys in float64", "any numbers"])
+def test_memory_of_a_fit(kind):
+    """In a process of its own: at most 300 MB more than stood before."""
+    code = f"""
+import resource
+import numpy as np
+from skrbm import BernoulliRBMTorch
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+rng = np.random.default_rng(0)
+BernoulliRBMTorch(4, n_iter=1).fit(rng.random((20, 5)))  # what comes with the first fit of a process
+if {kind!r} == "bits":
+    X = (rng.random((60_000, 784), np.float32) < 0.13).astype(np.float32)
+elif {kind!r} == "greys in float64":
+    X = rng.integers(0, 256, (60_000, 784), np.uint8) / 255
+else:
+    X = rng.random((60_000, 784), np.float32)
+before = peak()
+BernoulliRBMTorch(500, n_iter=1).fit(X)
+print(peak() - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(run.stdout) < 300
 
 
 def test_assigned_arrays_take_effect_at_once(fitted):
