@@ -461,6 +461,9 @@ def curves(path, table):
         if points:
             axes.plot(*zip(*points, strict=True), style, label=name)
     axes.set(xscale="log", yscale="log", xlabel="batch size (rows)", ylabel="seconds an epoch of 60,000 rows")
+    sizes = sorted({row[0] for row in table})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
     axes.set_title(f"784 × {n_hidden}, as many chains as rows")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
@@ -480,6 +483,9 @@ def growth_curves(path, table):
                 label=name,
             )
         axes.set(xscale="log", yscale="log", xlabel=label)
+        values = sorted({row[1] for row in table if row[0] == what})
+        axes.set_xticks(values, [f"{value:,}" for value in values])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("seconds an epoch")
     figure.axes[0].legend(fontsize="small")

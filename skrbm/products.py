@@ -1,10 +1,10 @@
 """The matrix products of an update, each in the precision and by the kernel that suit the machine.
 
 An update multiplies rows of states with the weights and with each other: W'h, Wv, and Σ h v' over the rows of both
-phases. `FloatProducts` does so in the float type of the weights. Where all states are bits, which are exact in any type,
-`Int8Products` rounds the weights to integers of 8 bits for the products (and keeps them in full): integer units of a
-processor take a quarter of the time that float32 takes. The probabilities in Σ h v' are rounded at random, so that their
-mean stays what it is. `Bfloat16Products` does likewise in bfloat16, for GPUs.
+phases. `FloatProducts` does so in the float type of the weights. Where all states are bits, which are exact in any
+type, `Int8Products` rounds the weights to integers of 8 bits for the products (and keeps them in full): integer units
+of a processor take a quarter of the time that float32 takes. The probabilities in Σ h v' are rounded at random, so that
+their mean stays what it is. `Bfloat16Products` does likewise in bfloat16, for GPUs.
 
 `refresh_` is to be called whenever the weights have changed.
 """
