@@ -5,7 +5,7 @@
 
 Each is trained with the defaults but for the number of epochs: PCD-1, batches of 100, 100 chains. log Z is exact up to
 20 hidden units, and else by AIS. The log-likelihood is that of the test digits, each drawn once as Bernoulli pixels;
-with --held-out that of 10,000 training digits that training doesn't see. The script runs on earlier versions of skrbm too.
+with --held-out that of 10,000 training digits that training doesn't see. The script runs on earlier versions, too.
 """
 
 import argparse
