@@ -140,7 +140,7 @@ def fit_of_autograd(X, batch_size, n_hidden):
     return fit
 
 
-def products(X, batch_size, n_hidden, precision="float32", n_updates=None):
+def products(X, batch_size, n_hidden, precision="float32"):
     """The products of PCD-1 with as many chains as rows, in the layouts that an update has."""
     import torch
 
@@ -375,7 +375,6 @@ def growth(args):
 
 def profile(args):
     """Where the time of an update goes, from torch's profiler: the process's own time by operation."""
-    import torch
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
@@ -393,7 +392,6 @@ def profile(args):
         averages = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
         for event in averages[:14]:
             print(f"{event.self_cpu_time_total / n_updates:8.1f}  {event.count / n_updates:5.1f} ×  {event.key}")
-    torch.manual_seed(0)
 
 
 def cuda(args):

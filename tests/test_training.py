@@ -12,10 +12,11 @@ from skrbm.batches import ArrayRows
 from skrbm.gradients import statistics
 from skrbm.likelihood import log_likelihood_exact
 from skrbm.model import RBMParameters, initial_parameters, mean_h_given_v
-from skrbm.products import FloatProducts, Int8Products, has_int8
+from skrbm.products import FloatProducts, Int8Products
 from skrbm.training import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_
 from tests import reference
 from tests.test_gradients import log_likelihood_gradient, model_statistics
+from tests.test_products import int8
 
 PLAIN = TrainSettings(n_chains=20, weight_decay=0.0, centered=False, binarize="none", learning_rate=0.01)
 
@@ -70,9 +71,6 @@ def collect(state, batches):
     for v, weight in batches:
         update_(state, v, weight, reduce)
     return seen
-
-
-int8 = pytest.mark.skipif(not has_int8(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
 
 
 NARROW = [pytest.param("int8", marks=int8), "bfloat16"]
