@@ -2,17 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Self
 
 import numpy as np
+import sklearn
 import sklearn.metrics
 import sklearn.model_selection
 from sklearn.metrics import _scorer
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-__all__ = ["check_sample_weight", "register_scorer"]
+try:
+    from sklearn.callback import CallbackSupportMixin, ScoringMonitor
+    from sklearn.callback._callback_support import callback_management_context
+except ImportError:  # before scikit-learn 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's."""
+
+        def set_callbacks(self, *callbacks: Any) -> Self:
+            """Not to be had before scikit-learn 1.9."""
+            raise NotImplementedError(_TOO_OLD)
+
+    class ScoringMonitor:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's."""
+
+        def __init__(self, *, scoring: Any) -> None:
+            raise NotImplementedError(_TOO_OLD)
+
+    def callback_management_context(estimator: Any) -> AbstractContextManager[None]:
+        """Nothing to manage."""
+        return nullcontext()
+
+
+_TOO_OLD = f"Callbacks need scikit-learn 1.9 or newer, but this is {sklearn.__version__}. Upgrade it to use them."
+_OF_CALLBACKS = ("_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx")
+
+__all__ = [
+    "CallbackSupportMixin",
+    "EpochTasks",
+    "ScoringMonitor",
+    "check_sample_weight",
+    "epoch_tasks",
+    "register_scorer",
+    "without_callbacks",
+]
+
+
+class EpochTasks:
+    """Tells the callbacks of an estimator, if it has any, of its fit and of the epochs in it.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        It is being fitted.
+    n_epochs : int
+        How many there will be at most.
+    X, y
+        What `fit` was given.
+    sample_weight : array-like or None
+        Likewise.
+    """
+
+    def __init__(self, estimator: Any, n_epochs: int, X: Any, y: Any, sample_weight: Any) -> None:
+        self._fit: Any = None
+        self._epoch: Any = None
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._told = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        if hasattr(estimator, "_init_callback_context"):
+            self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
+            self._fit.call_on_fit_task_begin(**self._told)
+
+    def begin_epoch(self) -> None:
+        """An epoch begins."""
+        if self._fit is not None:
+            self._epoch = self._fit.subcontext(task_name="epoch")
+            self._epoch.call_on_fit_task_begin(**self._told)
+
+    def end_epoch(self, fitted: dict[str, Any]) -> bool:
+        """An epoch has ended, with these fitted attributes; whether a callback wants no more of them."""
+        if self._epoch is None:
+            return False
+        return bool(self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=fitted))
+
+    def end(self, fitted: dict[str, Any]) -> None:
+        """The fit has ended, with these fitted attributes."""
+        if self._fit is not None:
+            self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes=fitted)
+
+
+@contextmanager
+def epoch_tasks(estimator: Any, n_epochs: int, X: Any, y: Any, sample_weight: Any) -> Iterator[EpochTasks]:
+    """`EpochTasks` for the time of a fit; in the end the callbacks are told that it is over, whatever happens."""
+    with callback_management_context(estimator):
+        yield EpochTasks(estimator, n_epochs, X, y, sample_weight)
+
+
+def without_callbacks(estimator: Any) -> Any:
+    """A shallow copy that knows of no callbacks, to be kept or pickled."""
+    new = copy.copy(estimator)
+    for name in _OF_CALLBACKS:
+        new.__dict__.pop(name, None)
+    return new
 
 
 def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:

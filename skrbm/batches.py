@@ -55,6 +55,8 @@ class ArrayRows:
         Whether each epoch has an order of its own.
     dtype, device
         Of the batches; those of zeros and ones are uint8.
+    rows : ndarray of int, optional
+        Numbers of the rows that are meant; by default all. `take` hands out the others too.
 
     Attributes
     ----------
@@ -73,8 +75,10 @@ class ArrayRows:
         shuffle: bool = True,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        rows: np.ndarray | None = None,
     ) -> None:
-        self._rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
+        rows = np.arange(X.shape[0]) if rows is None else rows
+        self._rows = rows if weight is None else rows[weight[rows] != 0]
         self._weight = None if weight is None else to_tensor(weight, dtype, device)
         self._dtype, self._device = dtype, torch.device(device)
         self.batch_size, self.shuffle, self.is_weighted = batch_size, shuffle, weight is not None

@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, check_scalar
 
-from skrbm._compat import check_sample_weight, register_scorer
-from skrbm.batches import ArrayRows, mean_row, to_tensor
+from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
+from skrbm.batches import ArrayRows, binarize_rows, mean_row, to_tensor
 from skrbm.checks import check_choice, find_device, from_torch, to_numpy
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
+from skrbm.monitor import Criterion, EarlyStopping, HeldOut, Measures, measure, validation_score
 from skrbm.products import has_int8
-from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.randomness import Stream
-from skrbm.samplers import GIBBS, GibbsState, gibbs_init, steps
-from skrbm.training import ProductsName, Streams, TrainSettings, TrainState, carried_state, epochs, resume_, start
+from skrbm.samplers import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
+from skrbm.schedules import RateScheduleName
+from skrbm.training import (
+    EpochRecord,
+    ProductsName,
+    Streams,
+    TrainSettings,
+    TrainState,
+    carried_state,
+    epochs,
+    resume_,
+    start,
+)
 from skrbm.trajectory import Trajectory
 
 __all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
 _PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
 _MIN_NARROW = 1 << 17  # weights from which on "auto" takes products in fewer bits
+_NUMBERS = (
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "l1_penalty",
+    "sparsity_target",
+    "sparsity_cost",
+    "averaging",
+    "binarize",
+    "validation_fraction",
+    "tol",
+)
+_OF_AN_EPOCH = ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_", "_carried")
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")
 _SHARED_ATTRIBUTES = (
     "components_",
@@ -44,13 +69,15 @@ _SHARED_ATTRIBUTES = (
 )
 _KEPT_ROWS = 100  # training rows kept for sample(init="data")
 _TRAJECTORY_CHAINS = 100  # that tell how far apart two checkpoints are
+_WATCHED_ROWS = 1000  # training rows, and held-out rows, that are measured after each epoch
+_SETTLING_STEPS = 100  # of the chains, under weights that weren't those they were left by
 
 
 class DataRangeWarning(UserWarning):
     """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
 
 
-class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
+class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     """Bernoulli restricted Boltzmann machine (RBM) for scikit-learn, trained on torch.
 
     An RBM models rows v of zeros and ones by hidden units h that are on or off: p(v, h) ∝ exp(h'Wv + b'v + c'h). It is
@@ -177,7 +204,7 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         self,
         n_hidden: int = 256,
         *,
-        k: int = 1,
+        k: int | Mapping[float, int] = 1,
         algorithm: str = "pcd",
         n_chains: int = 100,
         learning_rate: float = 0.1,
@@ -185,6 +212,10 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         optimizer: str | Callable[..., Any] = "sgd",
         momentum: float = 0.0,
         weight_decay: float = 1e-4,
+        l1_penalty: float = 0.0,
+        sparsity_target: float | None = None,
+        sparsity_cost: float = 0.1,
+        averaging: float = 0.0,
         centered: bool | str = "visible",
         batch_size: int | str = "auto",
         n_iter: int = 100,
@@ -193,6 +224,10 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         device: Any = "auto",
         precision: str = "auto",
         store_trajectory: bool = False,
+        early_stopping: bool | str = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
         warm_start: bool = False,
         verbose: int = 0,
         random_state: Any = None,
@@ -206,6 +241,10 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         self.optimizer = optimizer
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.l1_penalty = l1_penalty
+        self.sparsity_target = sparsity_target
+        self.sparsity_cost = sparsity_cost
+        self.averaging = averaging
         self.centered = centered
         self.batch_size = batch_size
         self.n_iter = n_iter
@@ -214,6 +253,10 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         self.device = device
         self.precision = precision
         self.store_trajectory = store_trajectory
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
         self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state
@@ -254,13 +297,13 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         -----
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning.
         """
-        with self._unchanged_on_error():
-            settings, dtype, device = self._settings()
+        settings, dtype, device = self._settings()
+        with epoch_tasks(self, self.n_iter, X, y, sample_weight) as tasks, self._unchanged_on_error():
             reuse = self.warm_start and hasattr(self, "components_")
-            source = self._source(X, sample_weight, dtype, device, reset=not reuse)
+            source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=True)
             state = self._begin(settings, source, reuse=reuse, n_epochs=self.n_iter)
             trajectory = self._trajectory(state) if self.store_trajectory else None
-            self._train(state, source, self.n_iter, trajectory)
+            self._train(state, source, self.n_iter, tasks, held_out, trajectory)
             self._warn_if_stuck()
         return self
 
@@ -287,10 +330,15 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         ValueError, TypeError, FloatingPointError
             As in `fit`.
         """
+        if self.early_stopping:
+            raise ValueError(
+                f"partial_fit does not support early_stopping={self.early_stopping!r}, as it can't tell what comes "
+                "next. Set early_stopping=False, or use fit."
+            )
         with self._unchanged_on_error():
             settings, dtype, device = self._settings()
             reuse = hasattr(self, "components_")
-            source = self._source(X, sample_weight, dtype, device, reset=not reuse)
+            source, _ = self._source(X, sample_weight, dtype, device, reset=not reuse)
             state = self._begin(settings, source, reuse=reuse, n_epochs=None)
             if reuse and hasattr(self, "_carried"):
                 resume_(state, self._carried)
@@ -319,7 +367,8 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         else:
             params = initial_parameters(mean_v, self.n_hidden, streams.start, smoothing=1.0 / source.n_rows)
             self._sampling = Stream(seed, "sampling")
-            self.__dict__.pop("trajectory_", None)
+            for name in ("trajectory_", "history_", "validation_scores_", "best_validation_score_"):
+                self.__dict__.pop(name, None)
         self.data_samples_ = to_numpy(source.some(_KEPT_ROWS, streams.start))
         self.base_rates_ = to_numpy(log_odds(mean_v.double(), 1.0 / source.n_rows).sigmoid())
         return start(params, mean_v, settings, streams, chains=chains, n_epochs=n_epochs)
@@ -343,30 +392,43 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
             raise ValueError(f"precision='int8': {device} has no units for it, or torch no product. Choose 'auto'.")
         return "int8" if precision == "int8" else "bfloat16"
 
-    def _train(self, state: TrainState, source: ArrayRows, n_epochs: int, trajectory: Trajectory | None = None) -> None:
-        n_finished = 0
+    def _train(
+        self,
+        state: TrainState,
+        source: ArrayRows,
+        n_epochs: int,
+        tasks: EpochTasks | None = None,
+        held_out: HeldOut | None = None,
+        trajectory: Trajectory | None = None,
+    ) -> None:
+        """Train, and set the fitted attributes after each epoch, and those of the best one where epochs have scores."""
+        stream = state.streams.start.spawn("monitor")
+        watched = source.some(_WATCHED_ROWS, stream)
+        stopping = EarlyStopping(self.tol, self.n_iter_no_change)
+        training = epochs(state, source, n_epochs, trajectory=trajectory)
+        best, n_finished, wants_no_more = None, 0, False
         try:
-            for record in epochs(state, source, n_epochs, trajectory=trajectory):
-                W, b, c = _arrays(state.params)
-                # All at once, so that Ctrl-C finds either the epoch before or this one.
-                self.__dict__.update(
-                    components_=W,
-                    intercept_visible_=b,
-                    intercept_hidden_=c,
-                    h_samples_=to_numpy(state.chains.h.to(state.params.W.dtype)),
-                    n_iter_=state.n_epochs,
-                    _carried=carried_state(state),
-                )
+            while n_finished < n_epochs and not stopping.is_over and not wants_no_more:
+                if tasks is not None:
+                    tasks.begin_epoch()
+                before = state.model.clone()
+                record = next(training)
+                h = state.chains.h.to(state.params.W.dtype)
+                measures = measure(state.model, before, h, watched, held_out, stream)
+                learned = self._learned(state, record, measures)
+                if held_out is not None:
+                    score = self._validation_score(state, held_out, measures, stream)
+                    best = learned if stopping.is_best(score) else best
+                    learned["validation_scores_"] = [*stopping.scores]
+                    learned["best_validation_score_"] = stopping.best
+                self.__dict__.update(learned)  # at once, so that Ctrl-C finds either the epoch before or this one
                 n_finished += 1
                 if self.verbose:
-                    nats = self._map(pseudo_log_likelihood, self.data_samples_).mean()
-                    print(
-                        f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, "
-                        f"learning rate {record.learning_rate:.3g}, "
-                        f"pseudo-log-likelihood {nats:.2f} nats a row, {record.seconds:.2f} s"
-                    )
+                    self._print_epoch(n_finished, n_epochs, record, measures)
+                if tasks is not None:
+                    wants_no_more = tasks.end_epoch(learned)
             if trajectory is not None:
-                trajectory.settle_(state.params)
+                trajectory.settle_(state.model)
         except KeyboardInterrupt:
             if not n_finished:
                 raise
@@ -375,8 +437,52 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=3,
             )
+        if best is not None:
+            self.__dict__.update({name: best[name] for name in _OF_AN_EPOCH})
         if trajectory is not None:
             self.trajectory_ = [_arrays(params) for params in trajectory.kept]
+        if state.settings.algorithm == "pcd" and (state.average is not None or best is not None):
+            self._settle_chains(state)
+        if tasks is not None:
+            tasks.end({name: getattr(self, name) for name in _OF_AN_EPOCH})
+
+    def _learned(self, state: TrainState, record: EpochRecord, measures: Measures) -> dict[str, Any]:
+        """The fitted attributes after an epoch."""
+        values = {**record._asdict(), **measures._asdict()}
+        before = getattr(
+            self, "history_", {name: np.array([], np.array(value).dtype) for name, value in values.items()}
+        )
+        W, b, c = _arrays(state.model)
+        return {
+            "components_": W,
+            "intercept_visible_": b,
+            "intercept_hidden_": c,
+            "h_samples_": to_numpy(state.chains.h.to(state.params.W.dtype)),
+            "n_iter_": state.n_epochs,
+            "history_": {name: np.append(before[name], value) for name, value in values.items()},
+            "_carried": carried_state(state),
+        }
+
+    def _validation_score(self, state: TrainState, held_out: HeldOut, measures: Measures, stream: Stream) -> float:
+        if self.early_stopping != "log_likelihood":
+            return measures.pseudo_log_likelihood
+        base_b = self._base_b(state.params.W.dtype, state.params.W.device)
+        return validation_score(state.model, held_out, "log_likelihood", base_b, stream)
+
+    def _print_epoch(self, n_finished: int, n_epochs: int, record: EpochRecord, measures: Measures) -> None:
+        held_out = "" if math.isnan(measures.free_energy_gap) else " held out"
+        print(
+            f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, learning rate {record.learning_rate:.3g}, "
+            f"pseudo-log-likelihood{held_out} {measures.pseudo_log_likelihood:.2f} nats a row, {record.seconds:.2f} s"
+        )
+
+    def _settle_chains(self, state: TrainState) -> None:
+        """Let the chains run on under the weights that are kept."""
+        dtype, device = state.params.W.dtype, state.params.W.device
+        params, chains = self._params(dtype, device), GibbsState(to_tensor(self.h_samples_, dtype, device))
+        for _ in range(_SETTLING_STEPS):
+            chains, _ = gibbs_step(params, chains, state.streams.chains)
+        self.h_samples_ = to_numpy(chains.h)
 
     def _trajectory(self, state: TrainState) -> Trajectory:
         """What keeps checkpoints, after those that the model has."""
@@ -474,16 +580,26 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
 
     def _settings(self) -> tuple[TrainSettings, torch.dtype, torch.device]:
         """Check all parameters."""
-        for name in ("n_hidden", "k", "n_chains", "n_iter"):
+        for name in ("n_hidden", "n_chains", "n_iter", "n_iter_no_change"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
+        _check_k(self.k)
         if isinstance(self.batch_size, str):
             check_choice("batch_size", self.batch_size, ("auto",), "a number of rows")
         else:
             check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
         check_scalar(self.momentum, "momentum", Real, min_val=0, max_val=1, include_boundaries="left")
-        check_scalar(self.weight_decay, "weight_decay", Real, min_val=0)
-        for name in ("learning_rate", "momentum", "weight_decay", "binarize"):
+        for name in ("weight_decay", "l1_penalty", "sparsity_cost", "tol"):
+            check_scalar(getattr(self, name), name, Real, min_val=0)
+        check_scalar(self.averaging, "averaging", Real, min_val=0, max_val=1)
+        check_scalar(
+            self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
+        )
+        if self.sparsity_target is not None:
+            check_scalar(
+                self.sparsity_target, "sparsity_target", Real, min_val=0, max_val=1, include_boundaries="neither"
+            )
+        for name in _NUMBERS:
             value = getattr(self, name)
             if isinstance(value, Real) and not math.isfinite(value):
                 raise ValueError(f"{name}={value!r} must be a finite number.")
@@ -491,13 +607,18 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         if not isinstance(self.centered, bool | np.bool_):
             check_choice("centered", self.centered, ("visible",), "True, or False")
         check_choice("precision", self.precision, _PRECISIONS)
+        if not isinstance(self.early_stopping, bool | np.bool_):
+            check_choice("early_stopping", self.early_stopping, get_args(Criterion), "True, or False")
         if not callable(self.optimizer):
-            check_choice("optimizer", self.optimizer, ("sgd", "adam"), "a factory such as torch.optim.RMSprop")
+            known = ("sgd", "nesterov", "adam")
+            check_choice("optimizer", self.optimizer, known, "a factory such as torch.optim.RMSprop")
+            if self.optimizer == "nesterov" and not self.momentum:
+                raise ValueError("optimizer='nesterov' needs a momentum, got momentum=0. Set it, to 0.9 for one.")
         if not callable(self.learning_rate_schedule):
             check_choice(
                 "learning_rate_schedule",
                 self.learning_rate_schedule,
-                ("constant", "linear"),
+                get_args(RateScheduleName),
                 "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR",
             )
         if not isinstance(self.binarize, Real) or isinstance(self.binarize, bool):
@@ -509,14 +630,32 @@ class BernoulliRBMTorch(InferenceMixin, BaseEstimator):
         return settings, dtype, find_device(self.device)
 
     def _source(
-        self, X: Any, sample_weight: Any, dtype: torch.dtype, device: torch.device, *, reset: bool
-    ) -> ArrayRows:
+        self,
+        X: Any,
+        sample_weight: Any,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        reset: bool,
+        split: bool = False,
+    ) -> tuple[ArrayRows, HeldOut | None]:
+        """X as a source of rows, and with `split` some of it held out for early stopping."""
         X = self._rows(X, reset=reset)
         weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
         _warn_if_out_of_range(X)
-        n_rows = X.shape[0] if weight is None else int(np.count_nonzero(weight))
-        batch_size = min(max(n_rows // 100, 10), 100) if isinstance(self.batch_size, str) else self.batch_size
-        return ArrayRows(X, weight, batch_size=batch_size, shuffle=self.shuffle, dtype=dtype, device=device)
+        rows, held_out = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight), None
+        stream = Stream(self._seed(), "validation") if split and self.early_stopping else None
+        if stream is not None:
+            seed = int(stream.integers(2**32, ()))
+            rows, others = train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
+        batch_size = min(max(len(rows) // 100, 10), 100) if isinstance(self.batch_size, str) else self.batch_size
+        source = ArrayRows(
+            X, weight, batch_size=batch_size, shuffle=self.shuffle, dtype=dtype, device=device, rows=np.sort(rows)
+        )
+        if stream is not None:
+            v, weights = source.take(np.sort(others[:_WATCHED_ROWS]))
+            held_out = HeldOut(binarize_rows(v, self.binarize, stream), weights)
+        return source, held_out
 
 
 def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
@@ -544,6 +683,17 @@ def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
 
 
 register_scorer("log_likelihood", log_likelihood_scorer)
+
+
+def _check_k(k: Any) -> None:
+    if not isinstance(k, Mapping):
+        check_scalar(k, "k", Integral, min_val=1)
+        return
+    if 0 not in k:
+        raise ValueError(f"k={k!r} must have an entry for 0, the steps to begin with, such as {{0: 1, 0.6: 5}}.")
+    for share, n_steps in k.items():
+        check_scalar(share, f"k={k!r}: the share of the epochs", Real, min_val=0, max_val=1, include_boundaries="left")
+        check_scalar(n_steps, f"k={k!r}: the number of steps", Integral, min_val=1)
 
 
 def _arrays(params: RBMParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ __all__ = [
     "centered_biases",
     "centered_gradient_",
     "loss_gradient",
+    "penalize_",
     "plain_biases",
     "statistics",
 ]
@@ -110,6 +111,42 @@ def centered_gradient_(
     if weight_decay:
         dW.add_(W, alpha=weight_decay)
     return difference
+
+
+def penalize_(
+    gradient: Gradient,
+    W: Tensor,
+    data_v: Tensor,
+    data_h: Tensor,
+    offsets: Offsets | None = None,
+    l1_penalty: float = 0.0,
+    sparsity_target: float | None = None,
+    sparsity_cost: float = 0.0,
+) -> None:
+    """Add the gradients of penalties on large weights and on the hidden units' means, in centred coordinates.
+
+    Parameters
+    ----------
+    gradient : Gradient
+        Changed in place.
+    W : Tensor of shape (n_hidden, n_features)
+        Weights.
+    data_v, data_h : Tensor of shape (n_features,) and (n_hidden,)
+        ⟨v⟩ and ⟨h⟩ of the data.
+    offsets : Offsets, optional
+        Offsets of centring.
+    l1_penalty : float
+        The penalty is `l1_penalty` · Σ |W|.
+    sparsity_target, sparsity_cost : float
+        The penalty is `sparsity_cost` · Σ_j KL(target ‖ ⟨h_j⟩), whose derivative by a common input of unit j is
+        ⟨h_j⟩ - target (Hinton 2010, section 11).
+    """
+    if l1_penalty:
+        gradient.W.add_(W.sign(), alpha=l1_penalty)
+    if sparsity_target is not None:
+        excess = data_h - sparsity_target
+        gradient.c.add_(excess, alpha=sparsity_cost)
+        gradient.W.addr_(excess, data_v if offsets is None else data_v - offsets.v, alpha=sparsity_cost)
 
 
 def centered_biases(params: RBMParameters, offsets: Offsets) -> tuple[Tensor, Tensor]:

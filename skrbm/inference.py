@@ -50,6 +50,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     components_: Any
     intercept_visible_: Any
     intercept_hidden_: Any
+    h_samples_: Any
     device: Any
     binarize: Any
     verbose: Any

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from skrbm.averaging import Average
 from skrbm.batches import Binarize, RowSource, binarize_rows
 from skrbm.gradients import (
     Gradient,
@@ -36,6 +37,7 @@ from skrbm.gradients import (
     centered_biases,
     centered_gradient_,
     loss_gradient,
+    penalize_,
     statistics,
 )
 from skrbm.graphs import record
@@ -43,6 +45,7 @@ from skrbm.model import RBMParameters, mean_h_given_v
 from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, Products
 from skrbm.randomness import Stream, bernoulli_
 from skrbm.samplers import GibbsState
+from skrbm.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler
 from skrbm.trajectory import Trajectory
 
 __all__ = [
@@ -78,7 +81,6 @@ _PRODUCTS: dict[str, Callable[[RBMParameters], Products]] = {
 }
 
 Reduce = Callable[[Statistics, Statistics], tuple[Statistics, Statistics]]
-Schedule = Literal["constant", "linear"] | Callable[[Optimizer], LRScheduler]
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,17 @@ class TrainSettings:
     """What an update needs to know besides the state; the words are `skrbm.BernoulliRBMTorch`'s."""
 
     algorithm: Literal["cd", "pcd"] = "pcd"
-    k: int = 1
+    k: KSchedule = 1
     n_chains: int = 100
     learning_rate: float = 0.1
-    learning_rate_schedule: Schedule = "linear"
-    optimizer: Literal["sgd", "adam"] | OptimizerFactory = "sgd"
+    learning_rate_schedule: RateSchedule = "linear"
+    optimizer: Literal["sgd", "nesterov", "adam"] | OptimizerFactory = "sgd"
     momentum: float = 0.0
     weight_decay: float = 1e-4
+    l1_penalty: float = 0.0
+    sparsity_target: float | None = None
+    sparsity_cost: float = 0.1
+    averaging: float = 0.0
     centered: bool | Literal["visible"] = "visible"
     binarize: Binarize = "sample"
     products: Literal["float", "int8", "bfloat16"] = (
@@ -103,7 +109,12 @@ class TrainSettings:
     def is_plain_descent(self, rate: float) -> bool:
         """Whether `_descend_` can do it: no memory of earlier gradients, no centring of the hidden layer."""
         plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.weight_decay < 1.0
-        return plain and self.centered is not True
+        return plain and self.centered is not True and not self.has_penalties
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether there are others than weight decay."""
+        return self.l1_penalty > 0.0 or self.sparsity_target is not None
 
 
 class Streams(NamedTuple):
@@ -170,6 +181,12 @@ class TrainState:
         How to multiply with the weights.
     phases : Phases
         The rows of an update.
+    k : int
+        Gibbs steps of an update.
+    average : Average or None
+        Mean of the parameters on the way; None without `settings.averaging`.
+    planned_epochs : int or None
+        How many there will be, if that is known.
     W_mu : Tensor or None
         Wμ some updates ago, which is all that weight decay needs of it.
     n_updates, n_epochs : int
@@ -186,16 +203,25 @@ class TrainState:
     streams: Streams
     products: Products
     phases: Phases
+    k: int
+    average: Average | None = None
+    planned_epochs: int | None = None
     W_mu: Tensor | None = None
     n_updates: int = 0
     n_epochs: int = 0
 
+    @property
+    def model(self) -> RBMParameters:
+        """What has been learned so far: the mean on the way if there is one, else the parameters."""
+        return self.params if self.average is None else self.average.params
+
 
 class EpochRecord(NamedTuple):
-    """What `epochs` yields after each epoch: its number from 1, its learning rate, its duration in seconds."""
+    """What `epochs` yields after each epoch: its number from 1, learning rate, Gibbs steps an update, and seconds."""
 
     epoch: int
     learning_rate: float
+    k: int
     seconds: float
 
 
@@ -224,7 +250,8 @@ def start(
     chains : GibbsState, optional
         Persistent chains to go on with; by default `settings.n_chains` random ones.
     n_epochs : int, optional
-        How long a learning-rate schedule by name lasts; None keeps the rate constant.
+        How long the schedules of the learning rate and of k last; None keeps both as they are at first, and there
+        is no averaging then.
     """
     params = params.clone()
     mean_h = mean_h_given_v(params, mean_v[None])[0]
@@ -241,8 +268,22 @@ def start(
     phases = Phases(params.n_features, products.state_dtype, params.W.device)
     chains = GibbsState(chains.h.to(products.state_dtype, copy=True))
     optimizer = _make_optimizer(list(trained), settings)
-    scheduler = None if n_epochs is None else _make_scheduler(optimizer, settings.learning_rate_schedule, n_epochs)
-    return TrainState(settings, params, trained, offsets, chains, optimizer, scheduler, streams, products, phases)
+    scheduler = None if n_epochs is None else rate_scheduler(optimizer, settings.learning_rate_schedule, n_epochs)
+    return TrainState(
+        settings,
+        params,
+        trained,
+        offsets,
+        chains,
+        optimizer,
+        scheduler,
+        streams,
+        products,
+        phases,
+        k=gibbs_steps(settings.k, 0, n_epochs),
+        average=None if n_epochs is None or not settings.averaging else Average(params, settings.averaging),
+        planned_epochs=n_epochs,
+    )
 
 
 @torch.inference_mode()
@@ -286,11 +327,10 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
 def _move_chains_(state: TrainState, rows: Tensor, n_data: int) -> Tensor:
     """Move the chains by k Gibbs steps, their last visible states to their rows; P(h = 1 | v) of all rows (PCD-k)."""
     products, stream, h, chains = state.products, state.streams.chains, state.chains.h, rows[n_data:]
-    n_steps = state.settings.k
-    for step in range(n_steps):
+    for step in range(state.k):
         uniform = stream.uniform(chains.numel() + h.numel(), h.device)
         bernoulli_(chains, products.mean_v(h), uniform[: chains.numel()])
-        mean_h = products.mean_h(chains if step < n_steps - 1 else rows)  # the last time with the data
+        mean_h = products.mean_h(chains if step < state.k - 1 else rows)  # the last time with the data
         bernoulli_(h, mean_h[-len(h) :], uniform[chains.numel() :])
     return mean_h
 
@@ -300,7 +340,7 @@ def _reconstruct_(state: TrainState, rows: Tensor, n_data: int) -> Tensor:
     products, stream, chains = state.products, state.streams.chains, rows[n_data:]
     mean_h = mean_h_data = products.mean_h(rows[:n_data])
     h = torch.empty_like(mean_h, dtype=products.state_dtype)
-    for _ in range(state.settings.k):
+    for _ in range(state.k):
         uniform = stream.uniform(h.numel() + chains.numel(), h.device)
         bernoulli_(h, mean_h, uniform[: h.numel()])
         bernoulli_(chains, products.mean_v(h), uniform[h.numel() :])
@@ -346,13 +386,23 @@ def _gradient(
         data_h, dW = mean_h[:n_data].mean(0), torch.empty_like(W)
         contrast = state.products.add_contrast_(dW, mean_h, rows, n_data, state.streams.chains, -1.0, 0.0)
         difference = Gradient(dW, contrast.model_v - contrast.data_v, -contrast.dh)
-        return centered_gradient_(difference, W, state.offsets, settings.weight_decay), contrast.data_v, data_h
+        gradient = centered_gradient_(difference, W, state.offsets, settings.weight_decay)
+        return _penalized_(gradient, state, contrast.data_v, data_h), contrast.data_v, data_h
     rows = rows.to(mean_h.dtype)
     data = statistics(rows[:n_data], mean_h[:n_data], weight)
     model = statistics(rows[n_data:], mean_h[n_data:], weight if settings.algorithm == "cd" else None)
     if reduce is not None:
         data, model = reduce(data, model)
-    return loss_gradient(data, model, W, state.offsets, settings.weight_decay), data.v, data.h
+    gradient = loss_gradient(data, model, W, state.offsets, settings.weight_decay)
+    return _penalized_(gradient, state, data.v, data.h), data.v, data.h
+
+
+def _penalized_(gradient: Gradient, state: TrainState, data_v: Tensor, data_h: Tensor) -> Gradient:
+    settings = state.settings
+    if settings.has_penalties:
+        target, cost = settings.sparsity_target, settings.sparsity_cost
+        penalize_(gradient, state.params.W, data_v, data_h, state.offsets, settings.l1_penalty, target, cost)
+    return gradient
 
 
 def _move_offsets_(state: TrainState, data_v: Tensor, data_h: Tensor) -> None:
@@ -397,18 +447,20 @@ def epochs(
     for _ in range(n_epochs):
         began = time.perf_counter()
         learning_rate = state.optimizer.param_groups[0]["lr"]
+        state.k = gibbs_steps(state.settings.k, state.n_epochs, state.planned_epochs)
         graph = UpdateGraph(state) if state.params.W.is_cuda and reduce is None else None
         for v, weight in source.epoch(state.streams.shuffle):
             if graph is None or weight is not None or not graph.update_(v):
                 update_(state, v, weight, reduce)
-            if trajectory is not None:
-                trajectory.observe_(state.params)
+            for observer in (state.average, trajectory):
+                if observer is not None:
+                    observer.observe_(state.params)
         _settle_(state)
         if state.scheduler is not None:
             state.scheduler.step()
         state.n_epochs += 1
         _check_finite(state.params, learning_rate)
-        yield EpochRecord(state.n_epochs, float(learning_rate), time.perf_counter() - began)
+        yield EpochRecord(state.n_epochs, float(learning_rate), state.k, time.perf_counter() - began)
 
 
 class UpdateGraph:
@@ -505,25 +557,11 @@ def _to_cpu(value: Any) -> Any:
 
 def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> Optimizer:
     rate = settings.learning_rate
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(tensors, lr=rate, momentum=settings.momentum)
+    if settings.optimizer == "sgd" or settings.optimizer == "nesterov":
+        return torch.optim.SGD(tensors, rate, settings.momentum, nesterov=settings.optimizer == "nesterov")
     if settings.optimizer == "adam":
         return torch.optim.Adam(tensors, lr=rate, fused=True)
     optimizer = settings.optimizer(tensors, lr=rate)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must return a torch.optim.Optimizer, but returned {type(optimizer).__name__}.")
     return optimizer
-
-
-def _make_scheduler(optimizer: Optimizer, schedule: Schedule, n_epochs: int) -> LRScheduler | None:
-    if schedule == "constant":
-        return None
-    if schedule == "linear":  # epoch i of n at (1 - i/n) of the first rate
-        return torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=n_epochs, power=1.0)
-    scheduler = schedule(optimizer)
-    if not isinstance(scheduler, LRScheduler):
-        raise TypeError(
-            "learning_rate_schedule must return a torch.optim.lr_scheduler.LRScheduler, "
-            f"but returned {type(scheduler).__name__}."
-        )
-    return scheduler

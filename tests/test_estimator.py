@@ -441,7 +441,7 @@ def test_values_in_0_1_do_not_warn(values):
         ({"weight_decay": -1e-4}, ValueError, "weight_decay == -0.0001, must be >= 0"),
         ({"weight_decay": float("inf")}, ValueError, "weight_decay=inf must be a finite"),
         ({"algorithm": "sml"}, ValueError, "algorithm='sml' is not known. Choose one of: 'cd', 'pcd'"),
-        ({"optimizer": "lion"}, ValueError, "optimizer='lion'.*'sgd', 'adam', or a factory"),
+        ({"optimizer": "lion"}, ValueError, "optimizer='lion'.*'sgd', 'nesterov', 'adam', or a factory"),
         ({"learning_rate_schedule": None}, ValueError, "learning_rate_schedule=None.*'constant', 'linear'"),
         ({"binarize": True}, ValueError, "binarize=True.*'sample', 'none', or a threshold"),
         ({"binarize": float("nan")}, ValueError, "binarize=nan must be a finite"),

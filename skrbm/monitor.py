@@ -1,0 +1,190 @@
+"""What is watched while a machine learns: measures after each epoch, and the rule for stopping early."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from skrbm.likelihood import log_partition
+from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_v_given_h
+from skrbm.pseudo_likelihood import pseudo_log_likelihood
+from skrbm.randomness import Stream
+
+__all__ = ["Criterion", "EarlyStopping", "HeldOut", "Measures", "measure", "validation_score"]
+
+Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
+
+
+_N_SCORED = 100  # training rows whose pseudo-likelihood is watched, about
+
+
+class HeldOut(NamedTuple):
+    """Rows that learning doesn't see.
+
+    Attributes
+    ----------
+    v : Tensor of shape (n, n_features)
+        The rows.
+    weight : Tensor of shape (n,) or None
+        Their weights.
+    """
+
+    v: Tensor
+    weight: Tensor | None = None
+
+
+class Measures(NamedTuple):
+    """Measures of a machine; those of energies and likelihoods are means over rows, in nats.
+
+    Attributes
+    ----------
+    loss : float
+        F(v) - F(v_k), v being the monitored training rows and v_k drawn from the chains' hidden states.
+    reconstruction_error : float
+        Mean over rows and columns of (v - P(v = 1 | h = E[h | v]))².
+    pseudo_log_likelihood : float
+        Of the held-out rows; where there are none, of about a hundred of the monitored training rows.
+    free_energy, free_energy_held_out : float
+        F of the monitored training rows, and of the held-out ones (NaN where there are none).
+    free_energy_gap : float
+        The latter less the former. What it has risen by since the first epoch is overfitting (Hinton 2010, section 6).
+    weight_norm : float
+        Frobenius norm of the weights.
+    update_norm : float
+        Frobenius norm of what they have changed by in the epoch.
+    dead_share, saturated_share : float
+        Shares of the hidden units that are off (P < 0.01), or on (P > 0.99), in all monitored rows.
+    """
+
+    loss: float
+    reconstruction_error: float
+    pseudo_log_likelihood: float
+    free_energy: float
+    free_energy_held_out: float
+    free_energy_gap: float
+    weight_norm: float
+    update_norm: float
+    dead_share: float
+    saturated_share: float
+
+
+@torch.no_grad()
+def measure(
+    params: RBMParameters,
+    before: RBMParameters,
+    h_chains: Tensor,
+    v: Tensor,
+    held_out: HeldOut | None,
+    stream: Stream,
+) -> Measures:
+    """Measure a machine after an epoch.
+
+    Parameters
+    ----------
+    params, before : RBMParameters
+        The machine, and what it was before the epoch.
+    h_chains : Tensor of shape (n_chains, n_hidden)
+        Hidden states of the chains.
+    v : Tensor of shape (n, n_features)
+        Training rows to watch.
+    held_out : HeldOut or None
+        Rows that learning doesn't see.
+    stream : Stream
+        Randomness of what the chains show.
+    """
+    energy, fantasies = free_energy(params, v).mean(), sample_v_given_h(params, h_chains, stream)
+    mean_h = mean_h_given_v(params, v)
+    energy_held_out = math.nan if held_out is None else _mean(free_energy(params, held_out.v), held_out.weight)
+    return Measures(
+        loss=float(energy - free_energy(params, fantasies).mean()),
+        reconstruction_error=float((v - mean_v_given_h(params, mean_h)).square().mean()),
+        pseudo_log_likelihood=validation_score(params, held_out or HeldOut(v[:: max(1, len(v) // _N_SCORED)])),
+        free_energy=float(energy),
+        free_energy_held_out=energy_held_out,
+        free_energy_gap=energy_held_out - float(energy),
+        weight_norm=float(params.W.norm()),
+        update_norm=float((params.W - before.W).norm()),
+        dead_share=float((mean_h.amax(0) < 0.01).float().mean()),
+        saturated_share=float((mean_h.amin(0) > 0.99).float().mean()),
+    )
+
+
+@torch.no_grad()
+def validation_score(
+    params: RBMParameters,
+    held_out: HeldOut,
+    criterion: Criterion = "pseudo_log_likelihood",
+    base_b: Tensor | None = None,
+    stream: Stream | None = None,
+) -> float:
+    """Mean (pseudo-)log-likelihood of the rows, in nats; log Z is exact for small machines, else by a short AIS.
+
+    Parameters
+    ----------
+    params : RBMParameters
+        The machine.
+    held_out : HeldOut
+        Rows, and their weights.
+    criterion : {"pseudo_log_likelihood", "log_likelihood"}
+        Which.
+    base_b : Tensor of shape (n_features,), optional
+        See `skrbm.likelihood.log_partition`.
+    stream : Stream, optional
+        Randomness of AIS.
+    """
+    if criterion == "pseudo_log_likelihood":
+        return _mean(pseudo_log_likelihood(params, held_out.v), held_out.weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a small effective sample size: epochs are only compared
+        log_z = log_partition(params, base_b=base_b, stream=stream, n_temperatures=1000).value
+    return -_mean(free_energy(params, held_out.v), held_out.weight) - log_z
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> float:
+    values = values.double()
+    return float(values.mean() if weight is None else values @ weight.double() / weight.sum(dtype=torch.float64))
+
+
+class EarlyStopping:
+    """Tells which epoch is the best so far, and when there is no more to be expected.
+
+    Parameters
+    ----------
+    tol : float
+        An epoch whose score is not at least so much above the best is one without improvement.
+    n_iter_no_change : int
+        More than so many of them in a row are enough.
+
+    Attributes
+    ----------
+    scores : list of float
+        Of the epochs seen.
+    best : float
+        The highest.
+
+    Notes
+    -----
+    The rule of scikit-learn's `MLPClassifier`.
+    """
+
+    def __init__(self, tol: float, n_iter_no_change: int) -> None:
+        self._tol, self._patience, self._n_without = tol, n_iter_no_change, 0
+        self.scores: list[float] = []
+        self.best = -math.inf
+
+    def is_best(self, score: float) -> bool:
+        """Take the score of another epoch; whether it is the highest so far."""
+        self.scores.append(score)
+        self._n_without = self._n_without + 1 if score < self.best + self._tol else 0
+        best = score > self.best
+        self.best = max(score, self.best)
+        return best
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to stop."""
+        return self._n_without > self._patience
