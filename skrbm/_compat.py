@@ -76,11 +76,11 @@ class EpochTasks:
             self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
             self._fit.call_on_fit_task_begin(**self._told)
 
-    def begin_epoch(self) -> None:
-        """An epoch begins."""
+    def begin_epoch(self, fitted: Callable[[], dict[str, Any]]) -> None:
+        """An epoch begins; `fitted` would give the fitted attributes that there are so far."""
         if self._fit is not None:
             self._epoch = self._fit.subcontext(task_name="epoch")
-            self._epoch.call_on_fit_task_begin(**self._told)
+            self._epoch.call_on_fit_task_begin(**self._told, reconstruction_attributes=fitted)
 
     def end_epoch(self, fitted: dict[str, Any]) -> bool:
         """An epoch has ended, with these fitted attributes; whether a callback wants no more of them."""

@@ -41,7 +41,7 @@ class Average:
 
     @torch.no_grad()
     def observe_(self, params: RBMParameters) -> None:
-        """Called after each update; looks at every tenth."""
+        """Called after each update; looks at every tenth. (The end of an epoch is another occasion to `look_`.)"""
         self._n_updates += 1
         if self._n_updates % _EVERY == 0:
             self.look_(params)

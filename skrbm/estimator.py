@@ -330,13 +330,13 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         ValueError, TypeError, FloatingPointError
             As in `fit`.
         """
+        settings, dtype, device = self._settings()
         if self.early_stopping:
             raise ValueError(
                 f"partial_fit does not support early_stopping={self.early_stopping!r}, as it can't tell what comes "
                 "next. Set early_stopping=False, or use fit."
             )
         with self._unchanged_on_error():
-            settings, dtype, device = self._settings()
             reuse = hasattr(self, "components_")
             source, _ = self._source(X, sample_weight, dtype, device, reset=not reuse)
             state = self._begin(settings, source, reuse=reuse, n_epochs=None)
@@ -410,7 +410,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         try:
             while n_finished < n_epochs and not stopping.is_over and not wants_no_more:
                 if tasks is not None:
-                    tasks.begin_epoch()
+                    tasks.begin_epoch(lambda: self._parameters(state))
                 before = state.model.clone()
                 record = next(training)
                 h = state.chains.h.to(state.params.W.dtype)
@@ -433,7 +433,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             if not n_finished:
                 raise
             warnings.warn(
-                f"Training was interrupted after epoch {n_finished} of {n_epochs}; the model is that of this epoch.",
+                f"Training was interrupted after epoch {n_finished} of {n_epochs}; the model is "
+                f"{'that of this epoch' if best is None else 'the best until then'}.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -452,16 +453,18 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         before = getattr(
             self, "history_", {name: np.array([], np.array(value).dtype) for name, value in values.items()}
         )
-        W, b, c = _arrays(state.model)
         return {
-            "components_": W,
-            "intercept_visible_": b,
-            "intercept_hidden_": c,
-            "h_samples_": to_numpy(state.chains.h.to(state.params.W.dtype)),
+            **self._parameters(state),
             "n_iter_": state.n_epochs,
             "history_": {name: np.append(before[name], value) for name, value in values.items()},
             "_carried": carried_state(state),
         }
+
+    @staticmethod
+    def _parameters(state: TrainState) -> dict[str, Any]:
+        W, b, c = _arrays(state.model)
+        h = to_numpy(state.chains.h.to(state.params.W.dtype))
+        return {"components_": W, "intercept_visible_": b, "intercept_hidden_": c, "h_samples_": h}
 
     def _validation_score(self, state: TrainState, held_out: HeldOut, measures: Measures, stream: Stream) -> float:
         if self.early_stopping != "log_likelihood":

@@ -456,6 +456,8 @@ def epochs(
                 if observer is not None:
                     observer.observe_(state.params)
         _settle_(state)
+        if state.average is not None:
+            state.average.look_(state.params)
         if state.scheduler is not None:
             state.scheduler.step()
         state.n_epochs += 1

@@ -150,6 +150,15 @@ def test_defaults_learn_a_small_table():
         {"optimizer": partial(torch.optim.RMSprop, alpha=0.9), "learning_rate": 1e-3},
         {"learning_rate_schedule": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)},
         {"learning_rate_schedule": "constant", "momentum": 0.5, "weight_decay": 0},
+        {"learning_rate_schedule": "cosine"},
+        {"learning_rate_schedule": "exponential"},
+        {"optimizer": "nesterov", "momentum": 0.5},
+        {"k": {0: 1, 0.5: 3}},
+        {"l1_penalty": 0.01},
+        {"sparsity_target": 0.1},
+        {"sparsity_target": 0.1, "sparsity_cost": 1.0},
+        {"averaging": 0.7},
+        {"early_stopping": True},
         {"centered": False},
         {"centered": True},
         {"binarize": "none"},
@@ -430,6 +439,23 @@ def test_values_in_0_1_do_not_warn(values):
         ({"n_hidden": 0}, ValueError, "n_hidden == 0, must be >= 1"),
         ({"n_hidden": 2.5}, TypeError, "n_hidden must be an instance of int"),
         ({"k": 0}, ValueError, "k == 0"),
+        ({"k": 1.5}, TypeError, "k must be an instance of int"),
+        ({"k": {0.5: 5}}, ValueError, "k={0.5: 5} must have an entry for 0"),
+        ({"k": {}}, ValueError, "k={} must have an entry for 0"),
+        ({"k": {0: 1, 1.0: 5}}, ValueError, "share of the epochs == 1.0, must be < 1"),
+        ({"k": {0: 1, "half": 5}}, TypeError, "share of the epochs must be an instance of float"),
+        ({"k": {0: 1, 0.5: 0}}, ValueError, "number of steps == 0, must be >= 1"),
+        ({"l1_penalty": -1.0}, ValueError, "l1_penalty == -1.0, must be >= 0"),
+        ({"sparsity_target": 0}, ValueError, "sparsity_target == 0, must be > 0"),
+        ({"sparsity_target": float("nan")}, ValueError, "sparsity_target=nan must be a finite"),
+        ({"sparsity_cost": "high"}, TypeError, "sparsity_cost must be an instance of float"),
+        ({"averaging": 1.5}, ValueError, "averaging == 1.5, must be <= 1"),
+        ({"averaging": float("nan")}, ValueError, "averaging=nan must be a finite"),
+        ({"optimizer": "nesterov"}, ValueError, "optimizer='nesterov' needs a momentum"),
+        ({"early_stopping": "score"}, ValueError, "early_stopping='score'.*'log_likelihood', or True, or False"),
+        ({"validation_fraction": 1.0}, ValueError, "validation_fraction == 1.0, must be < 1"),
+        ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0, must be >= 1"),
+        ({"tol": -1e-4}, ValueError, "tol == -0.0001, must be >= 0"),
         ({"n_chains": -1}, ValueError, "n_chains == -1"),
         ({"n_iter": 0}, ValueError, "n_iter == 0"),
         ({"batch_size": 0}, ValueError, "batch_size == 0"),
@@ -598,6 +624,104 @@ def test_verbose_prints_a_line_an_epoch(capsys):
     assert lines[1].startswith("[BernoulliRBMTorch] epoch 2/3, learning rate 0.0667, pseudo-log-likelihood -")
     rbm().fit(X)
     assert not capsys.readouterr().out
+
+
+# -- history, early stopping, averaging -------------------------------------------------------------------------------
+
+
+def test_history_has_a_row_for_each_epoch():
+    model = rbm(n_iter=4, k={0: 1, 0.5: 3}).fit(X)
+    frame = pd.DataFrame(model.history_)
+    assert frame.epoch.tolist() == [1, 2, 3, 4]
+    assert frame.k.tolist() == [1, 1, 3, 3]
+    assert frame.learning_rate.tolist() == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    assert frame.weight_norm.iloc[-1] == pytest.approx(np.linalg.norm(model.components_))
+    assert frame.free_energy.iloc[-1] == pytest.approx(model.free_energy(X).mean())
+    assert frame.pseudo_log_likelihood.iloc[-1] == pytest.approx(model.score(X))
+    assert frame.free_energy_gap.isna().all()
+    assert all(values.dtype.kind in "if" for values in model.history_.values())
+    one = rbm(n_iter=1, k={0: 1, 0.5: 3}).fit(X)
+    two = rbm(n_iter=1, warm_start=True).fit(X).fit(X)
+    assert two.history_["update_norm"][1] == pytest.approx(np.linalg.norm(two.components_ - one.components_), rel=1e-5)
+
+
+def test_history_goes_on_where_training_does_and_begins_anew_where_it_does():
+    model = rbm(warm_start=True).fit(X).fit(X)
+    assert len(model.history_["loss"]) == 6
+    assert len(model.partial_fit(X).history_["loss"]) == 7
+    assert len(model.set_params(warm_start=False).fit(X).history_["loss"]) == 3
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    """Trained far too fast, the held-out score falls after a while."""
+    model = rbm(
+        early_stopping=True, n_iter=60, n_iter_no_change=3, learning_rate=3.0, learning_rate_schedule="constant"
+    ).fit(X)
+    scores = model.validation_scores_
+    assert len(scores) == model.n_iter_ == len(model.history_["epoch"]) < 60
+    assert model.best_validation_score_ == max(scores)
+    np.testing.assert_array_equal(scores, model.history_["pseudo_log_likelihood"])
+    best = int(np.argmax(scores)) + 1
+    assert model.n_iter_ == best + 4  # as many epochs without improvement as `MLPClassifier` waits for
+    again = rbm(
+        early_stopping=True, n_iter=best, n_iter_no_change=3, learning_rate=3.0, learning_rate_schedule="constant"
+    ).fit(X)
+    np.testing.assert_array_equal(model.components_, again.components_)
+    assert not np.isnan(model.history_["free_energy_gap"]).any()
+
+
+def test_held_out_rows_are_not_learned():
+    """Where a column is 1 in a single row, it is so in what the machine has seen or in what it was scored by."""
+    V = np.zeros((20, 20))
+    np.fill_diagonal(V, 1)
+    model = rbm(early_stopping=True, validation_fraction=0.25, n_iter=2).fit(V)
+    unseen = model.base_rates_ < 0.06
+    assert unseen.sum() == 5
+    assert not V[:, unseen][V[:, ~unseen].any(1)].any()
+
+
+@pytest.mark.parametrize("criterion", ["pseudo_log_likelihood", "log_likelihood"])
+def test_criteria_of_early_stopping(criterion):
+    model = rbm(early_stopping=criterion).fit(X.round())
+    assert len(model.validation_scores_) == 3
+    held_out_score = model.history_["pseudo_log_likelihood"][np.argmax(model.validation_scores_)]
+    assert (model.best_validation_score_ == held_out_score) == (criterion == "pseudo_log_likelihood")
+
+
+def test_early_stopping_weighs_the_held_out_rows():
+    weight = np.r_[np.ones(30), np.zeros(30)]
+    model = rbm(early_stopping=True).fit(X, sample_weight=weight)
+    alone = rbm(early_stopping=True).fit(X[:30], sample_weight=np.ones(30))
+    assert model.validation_scores_ == pytest.approx(alone.validation_scores_)
+    uneven = rbm(early_stopping=True).fit(X[:30], sample_weight=np.arange(1, 31))
+    assert uneven.validation_scores_ != pytest.approx(alone.validation_scores_)
+
+
+def test_early_stopping_needs_rows_enough_and_no_partial_fit():
+    with pytest.raises(ValueError, match="train set will be empty"):
+        rbm(early_stopping=True).fit(X[:1])
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        rbm(early_stopping=True).partial_fit(X)
+
+
+def test_the_scores_of_an_earlier_fit_are_gone():
+    model = rbm(early_stopping=True).fit(X)
+    model.set_params(early_stopping=False).fit(X)
+    assert not hasattr(model, "validation_scores_")
+
+
+def test_averaging_steadies_and_the_chains_run_on(monkeypatch):
+    """The mean over the iterates lies between them, and the chains come from its own distribution."""
+    V = np.repeat(np.eye(6)[:2], 50, 0)
+    kwargs = {"n_iter": 40, "learning_rate": 1.0, "learning_rate_schedule": "constant", "batch_size": 5}
+    plain, mean = (
+        [rbm(**kwargs, averaging=share, random_state=seed).fit(V) for seed in range(5)] for share in (0.0, 0.5)
+    )
+    assert np.mean([m.log_likelihood(V).mean() for m in mean]) > np.mean([m.log_likelihood(V).mean() for m in plain])
+    monkeypatch.setattr(skrbm.estimator, "_SETTLING_STEPS", 0)
+    left = rbm(**kwargs, averaging=0.5, random_state=0).fit(V)
+    np.testing.assert_array_equal(left.components_, mean[0].components_)
+    assert not np.array_equal(left.h_samples_, mean[0].h_samples_)
 
 
 # -- randomness of the samplers ---------------------------------------------------------------------------------------

@@ -4,7 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm.gradients import Offsets, centered_biases, loss_gradient, plain_biases, statistics
+from skrbm.gradients import (
+    Gradient,
+    Offsets,
+    centered_biases,
+    loss_gradient,
+    penalize_,
+    plain_biases,
+    statistics,
+)
 from skrbm.model import RBMParameters, free_energy, mean_h_given_v
 from tests import reference
 
@@ -141,3 +149,27 @@ def test_statistics_leave_their_input_alone():
     assert torch.equal(v, before[0])
     assert torch.equal(h, before[1])
     assert all(torch.equal(a, b) for a, b in zip(kept, (*data[:3], *model[:3]), strict=True))
+
+
+def test_penalties_are_the_gradients_of_what_they_say():
+    """By autograd, in plain coordinates: Σ|W|, and KL(target ‖ ⟨h⟩) by an input that all rows have in common."""
+    params, v = reference.random_params(3, 4), rows(reference.random_params(3, 4))
+    data = statistics(v, mean_h_given_v(params, v))
+    gradient = Gradient(*(torch.zeros_like(t) for t in (params.W, params.b, params.c)))
+    penalize_(gradient, params.W, data.v, data.h, None, 0.3, 0.1, 0.7)
+    W, b, c = (t.clone().requires_grad_() for t in (params.W, params.b, params.c))
+    common = c - params.c + (W - params.W) @ data.v
+    q = (torch.logit(data.h) + common).sigmoid()
+    kl = 0.1 * torch.log(0.1 / q) + 0.9 * torch.log(0.9 / (1 - q))
+    expected = torch.autograd.grad(0.3 * W.abs().sum() + 0.7 * kl.sum(), (W, b, c), materialize_grads=True)
+    for ours, autograd in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(ours, autograd)
+
+
+def test_the_sparsity_penalty_of_a_centred_machine_leaves_the_weights_alone():
+    params, v = reference.random_params(3, 4), rows(reference.random_params(3, 4))
+    data = statistics(v, mean_h_given_v(params, v))
+    gradient = Gradient(*(torch.zeros_like(t) for t in (params.W, params.b, params.c)))
+    penalize_(gradient, params.W, data.v, data.h, Offsets(data.v, data.h), 0.0, 0.1, 0.7)
+    assert not gradient.W.any()
+    torch.testing.assert_close(gradient.c, 0.7 * (data.h - 0.1))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from skrbm import training
+from skrbm.averaging import Average
 from skrbm.batches import ArrayRows
 from skrbm.gradients import statistics
 from skrbm.likelihood import log_likelihood_exact
@@ -214,21 +215,103 @@ def test_offsets_follow_the_data():
     torch.testing.assert_close(state.offsets.h, mean_h_given_v(state.params, v)[0], atol=1e-3, rtol=0)
 
 
-SCHEDULES = {
-    "constant": ("constant", [1, 1, 1, 1]),
-    "linear": ("linear", [1, 0.75, 0.5, 0.25]),
-    "factory": (partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1), [1, 1, 0.1, 0.1]),
-}
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules(name):
-    schedule, expected = SCHEDULES[name]
-    state = begin(reference.random_params(2, 4), replace(PLAIN, learning_rate_schedule=schedule), n_epochs=4)
+def test_schedules():
+    settings = replace(PLAIN, learning_rate_schedule="linear", k={0: 1, 0.5: 3})
+    state = begin(reference.random_params(2, 4), settings, n_epochs=4)
     records = list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 4))
-    assert [record.learning_rate / 0.01 for record in records] == pytest.approx(expected)
+    assert [record.learning_rate / 0.01 for record in records] == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert [record.k for record in records] == [1, 1, 3, 3]
     assert [record.epoch for record in records] == [1, 2, 3, 4]
     assert all(record.seconds > 0 for record in records)
+
+
+def test_without_a_plan_nothing_moves_and_nothing_is_averaged():
+    settings = replace(PLAIN, learning_rate_schedule="linear", k={0: 1, 0.5: 3}, averaging=0.5)
+    state = begin(reference.random_params(2, 4), settings)
+    records = list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 3))
+    assert [(record.learning_rate, record.k) for record in records] == [(0.01, 1)] * 3
+    assert state.model is state.params
+
+
+@pytest.mark.parametrize("algorithm", ["cd", "pcd"])
+def test_a_larger_k_is_that_many_steps(algorithm, monkeypatch):
+    state = begin(reference.random_params(3, 4), replace(PLAIN, algorithm=algorithm, k=4))
+    steps, real = [], state.products.mean_v
+    monkeypatch.setattr(state.products, "mean_v", lambda h: steps.append(1) or real(h))
+    update_(state, bits(5, 4))
+    assert len(steps) == 4
+
+
+def test_the_average_follows_and_leaves_training_alone():
+    source, settings = ArrayRows(bits(60, 4).numpy(), batch_size=2, dtype=torch.float64), replace(PLAIN, averaging=0.5)
+    settings = replace(settings, learning_rate_schedule="constant")
+    state, plain = begin(reference.random_params(2, 4), settings, n_epochs=4), begin(reference.random_params(2, 4))
+    list(epochs(state, source, 4))
+    list(epochs(plain, source, 4))
+    seen, again = Average(reference.random_params(2, 4), 0.5), begin(reference.random_params(2, 4))
+    for _ in range(4):
+        for v, _ in source.epoch(again.streams.shuffle):
+            update_(again, v)
+            seen.observe_(again.params)
+        training._settle_(again)
+        seen.look_(again.params)
+    assert torch.equal(state.params.W, plain.params.W)
+    assert torch.equal(state.model.W, seen.params.W)
+    assert not torch.equal(state.model.W, state.params.W)
+
+
+def test_even_a_single_update_is_averaged():
+    state = begin(reference.random_params(2, 4), replace(PLAIN, averaging=0.2), n_epochs=1)
+    list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 1))
+    assert torch.equal(state.model.W, state.params.W)
+
+
+@pytest.mark.parametrize("centered", [False, True, "visible"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_penalties_in_an_update(centered, weighted):
+    """With equal statistics of data and chains, an update is the penalties' alone."""
+    params, v = reference.random_params(3, 4), bits(7, 4)
+    settings = replace(PLAIN, centered=centered, l1_penalty=0.5, sparsity_target=0.1, sparsity_cost=2.0)
+    state = begin(params, settings)
+    mu = 0.0 if state.offsets is None else state.offsets.v.clone()
+    lam = torch.zeros(3).double() if state.offsets is None else state.offsets.h.clone()
+    weight = torch.arange(1, 8).double() if weighted else None
+    update_(state, v, weight, reduce=lambda data, model: (data, data))
+    data = statistics(v, mean_h_given_v(params, v), weight)
+    excess = 2.0 * (data.h - 0.1)
+    dW = -0.5 * params.W.sign() - torch.outer(excess, data.v - mu)
+    torch.testing.assert_close(state.params.W, params.W + 0.01 * dW)
+    torch.testing.assert_close(state.params.c, params.c - 0.01 * (excess + dW @ (mu + torch.zeros(4).double())))
+    torch.testing.assert_close(state.params.b, params.b - 0.01 * dW.T @ lam)
+
+
+def test_a_sparsity_target_is_reached():
+    source = ArrayRows(bits(200, 6).numpy(), batch_size=20, dtype=torch.float64)
+    for target in (0.05, 0.8):
+        settings = replace(PLAIN, sparsity_target=target, sparsity_cost=5.0, learning_rate=0.05, centered="visible")
+        state = begin(reference.random_params(3, 6, scale=0.1), settings)
+        list(epochs(state, source, 30))
+        mean_h = mean_h_given_v(state.params, bits(200, 6)).mean(0)
+        assert (mean_h - target).abs().max() < 0.05
+
+
+def test_l1_makes_weights_small():
+    source, norms = ArrayRows(bits(200, 6).numpy(), batch_size=20, dtype=torch.float64), []
+    for penalty in (0.0, 0.05, 1.0):
+        state = begin(reference.random_params(3, 6), replace(PLAIN, l1_penalty=penalty))
+        list(epochs(state, source, 30))
+        norms.append(float(state.params.W.abs().mean()))
+    assert norms[0] > norms[1] > norms[2]
+    assert norms[2] < 0.02
+
+
+def test_nesterov():
+    params, v = reference.random_params(2, 4), bits(5, 4)
+    state = begin(params, replace(PLAIN, optimizer="nesterov", momentum=0.9))
+    update_(state, v, reduce=lambda data, model: (data, model_statistics(params)))
+    plain = begin(params)
+    update_(plain, v, reduce=lambda data, model: (data, model_statistics(params)))
+    torch.testing.assert_close(state.params.b - params.b, 1.9 * (plain.params.b - params.b))  # looks ahead
 
 
 def test_an_optimizer_of_ones_own():

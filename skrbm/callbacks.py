@@ -1,0 +1,201 @@
+"""Callbacks for `BernoulliRBMTorch.set_callbacks`, with scikit-learn 1.9 or newer.
+
+scikit-learn's own work too: `sklearn.callback.ProgressBar`, to be set on the outermost estimator, and `ScoringMonitor`,
+which records nothing where `fit` is called without y. Those here are set on the machine itself, also inside a
+`Pipeline` or a `GridSearchCV`. scikit-learn calls its callbacks experimental.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skrbm import BernoulliRBMTorch
+>>> from skrbm.callbacks import OnEpoch
+>>> rbm = BernoulliRBMTorch(n_hidden=4, n_iter=2, random_state=0)
+>>> def show(model, epoch):
+...     print(epoch, model.reconstruct(np.eye(6)).shape)
+>>> _ = rbm.set_callbacks(OnEpoch(show)).fit(np.eye(6))  # doctest: +SKIP
+0 (6, 6)
+1 (6, 6)
+2 (6, 6)
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.utils import check_scalar
+
+from skrbm._compat import ScoringMonitor, without_callbacks
+
+__all__ = ["Checkpoint", "LikelihoodMonitor", "OnEpoch"]
+
+
+class _EpochCallback:
+    """Does something with the model after every so many epochs, before the first one, and after the last."""
+
+    def __init__(self, every: int) -> None:
+        check_scalar(every, "every", Integral, min_val=1)
+        self.every = every
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """A fit begins."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """The fit is over."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
+        """An epoch, or the fit, begins."""
+        if context.task_name == "epoch" and context.task_id == 0:
+            self._act(without_callbacks(fitted_estimator), 0)
+
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> bool:
+        """An epoch, or the fit, ends; whether to stop."""
+        if context.task_name != "epoch":
+            return False
+        epoch = context.task_id + 1
+        due = epoch % self.every == 0 or epoch == context.parent.max_subtasks
+        return due and self._act(without_callbacks(fitted_estimator), epoch)
+
+    def _act(self, model: Any, epoch: int) -> bool:
+        raise NotImplementedError
+
+
+class OnEpoch(_EpochCallback):
+    """Calls a function of yours before the first epoch and after each: to draw a picture, to log, to stop.
+
+    Parameters
+    ----------
+    function : callable
+        Called with a model that can do all that a fitted one can, and with the number of epochs it has seen, 0 at
+        first. If it returns True, training stops.
+    every : int, default=1
+        Epochs from one call to the next; the last one is always among them.
+    """
+
+    def __init__(self, function: Callable[[Any, int], Any], *, every: int = 1) -> None:
+        super().__init__(every)
+        if not callable(function):
+            raise TypeError(f"function must be callable with a model and the number of its epochs, got {function!r}.")
+        self.function = function
+
+    def _act(self, model: Any, epoch: int) -> bool:
+        return bool(self.function(model, epoch))
+
+
+class Checkpoint(_EpochCallback):
+    """Stores the model by joblib after every so many epochs. A file is whole at any moment, whatever happens.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where to; with "{epoch}" in its name a file for each epoch that is stored, else always the same.
+    every : int, default=1
+        Epochs from one to the next; the last one is always stored.
+
+    Notes
+    -----
+    `joblib.load(path)` gives the model; with `warm_start=True` its `fit` goes on from there, for another `n_iter`
+    epochs.
+    """
+
+    def __init__(self, path: Any, *, every: int = 1) -> None:
+        super().__init__(every)
+        self.path = os.fspath(path)
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """A fit begins: complain now rather than after the first epoch."""
+        folder = Path(self.path).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"path={self.path!r}: there is no folder {str(folder)!r}. Make it first.")
+
+    def _act(self, model: Any, epoch: int) -> bool:
+        if epoch == 0:
+            return False
+        path = Path(self.path.replace("{epoch}", str(epoch)))
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                joblib.dump(model, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        return False
+
+
+class LikelihoodMonitor(ScoringMonitor):
+    """scikit-learn's `ScoringMonitor` with the measures of a machine, which need no y.
+
+    Parameters
+    ----------
+    X_val : array-like of shape (n_samples, n_features), optional
+        Rows that training doesn't see, as the machine would see them: after the steps before it in a pipeline.
+    log_likelihood : bool, default=False
+        Whether the log-likelihood is to be recorded too, with log Z by enumeration or, for more than 20 units in the
+        smaller layer, by AIS with 1,000 temperatures: on MNIST a second an epoch.
+    max_rows : int, default=1000
+        Of the training rows, and of X_val: so many at most are looked at, evenly spaced.
+
+    Notes
+    -----
+    `get_logs()` returns what `ScoringMonitor.get_logs` does. Recorded after each epoch, in nats a row:
+    `pseudo_log_likelihood` of the training rows; with `X_val` also `pseudo_log_likelihood_val`
+    and `free_energy_gap`, the free energy of X_val less that of the training rows, which rises as a machine
+    overfits (Hinton 2010, section 6); and `log_likelihood`, of X_val or else the training rows, if asked for.
+    """
+
+    def __init__(self, X_val: Any = None, *, log_likelihood: bool = False, max_rows: int = 1000) -> None:
+        check_scalar(max_rows, "max_rows", Integral, min_val=1)
+        self.X_val, self.log_likelihood, self.max_rows = X_val, log_likelihood, max_rows
+        held_out = None if X_val is None else _some(X_val, max_rows)
+        measures = {"pseudo_log_likelihood": partial(_score, n=max_rows)}
+        if held_out is not None:
+            measures["pseudo_log_likelihood_val"] = partial(_score, held_out=held_out)
+            measures["free_energy_gap"] = partial(_gap, held_out=held_out, n=max_rows)
+        if log_likelihood:
+            measures["log_likelihood"] = partial(_log_likelihood, held_out=held_out, n=max_rows)
+        super().__init__(scoring=measures)
+
+    def on_fit_task_end(
+        self,
+        estimator: Any,
+        context: Any,
+        *,
+        X: Any = None,
+        y: Any = None,
+        fitted_estimator: Any = None,
+        metadata: Any = None,
+    ) -> None:
+        """An epoch, or the fit, ends."""
+        y = np.zeros(len(X) if hasattr(X, "__len__") else X.shape[0])  # it is what `ScoringMonitor` waits for
+        super().on_fit_task_end(estimator, context, X=X, y=y, fitted_estimator=fitted_estimator)
+
+
+def _some(X: Any, n: int) -> Any:
+    """At most `n` rows of X, evenly spaced."""
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    n_rows = X.shape[0]
+    rows = np.linspace(0, n_rows - 1, min(n, n_rows)).astype(int)
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+def _score(model: Any, X: Any, y: Any, *, held_out: Any = None, n: int = 0) -> float:
+    return model.score(_some(X, n) if held_out is None else held_out)
+
+
+def _gap(model: Any, X: Any, y: Any, *, held_out: Any, n: int) -> float:
+    return float(model.free_energy(held_out).mean() - model.free_energy(_some(X, n)).mean())
+
+
+def _log_likelihood(model: Any, X: Any, y: Any, *, held_out: Any, n: int) -> float:
+    model.log_partition(n_temperatures=1000, random_state=0)
+    return float(model.log_likelihood(_some(X, n) if held_out is None else held_out).mean(dtype=np.float64))
