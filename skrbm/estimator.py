@@ -68,6 +68,8 @@ _SHARED_ATTRIBUTES = (
     "feature_names_in_",
 )
 _KEPT_ROWS = 100  # training rows kept for sample(init="data")
+_PRIOR_PRECISION = 3.0  # of the weights, what weight_decay="auto" means
+_DECAY_WITHOUT_END = 1e-4  # what it means where the number of rows isn't known
 _TRAJECTORY_CHAINS = 100  # that tell how far apart two checkpoints are
 _WATCHED_ROWS = 1000  # training rows, and held-out rows, that are measured after each epoch
 _SETTLING_STEPS = 100  # of the chains, under weights that weren't those they were left by
@@ -89,9 +91,10 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     n_hidden : int, default=256
         Number of hidden units. More fit the data better, cost in proportion, and overfit few rows sooner; images of
         28×28 pixels are worth 500 and more.
-    k : int, default=1
+    k : int or dict, default=1
         Steps of Gibbs sampling an update. With "pcd" 1 is enough as long as the learning rate ends low; 5 to 25 follow
-        a distribution with deep modes better and cost as much more.
+        a distribution with deep modes better and cost as much more. A dict says from which share of the epochs on how
+        many, such as `{0: 1, 0.6: 5, 0.9: 25}`; `partial_fit` takes its entry for 0.
     algorithm : {"pcd", "cd"}, default="pcd"
         Where the chains start: where the last update left them (persistent contrastive divergence, Tieleman 2008), or
         at the data (contrastive divergence, Hinton 2002). "pcd" learns the better model, by 20 nats a row on MNIST;
@@ -99,20 +102,35 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     n_chains : int, default=100
         Number of persistent chains, whatever the batch size. More give a steadier gradient and a better
         likelihood, and cost as much as that many rows more in a batch. Only for "pcd".
-    learning_rate : float, default=0.1
+    learning_rate : float, default=0.2
         Learning rate, the first one where a schedule lowers it. The default fits `optimizer="sgd"`; lower it for "adam"
         (1e-3), and whenever units get stuck or the pseudo-likelihood falls.
-    learning_rate_schedule : {"linear", "constant"} or callable, default="linear"
-        How the rate moves from epoch to epoch of `fit`: down in equal steps to `learning_rate / n_iter` in the last, or
-        not at all. Or a picklable factory that takes the optimiser and returns a scheduler stepped once an epoch, such
-        as `functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)`.
-    optimizer : {"sgd", "adam"} or callable, default="sgd"
-        Or a picklable factory, called with the tensors and `lr=learning_rate`, such as `torch.optim.RMSprop`.
+    learning_rate_schedule : {"linear", "constant", "cosine", "exponential"} or callable, default="linear"
+        How the rate moves from epoch to epoch of `fit`: down in equal steps to `learning_rate / n_iter` in the last,
+        not at all, along half a cosine, or by equal factors to about a hundredth. Or a picklable factory that takes the
+        optimiser and returns a scheduler stepped once an epoch, such as
+        `functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)`.
+    optimizer : {"sgd", "nesterov", "adam"} or callable, default="sgd"
+        "nesterov" is "sgd" with Nesterov's momentum. Or a picklable factory, called with the tensors and
+        `lr=learning_rate`, such as `torch.optim.RMSprop`. Where the gradient is centred, so is what is optimised.
     momentum : float, default=0.0
-        Momentum of "sgd". With 0.5 the same learning rate moves twice as far.
-    weight_decay : float, default=1e-4
-        The penalty on the weights is `weight_decay` / 2 · Σ W². Raise it (1e-3, 1e-2) if `score` on held-out
-        rows falls while that on training rows rises; fewer epochs do the same.
+        Momentum of "sgd" and "nesterov". With 0.5 the same learning rate moves twice as far.
+    weight_decay : float or "auto", default="auto"
+        The penalty on the weights is `weight_decay` / 2 · Σ W² a row. "auto" is 3 over the number of rows (Gaussian
+        weights of variance 1/3, as a Bayesian would say), and 1e-4 in `partial_fit`. Raise it (3 to 10 times) if
+        `score` on held-out rows falls while that on training rows rises; fewer epochs do the same.
+    l1_penalty : float, default=0.0
+        The penalty `l1_penalty` · Σ |W| a row, for fewer large weights: 1e-4 to 1e-3. Much more keeps all weights at 0.
+    sparsity_target : float, optional
+        What share of the rows a hidden unit shall be on in: a penalty of `sparsity_cost` times the Kullback-Leibler
+        divergence pulls it there (Hinton 2010, section 11). 0.1 gives features that a classifier does
+        better with, at some cost in likelihood.
+    sparsity_cost : float, default=0.1
+        See `sparsity_target`.
+    averaging : float, default=0.2
+        The fitted model is the mean of the parameters over about this last share of training, which is worth two nats
+        on MNIST: persistent chains make the weights swing around it. 0 takes the last parameters as they are.
+        `partial_fit` doesn't average.
     centered : bool or "visible", default="visible"
         Whether the gradient is centred (Melchior, Fischer & Wiskott 2016). True centres both layers; "visible" the
         visible one alone, which leaves hidden units sparser and a classifier better off. With either, learning
@@ -141,6 +159,17 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     store_trajectory : bool, default=False
         Whether `fit` keeps averaged checkpoints of training, as many as trajectory tempering needs for rungs: some tens
         for MNIST, each as large as the model. `partial_fit` keeps none.
+    early_stopping : bool or {"pseudo_log_likelihood", "log_likelihood"}, default=False
+        Whether `fit` holds out some rows, stops when their mean pseudo-log-likelihood (True), or log-likelihood, no
+        longer improves, and keeps the parameters of the best epoch. The latter takes a short AIS each epoch, where
+        log Z can't be enumerated. With the schedule "linear" the end of training is often the best, and this a
+        safeguard; it pays where rows are few.
+    validation_fraction : float, default=0.1
+        Share of the rows that early stopping holds out; of these, 1,000 at most are looked at.
+    n_iter_no_change : int, default=10
+        Training stops after more than so many epochs in a row without improvement.
+    tol : float, default=1e-4
+        What counts as an improvement, in nats a row.
     warm_start : bool, default=False
         Whether `fit` goes on from the parameters and chains that are there, instead of starting anew.
     verbose : int, default=0
@@ -157,7 +186,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     intercept_hidden_ : ndarray of shape (n_hidden,)
         Hidden bias c.
     h_samples_ : ndarray of shape (n_chains, n_hidden)
-        Hidden states of the chains; for "cd", those of the last batch.
+        Hidden states of the chains, which have run on under the averaged weights; for "cd", those of the last batch.
     data_samples_ : ndarray of shape (min(n_samples, 100), n_features_in_)
         Training rows of the last call to `fit` or `partial_fit`, drawn without repetition, that `sample(init="data")`
         starts from. Delete it before you give the model away if the rows are private.
@@ -166,6 +195,14 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         weights that estimates of log Z start from. May be assigned to.
     trajectory_ : list of tuple
         Weights, visible and hidden bias of each checkpoint of `fit`, in their order, if `store_trajectory` is set.
+    history_ : dict of ndarray of shape (n_epochs,)
+        What training was like, epoch by epoch: `epoch`, `learning_rate`, `k`, `seconds`, and the measures of
+        `skrbm.monitor.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies and their gap,
+        norms, dead and saturated units. `pandas.DataFrame(rbm.history_)` makes a table of it.
+    validation_scores_ : list of float
+        What early stopping judged each epoch by, if it is set.
+    best_validation_score_ : float
+        The highest of them.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
@@ -207,15 +244,15 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         k: int | Mapping[float, int] = 1,
         algorithm: str = "pcd",
         n_chains: int = 100,
-        learning_rate: float = 0.1,
+        learning_rate: float = 0.2,
         learning_rate_schedule: str | Callable[..., Any] = "linear",
         optimizer: str | Callable[..., Any] = "sgd",
         momentum: float = 0.0,
-        weight_decay: float = 1e-4,
+        weight_decay: float | str = "auto",
         l1_penalty: float = 0.0,
         sparsity_target: float | None = None,
         sparsity_cost: float = 0.1,
-        averaging: float = 0.0,
+        averaging: float = 0.2,
         centered: bool | str = "visible",
         batch_size: int | str = "auto",
         n_iter: int = 100,
@@ -264,7 +301,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     # -- learning --------------------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from X.
+        """Learn from X. With scikit-learn 1.9 or newer `set_callbacks` sets what is told of each epoch.
 
         Parameters
         ----------
@@ -301,6 +338,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         with epoch_tasks(self, self.n_iter, X, y, sample_weight) as tasks, self._unchanged_on_error():
             reuse = self.warm_start and hasattr(self, "components_")
             source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=True)
+            if self.weight_decay == "auto":
+                settings = replace(settings, weight_decay=_PRIOR_PRECISION / source.n_rows)
             state = self._begin(settings, source, reuse=reuse, n_epochs=self.n_iter)
             trajectory = self._trajectory(state) if self.store_trajectory else None
             self._train(state, source, self.n_iter, tasks, held_out, trajectory)
@@ -592,7 +631,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
         check_scalar(self.momentum, "momentum", Real, min_val=0, max_val=1, include_boundaries="left")
-        for name in ("weight_decay", "l1_penalty", "sparsity_cost", "tol"):
+        if self.weight_decay != "auto":
+            check_scalar(self.weight_decay, "weight_decay", Real, min_val=0)
+        for name in ("l1_penalty", "sparsity_cost", "tol"):
             check_scalar(getattr(self, name), name, Real, min_val=0)
         check_scalar(self.averaging, "averaging", Real, min_val=0, max_val=1)
         check_scalar(
@@ -626,9 +667,10 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             )
         if not isinstance(self.binarize, Real) or isinstance(self.binarize, bool):
             check_choice("binarize", self.binarize, ("sample", "none"), "a threshold")
-        settings = TrainSettings(
-            **{name: getattr(self, name) for name in TrainSettings.__dataclass_fields__ if hasattr(self, name)}
-        )
+        values = {name: getattr(self, name) for name in TrainSettings.__dataclass_fields__ if hasattr(self, name)}
+        if self.weight_decay == "auto":
+            values["weight_decay"] = _DECAY_WITHOUT_END
+        settings = TrainSettings(**values)
         dtype = torch.float64 if self.precision == "float64" else torch.float32
         return settings, dtype, find_device(self.device)
 
