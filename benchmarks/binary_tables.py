@@ -26,18 +26,18 @@ from skrbm.model import RBMParameters, log_odds
 from skrbm.randomness import Stream
 
 TABLES = ["nltcs", "plants", "jester", "dna"]
-OURS = [
+OURS = [  # changes of the defaults
     {},
-    {"learning_rate": 0.2},
+    {"learning_rate": 0.1},
     {"learning_rate": 0.5},
     {"learning_rate": 0.5, "n_iter": 300},
+    {"n_iter": 300},
     {"n_hidden": 64},
-    {"n_hidden": 128, "learning_rate": 0.2},
-    {"n_hidden": 512, "weight_decay": 1e-3},
+    {"n_hidden": 1024},
     {"n_hidden": 1024, "weight_decay": 3e-3},
     {"n_hidden": 512, "l1_penalty": 3e-4},
     {"n_hidden": 512, "sparsity_target": 0.1},
-    {"n_hidden": 512, "early_stopping": True},
+    {"early_stopping": True},
     {"averaging": 0.0},
 ]
 THEIRS = [

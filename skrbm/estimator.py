@@ -68,7 +68,7 @@ _SHARED_ATTRIBUTES = (
     "feature_names_in_",
 )
 _KEPT_ROWS = 100  # training rows kept for sample(init="data")
-_PRIOR_PRECISION = 3.0  # of the weights, what weight_decay="auto" means
+_PRIOR_PRECISION, _MOST_DECAY = 3.0, 2e-3  # of the weights, what weight_decay="auto" means
 _DECAY_WITHOUT_END = 1e-4  # what it means where the number of rows isn't known
 _TRAJECTORY_CHAINS = 100  # that tell how far apart two checkpoints are
 _WATCHED_ROWS = 1000  # training rows, and held-out rows, that are measured after each epoch
@@ -117,8 +117,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         Momentum of "sgd" and "nesterov". With 0.5 the same learning rate moves twice as far.
     weight_decay : float or "auto", default="auto"
         The penalty on the weights is `weight_decay` / 2 · Σ W² a row. "auto" is 3 over the number of rows (Gaussian
-        weights of variance 1/3, as a Bayesian would say), and 1e-4 in `partial_fit`. Raise it (3 to 10 times) if
-        `score` on held-out rows falls while that on training rows rises; fewer epochs do the same.
+        weights of variance 1/3, as a Bayesian would say), 2e-3 at most, and 1e-4 in `partial_fit`. Raise it, 3 to 10
+        times, if `score` on held-out rows falls while that on training rows rises; fewer epochs do the same.
     l1_penalty : float, default=0.0
         The penalty `l1_penalty` · Σ |W| a row, for fewer large weights: 1e-4 to 1e-3. Much more keeps all weights at 0.
     sparsity_target : float, optional
@@ -339,7 +339,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             reuse = self.warm_start and hasattr(self, "components_")
             source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=True)
             if self.weight_decay == "auto":
-                settings = replace(settings, weight_decay=_PRIOR_PRECISION / source.n_rows)
+                settings = replace(settings, weight_decay=min(_PRIOR_PRECISION / source.n_rows, _MOST_DECAY))
             state = self._begin(settings, source, reuse=reuse, n_epochs=self.n_iter)
             trajectory = self._trajectory(state) if self.store_trajectory else None
             self._train(state, source, self.n_iter, tasks, held_out, trajectory)

@@ -276,8 +276,8 @@ def test_warm_start_goes_on_and_fit_starts_anew():
 
 def test_partial_fit_in_pieces_is_fit_at_a_constant_rate():
     """Same start, same stream: three calls are three epochs."""
-    whole = rbm(learning_rate_schedule="constant", momentum=0.5).fit(X)
-    pieces = rbm(learning_rate_schedule="constant", momentum=0.5)
+    settings = {"learning_rate_schedule": "constant", "momentum": 0.5, "weight_decay": 1e-3}
+    whole, pieces = rbm(**settings, averaging=0.0).fit(X), rbm(**settings)
     for _ in range(3):
         assert pieces.partial_fit(X) is pieces
     assert_same(whole, pieces)
@@ -299,7 +299,7 @@ def test_partial_fit_goes_on_from_fit_and_from_a_pickle():
 
 def test_partial_fit_at_the_constant_rate():
     """After a fit whose rate fell to a fiftieth, a step is as long as `learning_rate` says."""
-    model = rbm(n_iter=50, weight_decay=0).fit(X)
+    model = rbm(n_iter=50, weight_decay=0, learning_rate=0.1).fit(X)
     before = model.components_
     half = copy.deepcopy(model).set_params(learning_rate=0.05).partial_fit(X[:20]).components_ - before
     step = model.partial_fit(X[:20]).components_ - before
@@ -465,6 +465,7 @@ def test_values_in_0_1_do_not_warn(values):
         ({"learning_rate": "fast"}, TypeError, "learning_rate must be an instance of float"),
         ({"momentum": 1.0}, ValueError, "momentum == 1.0, must be < 1"),
         ({"weight_decay": -1e-4}, ValueError, "weight_decay == -0.0001, must be >= 0"),
+        ({"weight_decay": "much"}, TypeError, "weight_decay must be an instance of float"),
         ({"weight_decay": float("inf")}, ValueError, "weight_decay=inf must be a finite"),
         ({"algorithm": "sml"}, ValueError, "algorithm='sml' is not known. Choose one of: 'cd', 'pcd'"),
         ({"optimizer": "lion"}, ValueError, "optimizer='lion'.*'sgd', 'nesterov', 'adam', or a factory"),
@@ -598,14 +599,32 @@ def interrupted_after(n_epochs, monkeypatch):
 
 
 def test_ctrl_c_keeps_the_last_finished_epoch(monkeypatch):
-    expected = rbm(n_iter=2, learning_rate_schedule="constant").fit(X)
+    expected = rbm(n_iter=2, learning_rate_schedule="constant", averaging=0.0).fit(X)
     interrupted_after(2, monkeypatch)
-    model = rbm(n_iter=5, learning_rate_schedule="constant")
+    model = rbm(n_iter=5, learning_rate_schedule="constant", averaging=0.0)
     with pytest.warns(UserWarning, match="interrupted after epoch 2 of 5") as caught:
         model.fit(X)
     assert caught[0].filename == __file__
     assert_same(model, expected)
     assert model.n_iter_ == 2
+
+
+def test_ctrl_c_keeps_the_best_epoch_where_there_is_one(monkeypatch):
+    interrupted_after(4, monkeypatch)
+    model = rbm(n_iter=9, early_stopping=True, learning_rate=3.0, random_state=1)
+    with pytest.warns(UserWarning, match="interrupted after epoch 4 of 9; the model is the best until then"):
+        model.fit(X)
+    assert len(model.validation_scores_) == 4
+    best = int(np.argmax(model.validation_scores_)) + 1
+    assert model.history_["weight_norm"][best - 1] == pytest.approx(np.linalg.norm(model.components_))
+
+
+def test_weight_decay_by_the_number_of_rows():
+    """A prior on the weights counts for less, the more rows there are."""
+    V = np.tile(X, (60, 1))
+    assert_same(rbm(n_iter=1).fit(V), rbm(n_iter=1, weight_decay=3 / len(V)).fit(V))
+    assert_same(rbm().fit(X), rbm(weight_decay=2e-3).fit(X))  # the most
+    assert_same(rbm().partial_fit(X), rbm(weight_decay=1e-4).partial_fit(X))
 
 
 def test_ctrl_c_before_the_first_epoch_changes_nothing(monkeypatch):
@@ -621,7 +640,7 @@ def test_verbose_prints_a_line_an_epoch(capsys):
     rbm(verbose=1).fit(X)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert lines[1].startswith("[BernoulliRBMTorch] epoch 2/3, learning rate 0.0667, pseudo-log-likelihood -")
+    assert lines[1].startswith("[BernoulliRBMTorch] epoch 2/3, learning rate 0.133, pseudo-log-likelihood -")
     rbm().fit(X)
     assert not capsys.readouterr().out
 
@@ -634,7 +653,7 @@ def test_history_has_a_row_for_each_epoch():
     frame = pd.DataFrame(model.history_)
     assert frame.epoch.tolist() == [1, 2, 3, 4]
     assert frame.k.tolist() == [1, 1, 3, 3]
-    assert frame.learning_rate.tolist() == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    assert frame.learning_rate.tolist() == pytest.approx([0.2, 0.15, 0.1, 0.05])
     assert frame.weight_norm.iloc[-1] == pytest.approx(np.linalg.norm(model.components_))
     assert frame.free_energy.iloc[-1] == pytest.approx(model.free_energy(X).mean())
     assert frame.pseudo_log_likelihood.iloc[-1] == pytest.approx(model.score(X))

@@ -119,11 +119,12 @@ def test_log_likelihood_of_grey_values(model):
 
 
 def test_scoring_by_name():
+    V = np.eye(7)[RNG.integers(0, 7, 200)]
     search = GridSearchCV(
-        BernoulliRBMTorch(n_iter=10, random_state=0), {"n_hidden": [1, 6]}, scoring="log_likelihood", cv=2
-    ).fit(X)
+        BernoulliRBMTorch(n_iter=20, random_state=0), {"n_hidden": [1, 6]}, scoring="log_likelihood", cv=2
+    ).fit(V)
     assert search.best_params_ == {"n_hidden": 6}
-    best = search.best_estimator_
+    best = BernoulliRBMTorch(6, n_iter=10, random_state=0).fit(X)
     assert log_likelihood_scorer(best, X) == pytest.approx(best.log_likelihood(X).mean(), rel=1e-5)
     rbm = BernoulliRBMTorch(6, n_iter=10, random_state=0)
     pipeline = make_pipeline(MinMaxScaler(), rbm)
