@@ -183,6 +183,7 @@ def in_peers(seconds, n_hidden, folder):
 
     X = torch.from_numpy(np.load(f"{folder}/X.npy"))
     torch.manual_seed(0)
+    torch.set_grad_enabled(False)
     mean = X.mean(0).clamp(1e-4, 1 - 1e-4)
     params = BBRBM(0.01 * torch.randn(X.shape[1], n_hidden), torch.logit(mean), torch.zeros(n_hidden))
     for tensor in params.parameters():
@@ -201,9 +202,9 @@ def in_peers(seconds, n_hidden, folder):
     W, b, c = params.weight_matrix.T, params.vbias, params.hbias
     np.savez(
         f"{folder}/params.npz",
-        W=W.detach().numpy(),
-        b=b.detach().numpy(),
-        c=c.detach().numpy(),
+        W=W.numpy(),
+        b=b.numpy(),
+        c=c.numpy(),
         seconds=time.perf_counter() - began,
         epochs=n_rows / len(X),
     )

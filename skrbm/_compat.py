@@ -57,8 +57,8 @@ class EpochTasks:
 
     Parameters
     ----------
-    estimator : estimator instance
-        It is being fitted.
+    estimator : estimator instance, optional
+        It is being fitted; without it there is nobody to tell.
     n_epochs : int
         How many there will be at most.
     X, y
@@ -67,7 +67,9 @@ class EpochTasks:
         Likewise.
     """
 
-    def __init__(self, estimator: Any, n_epochs: int, X: Any, y: Any, sample_weight: Any) -> None:
+    def __init__(
+        self, estimator: Any = None, n_epochs: int = 0, X: Any = None, y: Any = None, sample_weight: Any = None
+    ) -> None:
         self._fit: Any = None
         self._epoch: Any = None
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}

@@ -217,8 +217,7 @@ def methods(
     sklearn_n_iter : int, optional
         Epochs that `BernoulliRBM` learns for; by default as many.
     learning_rate : float
-        Learning rate of `BernoulliRBMTorch`. Features for a classifier are learned sooner at the default here than at
-        the estimator's own, which is better for likelihoods (found on held-out training rows).
+        Learning rate of `BernoulliRBMTorch`.
     device : str
         Where `BernoulliRBMTorch` learns.
     random_state : int

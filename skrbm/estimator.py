@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, Self, get_args
 
@@ -18,13 +18,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, check_scalar
+from torch import Tensor
 
 from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
 from skrbm.batches import ArrayRows, binarize_rows, mean_row, to_tensor
 from skrbm.checks import check_choice, find_device, from_torch, to_numpy
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
-from skrbm.monitor import Criterion, EarlyStopping, HeldOut, Measures, measure, validation_score
+from skrbm.monitor import Criterion, EarlyStopping, HeldOut, measure, validation_score
 from skrbm.products import has_int8
 from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
@@ -77,6 +78,17 @@ _SETTLING_STEPS = 100  # of the chains, under weights that weren't those they we
 
 class DataRangeWarning(UserWarning):
     """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
+
+
+@dataclass
+class _Watch:
+    """What is looked at after each epoch, and the fitted attributes of the best one."""
+
+    rows: Tensor
+    held_out: HeldOut | None
+    stream: Stream
+    stopping: EarlyStopping
+    best: dict[str, Any] | None = None
 
 
 class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
@@ -440,32 +452,24 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         held_out: HeldOut | None = None,
         trajectory: Trajectory | None = None,
     ) -> None:
-        """Train, and set the fitted attributes after each epoch, and those of the best one where epochs have scores."""
+        """Train, and set the fitted attributes after each epoch, in the end to those of the best where there is one."""
         stream = state.streams.start.spawn("monitor")
-        watched = source.some(_WATCHED_ROWS, stream)
-        stopping = EarlyStopping(self.tol, self.n_iter_no_change)
+        watch = _Watch(
+            source.some(_WATCHED_ROWS, stream), held_out, stream, EarlyStopping(self.tol, self.n_iter_no_change)
+        )
+        tasks = EpochTasks() if tasks is None else tasks
         training = epochs(state, source, n_epochs, trajectory=trajectory)
-        best, n_finished, wants_no_more = None, 0, False
+        n_finished, stop = 0, False
         try:
-            while n_finished < n_epochs and not stopping.is_over and not wants_no_more:
-                if tasks is not None:
-                    tasks.begin_epoch(lambda: self._parameters(state))
+            while n_finished < n_epochs and not stop:
+                tasks.begin_epoch(lambda: self._parameters(state))
                 before = state.model.clone()
-                record = next(training)
-                h = state.chains.h.to(state.params.W.dtype)
-                measures = measure(state.model, before, h, watched, held_out, stream)
-                learned = self._learned(state, record, measures)
-                if held_out is not None:
-                    score = self._validation_score(state, held_out, measures, stream)
-                    best = learned if stopping.is_best(score) else best
-                    learned["validation_scores_"] = [*stopping.scores]
-                    learned["best_validation_score_"] = stopping.best
+                learned = self._learned(state, next(training), before, watch)
                 self.__dict__.update(learned)  # at once, so that Ctrl-C finds either the epoch before or this one
                 n_finished += 1
                 if self.verbose:
-                    self._print_epoch(n_finished, n_epochs, record, measures)
-                if tasks is not None:
-                    wants_no_more = tasks.end_epoch(learned)
+                    self._print_epoch(n_finished, n_epochs)
+                stop = tasks.end_epoch(learned) or watch.stopping.is_over
             if trajectory is not None:
                 trajectory.settle_(state.model)
         except KeyboardInterrupt:
@@ -473,50 +477,51 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
                 raise
             warnings.warn(
                 f"Training was interrupted after epoch {n_finished} of {n_epochs}; the model is "
-                f"{'that of this epoch' if best is None else 'the best until then'}.",
+                f"{'that of this epoch' if watch.best is None else 'the best until then'}.",
                 UserWarning,
                 stacklevel=3,
             )
-        if best is not None:
-            self.__dict__.update({name: best[name] for name in _OF_AN_EPOCH})
+        if watch.best is not None:
+            self.__dict__.update(watch.best)
         if trajectory is not None:
             self.trajectory_ = [_arrays(params) for params in trajectory.kept]
-        if state.settings.algorithm == "pcd" and (state.average is not None or best is not None):
+        if state.settings.algorithm == "pcd" and (state.average is not None or watch.best is not None):
             self._settle_chains(state)
-        if tasks is not None:
-            tasks.end({name: getattr(self, name) for name in _OF_AN_EPOCH})
+        tasks.end({name: getattr(self, name) for name in _OF_AN_EPOCH})
 
-    def _learned(self, state: TrainState, record: EpochRecord, measures: Measures) -> dict[str, Any]:
-        """The fitted attributes after an epoch."""
+    def _learned(self, state: TrainState, record: EpochRecord, before: RBMParameters, watch: _Watch) -> dict[str, Any]:
+        """The fitted attributes after an epoch; `before` is the model before it."""
+        h = state.chains.h.to(state.params.W.dtype)
+        measures = measure(state.model, before, h, watch.rows, watch.held_out, watch.stream)
         values = {**record._asdict(), **measures._asdict()}
-        before = getattr(
-            self, "history_", {name: np.array([], np.array(value).dtype) for name, value in values.items()}
+        past = getattr(self, "history_", {name: np.array([], np.array(value).dtype) for name, value in values.items()})
+        learned = self._parameters(state) | {"_carried": carried_state(state)}
+        if watch.held_out is not None:
+            score = measures.pseudo_log_likelihood
+            if self.early_stopping == "log_likelihood":
+                base_b = self._base_b(state.params.W.dtype, state.params.W.device)
+                score = validation_score(state.model, watch.held_out, "log_likelihood", base_b, watch.stream)
+            if watch.stopping.is_best(score):
+                watch.best = learned.copy()
+            learned["validation_scores_"] = [*watch.stopping.scores]
+            learned["best_validation_score_"] = watch.stopping.best
+        learned["history_"] = {name: np.append(past[name], value) for name, value in values.items()}
+        learned["n_iter_"] = state.n_epochs
+        return learned
+
+    def _print_epoch(self, n_finished: int, n_epochs: int) -> None:
+        last = {name: values[-1] for name, values in self.history_.items()}
+        held_out = "" if math.isnan(last["free_energy_gap"]) else " held out"
+        print(
+            f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, learning rate {last['learning_rate']:.3g}, "
+            f"pseudo-log-likelihood{held_out} {last['pseudo_log_likelihood']:.2f} nats a row, {last['seconds']:.2f} s"
         )
-        return {
-            **self._parameters(state),
-            "n_iter_": state.n_epochs,
-            "history_": {name: np.append(before[name], value) for name, value in values.items()},
-            "_carried": carried_state(state),
-        }
 
     @staticmethod
     def _parameters(state: TrainState) -> dict[str, Any]:
         W, b, c = _arrays(state.model)
         h = to_numpy(state.chains.h.to(state.params.W.dtype))
         return {"components_": W, "intercept_visible_": b, "intercept_hidden_": c, "h_samples_": h}
-
-    def _validation_score(self, state: TrainState, held_out: HeldOut, measures: Measures, stream: Stream) -> float:
-        if self.early_stopping != "log_likelihood":
-            return measures.pseudo_log_likelihood
-        base_b = self._base_b(state.params.W.dtype, state.params.W.device)
-        return validation_score(state.model, held_out, "log_likelihood", base_b, stream)
-
-    def _print_epoch(self, n_finished: int, n_epochs: int, record: EpochRecord, measures: Measures) -> None:
-        held_out = "" if math.isnan(measures.free_energy_gap) else " held out"
-        print(
-            f"[{type(self).__name__}] epoch {n_finished}/{n_epochs}, learning rate {record.learning_rate:.3g}, "
-            f"pseudo-log-likelihood{held_out} {measures.pseudo_log_likelihood:.2f} nats a row, {record.seconds:.2f} s"
-        )
 
     def _settle_chains(self, state: TrainState) -> None:
         """Let the chains run on under the weights that are kept."""
