@@ -107,9 +107,9 @@ class TrainSettings:
     offset_rate: float = 0.01  # of the moving averages that give the offsets of centring
 
     def is_plain_descent(self, rate: float) -> bool:
-        """Whether `_descend_` can do it: no memory of earlier gradients, no centring of the hidden layer."""
+        """Whether `_descend_` can do it: no memory of earlier gradients, no penalties but weight decay."""
         plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.weight_decay < 1.0
-        return plain and self.centered is not True and not self.has_penalties
+        return plain and not self.has_penalties
 
     @property
     def has_penalties(self) -> bool:
@@ -187,8 +187,8 @@ class TrainState:
         Mean of the parameters on the way; None without `settings.averaging`.
     planned_epochs : int or None
         How many there will be, if that is known.
-    W_mu : Tensor or None
-        Wμ some updates ago, which is all that weight decay needs of it.
+    W_mu, W_lam : Tensor or None
+        Wμ and W'λ some updates ago, which is all that weight decay needs of them.
     n_updates, n_epochs : int
         Position.
     """
@@ -207,6 +207,7 @@ class TrainState:
     average: Average | None = None
     planned_epochs: int | None = None
     W_mu: Tensor | None = None
+    W_lam: Tensor | None = None
     n_updates: int = 0
     n_epochs: int = 0
 
@@ -350,31 +351,52 @@ def _reconstruct_(state: TrainState, rows: Tensor, n_data: int) -> Tensor:
 
 
 def _descend_(state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int) -> float:
-    """A step of plain gradient descent, with a centred visible layer or without, in as few passes over W as there are.
+    """A step of plain gradient descent, centred or not, in as few passes over W as there are.
 
-    The hidden bias c = c̃ - Wμ moves by rate Δ⟨h⟩ - ΔW μ, and ΔW μ comes from Δ⟨h v'μ⟩, without a product with W.
+    The biases b = b̃ - W'λ and c = c̃ - Wμ move by rate Δ⟨v⟩ - ΔW'λ and rate Δ⟨h⟩ - ΔW μ. What ΔW does to the offsets
+    comes from the rows, without a product with W: ΔW = rate (Δ⟨h(v-μ)'⟩ - λ Δ⟨v⟩').
 
     Returns
     -------
     float
         A bound of what a weight has moved by, apart from its decay.
     """
-    params, settings = state.params, state.settings
-    rate, mu = state.optimizer.param_groups[0]["lr"], None if state.offsets is None else state.offsets.v
+    params, settings, rate = state.params, state.settings, state.optimizer.param_groups[0]["lr"]
+    mu, lam = (None, None) if state.offsets is None else state.offsets
+    lam = lam if settings.centered is True else None
     decay = 1.0 - rate * settings.weight_decay
     if mu is not None:
-        on_cpu = mu.device.type == "cpu"  # elsewhere a CUDA graph repeats one update, and the product costs little
+        on_cpu = mu.device.type == "cpu"  # elsewhere a CUDA graph repeats one update, and the products cost little
         if state.W_mu is None or decay < 1.0 - 1e-4 or state.n_updates % _DECAY_EVERY == 0 or not on_cpu:
             state.W_mu = torch.mv(params.W, mu)
+            state.W_lam = None if lam is None else torch.mv(params.W.T, lam)
         params.c.add_(state.W_mu, alpha=1.0 - decay)
+    if state.W_lam is not None and lam is not None:
+        params.b.add_(state.W_lam, alpha=1.0 - decay)
+        data_h, dhv_lam = _against_hidden_offset(rows, mean_h, n_data, lam)
     data_v, model_v, dh, dW_mu = state.products.add_contrast_(
         params.W, mean_h, rows, n_data, state.streams.chains, rate, decay, mu
     )
+    dv = data_v - model_v
+    params.b.add_(dv, alpha=rate)
     params.c.add_(dh if dW_mu is None else dh - dW_mu, alpha=rate)
-    params.b.add_(data_v - model_v, alpha=rate)
+    if lam is not None and mu is not None:
+        dh_lam = torch.dot(dh, lam)
+        params.W.addr_(lam, dv, alpha=-rate)
+        params.c.add_(lam * torch.dot(dv, mu), alpha=rate)
+        params.b.add_(dv * torch.dot(lam, lam) + dh_lam * mu - dhv_lam, alpha=rate)
+        lam.lerp_(data_h, settings.offset_rate)
     if mu is not None:
         mu.lerp_(data_v, settings.offset_rate)
-    return 1.1 * rate  # |Δ⟨h (v - μ)'⟩| <= 1, and rounding
+    return 1.1 * rate * (1.0 if lam is None else 2.0)  # |Δ⟨h (v - μ)'⟩| <= 1 and |λ Δ⟨v⟩'| <= 1, and rounding
+
+
+def _against_hidden_offset(rows: Tensor, mean_h: Tensor, n_data: int, lam: Tensor) -> tuple[Tensor, Tensor]:
+    """⟨h⟩ of the data, and Δ⟨λ'h v⟩."""
+    share = torch.mv(mean_h, lam)
+    share[:n_data].div_(n_data)
+    share[n_data:].div_(n_data - len(rows))
+    return mean_h[:n_data].mean(0), torch.mv(rows.to(mean_h.dtype).T, share)
 
 
 def _gradient(
@@ -505,7 +527,7 @@ def _settle_(state: TrainState) -> None:
         state.products = FloatProducts(state.params)
         state.phases = Phases(state.params.n_features, state.params.W.dtype, state.params.W.device)
         state.chains = GibbsState(state.chains.h.to(state.params.W.dtype))
-    state.W_mu = None
+    state.W_mu = state.W_lam = None
     if state.settings.is_plain_descent(0.0):
         state.optimizer.step()  # without gradients: lets the schedule know that it may move
 
