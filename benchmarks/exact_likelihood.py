@@ -30,7 +30,7 @@ BARS_AND_STRIPES = {
     "n_iter": 2000,
     "binarize": "none",
 }
-MNIST = {"k": 1, "n_chains": 500, "learning_rate": 0.1, "weight_decay": 0.0, "batch_size": 100, "n_iter": 50}
+MNIST = {"n_chains": 200, "weight_decay": 0.0, "batch_size": 100, "n_iter": 40}
 
 
 def exact_nats(model, X):
