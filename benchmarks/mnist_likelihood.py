@@ -244,7 +244,7 @@ def run_row(name, args):
         if not args.no_likelihood:
             samples = None
             if args.bracket:
-                samples = model.sample(500, n_steps=1000, method="parallel_tempering", random_state=1)
+                samples = model.sample(100, n_steps=500, method="parallel_tempering", random_state=1)
             log_z = model.log_partition(
                 "ais",
                 n_temperatures=args.n_temperatures,
