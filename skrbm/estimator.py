@@ -454,9 +454,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     ) -> None:
         """Train, and set the fitted attributes after each epoch, in the end to those of the best where there is one."""
         stream = state.streams.start.spawn("monitor")
-        watch = _Watch(
-            source.some(_WATCHED_ROWS, stream), held_out, stream, EarlyStopping(self.tol, self.n_iter_no_change)
-        )
+        rows = binarize_rows(source.some(_WATCHED_ROWS, stream), self.binarize, stream)
+        watch = _Watch(rows, held_out, stream, EarlyStopping(self.tol, self.n_iter_no_change))
         tasks = EpochTasks() if tasks is None else tasks
         training = epochs(state, source, n_epochs, trajectory=trajectory)
         n_finished, stop = 0, False

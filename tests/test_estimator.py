@@ -649,16 +649,19 @@ def test_verbose_prints_a_line_an_epoch(capsys):
 
 
 def test_history_has_a_row_for_each_epoch():
-    model = rbm(n_iter=4, k={0: 1, 0.5: 3}).fit(X)
+    V = X.round()
+    model = rbm(n_iter=4, k={0: 1, 0.5: 3}).fit(V)
     frame = pd.DataFrame(model.history_)
     assert frame.epoch.tolist() == [1, 2, 3, 4]
     assert frame.k.tolist() == [1, 1, 3, 3]
     assert frame.learning_rate.tolist() == pytest.approx([0.2, 0.15, 0.1, 0.05])
     assert frame.weight_norm.iloc[-1] == pytest.approx(np.linalg.norm(model.components_))
-    assert frame.free_energy.iloc[-1] == pytest.approx(model.free_energy(X).mean())
-    assert frame.pseudo_log_likelihood.iloc[-1] == pytest.approx(model.score(X))
+    assert frame.free_energy.iloc[-1] == pytest.approx(model.free_energy(V).mean())
+    assert frame.pseudo_log_likelihood.iloc[-1] == pytest.approx(model.score(V))
     assert frame.free_energy_gap.isna().all()
     assert all(values.dtype.kind in "if" for values in model.history_.values())
+    grey = rbm(n_iter=1).fit(X).history_
+    assert grey["free_energy"][0] != pytest.approx(rbm(n_iter=1).fit(X).free_energy(X).mean())  # of draws
     one = rbm(n_iter=1, k={0: 1, 0.5: 3}).fit(X)
     two = rbm(n_iter=1, warm_start=True).fit(X).fit(X)
     assert two.history_["update_norm"][1] == pytest.approx(np.linalg.norm(two.components_ - one.components_), rel=1e-5)
