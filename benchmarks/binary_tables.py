@@ -31,6 +31,7 @@ OURS = [  # changes of the defaults
     {"learning_rate": 0.1},
     {"learning_rate": 0.4},
     {"n_iter": 250},
+    {"n_iter": 250, "learning_rate": 0.4},
     {"n_hidden": 64},
     {"n_hidden": 1024},
     {"n_hidden": 1024, "weight_decay": 3e-3},
@@ -40,9 +41,9 @@ OURS = [  # changes of the defaults
     {"averaging": 0.0},
 ]
 THEIRS = [
-    {"n_components": n_components, "learning_rate": rate, "n_iter": 50, "batch_size": 50}
+    {"n_components": n_components, "learning_rate": rate, "n_iter": n_iter, "batch_size": 50}
     for n_components in (64, 256)
-    for rate in (0.02, 0.1)
+    for rate, n_iter in ((0.02, 50), (0.1, 50), (0.02, 200), (0.005, 200))
 ]
 MIXTURES = [{"n_components": n} for n in (20, 50, 100, 200)]
 # What `search` found best on the validation rows.
