@@ -29,7 +29,7 @@ from functools import partial
 import numpy as np
 
 PCD = {"n_hidden": 500, "n_iter": 50}
-BEST = {"n_hidden": 500, "centered": True, "weight_decay": 1e-4, "n_iter": 190}
+BEST = {"n_hidden": 500, "centered": True, "weight_decay": 1e-4, "n_iter": 200}
 ROWS = {  # name: (which package, settings)
     # What each part brings: the defaults, and one thing changed at a time.
     "PCD-1": ("skrbm", PCD),
