@@ -22,7 +22,7 @@ from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMTorch
 from skrbm.likelihood import log_partition
-from skrbm.model import RBMParameters, log_odds
+from skrbm.model import RBMParameters, free_energy, log_odds
 from skrbm.randomness import Stream
 
 TABLES = ["nltcs", "plants", "jester", "dna"]
@@ -126,9 +126,7 @@ def evaluate(model, X, rows, n_temperatures):
         warnings.simplefilter("ignore")  # the effective sample size is printed
         found = log_partition(params, method, base_b=base_b, stream=Stream(0), n_temperatures=n_temperatures)
     v = torch.from_numpy(rows.astype(np.float64))
-    bias, inputs = v @ params.b, v @ params.W.T + params.c
-    nats = (bias + torch.nn.functional.softplus(inputs).sum(1)).mean() - found.value
-    return float(nats), found.standard_error, found.effective_sample_size
+    return float(-free_energy(params, v).mean()) - found.value, found.standard_error, found.effective_sample_size
 
 
 def run(kind, setting, X, rows, n_temperatures, name):

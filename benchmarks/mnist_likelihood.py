@@ -298,6 +298,8 @@ def line(found):
 def main():
     if sys.argv[1:2] == ["in-peers"]:
         return in_peers(float(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    from joblib import cpu_count  # the interpreter of rbms need not have it
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["list", "run"])
     parser.add_argument("rows", nargs="*", metavar="ROW", help="by default all")
@@ -322,7 +324,7 @@ def main():
     for name in names:
         if name not in ROWS:
             parser.error(f"there is no row {name!r}; `list` shows them")
-    n_threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
+    n_threads = max(1, cpu_count() // args.jobs)
     os.environ |= {name: str(n_threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     rows = f"{N_HELD_OUT} held-out training digits" if args.held_out else "the test digits"
     print(f"judged on {rows}; {n_threads} thread(s) a row, {args.jobs} row(s) at a time")

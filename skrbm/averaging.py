@@ -6,12 +6,34 @@ import torch
 
 from skrbm.model import RBMParameters
 
-__all__ = ["Average"]
-
-_EVERY = 10  # updates between two looks
+__all__ = ["Average", "Observer", "move_towards_"]
 
 
-class Average:
+def move_towards_(mean: RBMParameters, params: RBMParameters, rate: float) -> None:
+    """mean ← mean + rate (params - mean)."""
+    for old, new in ((mean.W, params.W), (mean.b, params.b), (mean.c, params.c)):
+        old.lerp_(new, rate)
+
+
+class Observer:
+    """Looks at the machine at every so many updates of training."""
+
+    every: int
+    _n_updates = 0
+
+    @torch.no_grad()
+    def observe_(self, params: RBMParameters) -> None:
+        """Called after each update."""
+        self._n_updates += 1
+        if self._n_updates % self.every == 0:
+            self.look_(params)
+
+    def look_(self, params: RBMParameters) -> None:
+        """Take note of the machine."""
+        raise NotImplementedError
+
+
+class Average(Observer):
     """Mean of the parameters over about the last `share` of training so far, whenever it is asked for.
 
     Parameters
@@ -35,22 +57,15 @@ class Average:
     know when training ends.
     """
 
+    every = 10  # the end of an epoch is another occasion to look
+
     def __init__(self, params: RBMParameters, share: float) -> None:
         self.params = params.clone()
-        self._n, self._n_updates, self._n_looks = 2.0 / share - 1.0, 0, 0
-
-    @torch.no_grad()
-    def observe_(self, params: RBMParameters) -> None:
-        """Called after each update; looks at every tenth. (The end of an epoch is another occasion to `look_`.)"""
-        self._n_updates += 1
-        if self._n_updates % _EVERY == 0:
-            self.look_(params)
+        self._n, self._n_looks = 2.0 / share - 1.0, 0
 
     @torch.no_grad()
     def look_(self, params: RBMParameters) -> None:
         """Take the machine into the mean."""
         self._n_looks += 1
         rate = min(1.0, self._n / (self._n_looks + self._n - 1.0))
-        mean = self.params
-        for old, new in ((mean.W, params.W), (mean.b, params.b), (mean.c, params.c)):
-            old.lerp_(new, rate)
+        move_towards_(self.params, params, rate)

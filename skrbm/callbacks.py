@@ -12,7 +12,7 @@ Examples
 >>> rbm = BernoulliRBMTorch(n_hidden=4, n_iter=2, random_state=0)
 >>> def show(model, epoch):
 ...     print(epoch, model.reconstruct(np.eye(6)).shape)
->>> _ = rbm.set_callbacks(OnEpoch(show)).fit(np.eye(6))  # doctest: +SKIP
+>>> _ = rbm.set_callbacks(OnEpoch(show)).fit(np.eye(6))
 0 (6, 6)
 1 (6, 6)
 2 (6, 6)

@@ -116,7 +116,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         likelihood, and cost as much as that many rows more in a batch. Only for "pcd".
     learning_rate : float, default=0.2
         Learning rate, the first one where a schedule lowers it. The default fits `fit` with `optimizer="sgd"`; lower it
-        for `partial_fit`, whose rate stays (0.05), for "adam" (1e-3), and whenever units get stuck or the
+        for `partial_fit`, whose rate stays, for "adam" (1e-3), and whenever units get stuck or the
         pseudo-likelihood falls.
     learning_rate_schedule : {"linear", "constant", "cosine", "exponential"} or callable, default="linear"
         How the rate moves from epoch to epoch of `fit`: down in equal steps to `learning_rate / n_iter` in the last,
@@ -141,9 +141,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     sparsity_cost : float, default=0.1
         See `sparsity_target`.
     averaging : float, default=0.2
-        The fitted model is the mean of the parameters over about this last share of training, which is worth two nats
-        on MNIST: persistent chains make the weights swing around it. 0 takes the last parameters as they are.
-        `partial_fit` doesn't average.
+        The fitted model is the mean of the parameters over about this last share of training, which is worth 3.8
+        nats on MNIST after 50 epochs: persistent chains make the weights swing around it. 0 takes the last parameters
+        as they are. `partial_fit` doesn't average.
     centered : bool or "visible", default="visible"
         Whether the gradient is centred (Melchior, Fischer & Wiskott 2016). True centres both layers; "visible" the
         visible one alone, which leaves hidden units sparser and a classifier better off. With either, learning
@@ -176,7 +176,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         Whether `fit` holds out some rows, stops when their mean pseudo-log-likelihood (True), or log-likelihood, no
         longer improves, and keeps the parameters of the best epoch. The latter takes a short AIS each epoch, where
         log Z can't be enumerated. With the schedule "linear" the end of training is often the best, and this a
-        safeguard; it pays where rows are few.
+        safeguard.
     validation_fraction : float, default=0.1
         Share of the rows that early stopping holds out; of these, 1,000 at most are looked at.
     n_iter_no_change : int, default=10

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skrbm.averaging import Observer, move_towards_
 from skrbm.model import RBMParameters, free_energy
 from skrbm.randomness import Stream
 from skrbm.samplers import gibbs_init, gibbs_step
 
 __all__ = ["Trajectory"]
 
-_EVERY = 4  # updates between two looks
 _MAX_INTERVAL = 200  # looks between two checks
 
 
-class Trajectory:
+class Trajectory(Observer):
     """Keeps machines on the way of training, for trajectory tempering.
 
     Parameters
@@ -47,6 +47,8 @@ class Trajectory:
     chain is compared with another one's past, as it is correlated with its own.
     """
 
+    every = 4
+
     def __init__(
         self,
         first: RBMParameters,
@@ -62,14 +64,7 @@ class Trajectory:
         self._average, self._chains = first.clone(), gibbs_init(first, v, stream)
         self._last, self._last_v = first.clone(), v
         self._candidate: tuple[RBMParameters, Tensor] | None = None  # the latest that is near enough
-        self._n_updates, self._interval, self._wait = 0, 1, 1
-
-    @torch.no_grad()
-    def observe_(self, params: RBMParameters) -> None:
-        """Called after each update; looks at every fourth."""
-        self._n_updates += 1
-        if self._n_updates % _EVERY == 0:
-            self.look_(params)
+        self._interval, self._wait = 1, 1
 
     @torch.no_grad()
     def settle_(self, params: RBMParameters) -> None:
@@ -80,8 +75,7 @@ class Trajectory:
     def look_(self, params: RBMParameters) -> None:
         """Move the average towards `params` and its chains by a step; keep it where it has gone far enough."""
         average = self._average
-        for mean, new in ((average.W, params.W), (average.b, params.b), (average.c, params.c)):
-            mean.lerp_(new, self._rate)
+        move_towards_(average, params, self._rate)
         self._chains, info = gibbs_step(average, self._chains, self._stream)
         self._wait -= 1
         if self._wait == 0:

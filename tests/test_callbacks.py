@@ -53,7 +53,6 @@ def test_scoring_monitor_has_a_score_for_each_epoch():
 def test_progress_bar_alone_and_within(capsys):
     from sklearn.callback import ProgressBar
 
-    pytest.importorskip("rich")
     rbm().set_callbacks(ProgressBar()).fit(X)
     assert re.search(r"BernoulliRBMTorch.*100%", capsys.readouterr().out)
     pipeline = Pipeline([("rbm", rbm()), ("clf", LogisticRegression())])
