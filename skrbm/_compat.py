@@ -78,6 +78,11 @@ class EpochTasks:
             self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
             self._fit.call_on_fit_task_begin(**self._told)
 
+    def skip(self, n_epochs: int) -> None:
+        """So many epochs are over already, in an earlier fit that this one takes up."""
+        for _ in range(n_epochs if self._fit is not None else 0):
+            self._fit.subcontext(task_name="epoch")
+
     def begin_epoch(self, fitted: Callable[[], dict[str, Any]]) -> None:
         """An epoch begins; `fitted` would give the fitted attributes that there are so far."""
         if self._fit is not None:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from skrbm.model import RBMParameters
 
-__all__ = ["Average", "Observer", "move_towards_"]
+__all__ = ["Average", "Observer", "as_tuple", "copy_", "move_towards_"]
 
 
 def move_towards_(mean: RBMParameters, params: RBMParameters, rate: float) -> None:
     """mean ← mean + rate (params - mean)."""
     for old, new in ((mean.W, params.W), (mean.b, params.b), (mean.c, params.c)):
         old.lerp_(new, rate)
+
+
+def as_tuple(params: RBMParameters) -> tuple[Tensor, Tensor, Tensor]:
+    """Copies of W, b and c on the CPU."""
+    return tuple(tensor.detach().cpu().clone() for tensor in (params.W, params.b, params.c))  # type: ignore[return-value]
+
+
+def copy_(params: RBMParameters, values: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Set W, b and c in place."""
+    for tensor, value in zip((params.W, params.b, params.c), values, strict=True):
+        tensor.copy_(value)
 
 
 class Observer:
@@ -30,6 +44,14 @@ class Observer:
 
     def look_(self, params: RBMParameters) -> None:
         """Take note of the machine."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """Everything that it carries on."""
+        raise NotImplementedError
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken."""
         raise NotImplementedError
 
 
@@ -69,3 +91,12 @@ class Average(Observer):
         self._n_looks += 1
         rate = min(1.0, self._n / (self._n_looks + self._n - 1.0))
         move_towards_(self.params, params, rate)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that it carries on."""
+        return {"params": as_tuple(self.params), "n_updates": self._n_updates, "n_looks": self._n_looks}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken."""
+        copy_(self.params, state["params"])
+        self._n_updates, self._n_looks = state["n_updates"], state["n_looks"]

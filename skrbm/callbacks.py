@@ -21,11 +21,9 @@ Examples
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -33,6 +31,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from skrbm._compat import ScoringMonitor, without_callbacks
+from skrbm.persistence import check_folder, write_atomically
 
 __all__ = ["Checkpoint", "LikelihoodMonitor", "OnEpoch"]
 
@@ -111,24 +110,12 @@ class Checkpoint(_EpochCallback):
 
     def setup(self, estimator: Any, context: Any) -> None:
         """A fit begins: complain now rather than after the first epoch."""
-        folder = Path(self.path).parent
-        if not folder.is_dir():
-            raise FileNotFoundError(f"path={self.path!r}: there is no folder {str(folder)!r}. Make it first.")
+        check_folder("path", self.path)
 
     def _act(self, model: Any, epoch: int) -> bool:
         if epoch == 0:
             return False
-        path = Path(self.path.replace("{epoch}", str(epoch)))
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                joblib.dump(model, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_atomically(self.path.replace("{epoch}", str(epoch)), partial(joblib.dump, model))
         return False
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self, get_args
 
@@ -18,7 +20,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, check_scalar
-from torch import Tensor
 
 from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
 from skrbm.batches import ArrayRows, binarize_rows, mean_row, to_tensor
@@ -26,8 +27,10 @@ from skrbm.checks import check_choice, find_device, from_torch, to_numpy
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
 from skrbm.monitor import Criterion, EarlyStopping, HeldOut, measure, validation_score
+from skrbm.persistence import check_folder, read_checkpoint, write_checkpoint
 from skrbm.products import has_int8
 from skrbm.randomness import Stream
+from skrbm.run import Run
 from skrbm.samplers import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
 from skrbm.schedules import RateScheduleName
 from skrbm.training import (
@@ -59,6 +62,8 @@ _NUMBERS = (
     "validation_fraction",
     "tol",
 )
+_NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
+_OF_A_RUN = ("history_", "validation_scores_", "best_validation_score_", "data_samples_", "base_rates_")
 _OF_AN_EPOCH = ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_", "_carried")
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")
 _SHARED_ATTRIBUTES = (
@@ -78,17 +83,6 @@ _SETTLING_STEPS = 100  # of the chains, under weights that weren't those they we
 
 class DataRangeWarning(UserWarning):
     """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
-
-
-@dataclass
-class _Watch:
-    """What is looked at after each epoch, and the fitted attributes of the best one."""
-
-    rows: Tensor
-    held_out: HeldOut | None
-    stream: Stream
-    stopping: EarlyStopping
-    best: dict[str, Any] | None = None
 
 
 class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
@@ -183,6 +177,15 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         Training stops after more than so many epochs in a row without improvement.
     tol : float, default=1e-4
         What counts as an improvement, in nats a row.
+    checkpoint : str or path-like, optional
+        A file where `fit` stores, after an epoch, all that learning needs to go on; it is whole at any moment, whatever
+        happens to the process, and loading it runs no code. `partial_fit` stores nothing.
+    checkpoint_every : int, default=1
+        Epochs from one time to the next; the last one is always stored.
+    resume : bool, default=False
+        Whether `fit` goes on from the file `checkpoint`, if there is one: on the same kind of processor with as many
+        threads, to the very bits that it would have ended with had it never been interrupted. The rows and the
+        parameters have to be the same. Of a training that was over, the result is what the file has.
     warm_start : bool, default=False
         Whether `fit` goes on from the parameters and chains that are there, instead of starting anew.
     verbose : int, default=0
@@ -278,6 +281,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
+        checkpoint: Any = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
         warm_start: bool = False,
         verbose: int = 0,
         random_state: Any = None,
@@ -307,6 +313,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
         self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state
@@ -350,12 +359,24 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         settings, dtype, device = self._settings()
         with epoch_tasks(self, self.n_iter, X, y, sample_weight) as tasks, self._unchanged_on_error():
             reuse = self.warm_start and hasattr(self, "components_")
-            source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=True)
+            saved = self._read_checkpoint()
+            seed = self._seed() if saved is None else saved["seed"]
+            source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=seed)
             if self.weight_decay == "auto":
                 settings = replace(settings, weight_decay=min(_PRIOR_PRECISION / source.n_rows, _MOST_DECAY))
-            state = self._begin(settings, source, reuse=reuse, n_epochs=self.n_iter)
+            state = self._begin(settings, source, seed, reuse=reuse, n_epochs=self.n_iter)
+            start = state.streams.start.state()
+            if saved is not None:
+                self._check_same_rows(saved, source)
+                start = saved["start"]
+                state.streams.start.set_state(start)
             trajectory = self._trajectory(state) if self.store_trajectory else None
-            self._train(state, source, self.n_iter, tasks, held_out, trajectory)
+            run = self._run(state, source, self.n_iter, held_out, trajectory)
+            if saved is not None:
+                run.restore_(saved["run"])
+                self.__dict__.update(saved["fitted"], n_iter_=state.n_epochs, **self._parameters(state))
+                self._carried = carried_state(state)
+            self._train(run, source, tasks, {"seed": seed, "start": start, "n_rows": source.n_rows})
             self._warn_if_stuck()
         return self
 
@@ -391,15 +412,16 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         with self._unchanged_on_error():
             reuse = hasattr(self, "components_")
             source, _ = self._source(X, sample_weight, dtype, device, reset=not reuse)
-            state = self._begin(settings, source, reuse=reuse, n_epochs=None)
+            state = self._begin(settings, source, self._seed(), reuse=reuse, n_epochs=None)
             if reuse and hasattr(self, "_carried"):
                 resume_(state, self._carried)
-            self._train(state, source, 1)
+            self._train(self._run(state, source, 1), source, EpochTasks())
         return self
 
-    def _begin(self, settings: TrainSettings, source: ArrayRows, *, reuse: bool, n_epochs: int | None) -> TrainState:
+    def _begin(
+        self, settings: TrainSettings, source: ArrayRows, seed: list[int], *, reuse: bool, n_epochs: int | None
+    ) -> TrainState:
         """A state of training: new, or with the parameters and the chains that the model has."""
-        seed = self._seed()
         streams = Streams.from_seed(seed)
         mean_v = mean_row(source, settings.binarize)
         if settings.binarize == "sample" and source.is_binary:  # a draw would change nothing
@@ -444,67 +466,78 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"precision='int8': {device} has no units for it, or torch no product. Choose 'auto'.")
         return "int8" if precision == "int8" else "bfloat16"
 
-    def _train(
+    def _run(
         self,
         state: TrainState,
         source: ArrayRows,
         n_epochs: int,
-        tasks: EpochTasks | None = None,
         held_out: HeldOut | None = None,
         trajectory: Trajectory | None = None,
-    ) -> None:
-        """Train, and set the fitted attributes after each epoch, in the end to those of the best where there is one."""
+    ) -> Run:
+        """A fit that is about to begin."""
         stream = state.streams.start.spawn("monitor")
-        rows = binarize_rows(source.some(_WATCHED_ROWS, stream), self.binarize, stream)
-        watch = _Watch(rows, held_out, stream, EarlyStopping(self.tol, self.n_iter_no_change))
-        tasks = EpochTasks() if tasks is None else tasks
-        training = epochs(state, source, n_epochs, trajectory=trajectory)
-        n_finished, stop = 0, False
+        watched = binarize_rows(source.some(_WATCHED_ROWS, stream), self.binarize, stream)
+        stopping = EarlyStopping(self.tol, self.n_iter_no_change)
+        return Run(state, n_epochs, watched, stream, stopping, held_out, trajectory)
+
+    def _train(self, run: Run, source: ArrayRows, tasks: EpochTasks, to_store: dict[str, Any] | None = None) -> None:
+        """Train, and set the fitted attributes after each epoch, in the end to those of the best where there is one.
+
+        With `to_store` checkpoints are written, and have it.
+        """
+        state, trajectory = run.state, run.trajectory
+        training = epochs(state, source, run.n_epochs - run.n_finished, trajectory=trajectory)
+        tasks.skip(run.n_finished)
+        stop = run.held_out is not None and run.stopping.is_over
         try:
-            while n_finished < n_epochs and not stop:
+            while run.n_finished < run.n_epochs and not stop:
                 tasks.begin_epoch(lambda: self._parameters(state))
                 before = state.model.clone()
-                learned = self._learned(state, next(training), before, watch)
+                learned = self._learned(run, next(training), before)
                 self.__dict__.update(learned)  # at once, so that Ctrl-C finds either the epoch before or this one
-                n_finished += 1
+                run.n_finished += 1
                 if self.verbose:
-                    self._print_epoch(n_finished, n_epochs)
-                stop = tasks.end_epoch(learned) or watch.stopping.is_over
+                    self._print_epoch(run.n_finished, run.n_epochs)
+                stop = tasks.end_epoch(learned) or run.stopping.is_over
+                due = stop or run.n_finished == run.n_epochs or run.n_finished % self.checkpoint_every == 0
+                if self.checkpoint is not None and to_store is not None and due:
+                    self._write_checkpoint(run, to_store)
             if trajectory is not None:
                 trajectory.settle_(state.model)
         except KeyboardInterrupt:
-            if not n_finished:
+            if not run.n_finished:
                 raise
             warnings.warn(
-                f"Training was interrupted after epoch {n_finished} of {n_epochs}; the model is "
-                f"{'that of this epoch' if watch.best is None else 'the best until then'}.",
+                f"Training was interrupted after epoch {run.n_finished} of {run.n_epochs}; the model is "
+                f"{'that of this epoch' if run.best is None else 'the best until then'}.",
                 UserWarning,
                 stacklevel=3,
             )
-        if watch.best is not None:
-            self.__dict__.update(watch.best)
+        if run.best is not None:
+            self.__dict__.update(run.best)
         if trajectory is not None:
             self.trajectory_ = [_arrays(params) for params in trajectory.kept]
-        if state.settings.algorithm == "pcd" and (state.average is not None or watch.best is not None):
+        if state.settings.algorithm == "pcd" and (state.average is not None or run.best is not None):
             self._settle_chains(state)
         tasks.end({name: getattr(self, name) for name in _OF_AN_EPOCH})
 
-    def _learned(self, state: TrainState, record: EpochRecord, before: RBMParameters, watch: _Watch) -> dict[str, Any]:
+    def _learned(self, run: Run, record: EpochRecord, before: RBMParameters) -> dict[str, Any]:
         """The fitted attributes after an epoch; `before` is the model before it."""
+        state = run.state
         h = state.chains.h.to(state.params.W.dtype)
-        measures = measure(state.model, before, h, watch.rows, watch.held_out, watch.stream)
+        measures = measure(state.model, before, h, run.watched, run.held_out, run.stream)
         values = {**record._asdict(), **measures._asdict()}
         past = getattr(self, "history_", {name: np.array([], np.array(value).dtype) for name, value in values.items()})
         learned = self._parameters(state) | {"_carried": carried_state(state)}
-        if watch.held_out is not None:
+        if run.held_out is not None:
             score = measures.pseudo_log_likelihood
             if self.early_stopping == "log_likelihood":
                 base_b = self._base_b(state.params.W.dtype, state.params.W.device)
-                score = validation_score(state.model, watch.held_out, "log_likelihood", base_b, watch.stream)
-            if watch.stopping.is_best(score):
-                watch.best = learned.copy()
-            learned["validation_scores_"] = [*watch.stopping.scores]
-            learned["best_validation_score_"] = watch.stopping.best
+                score = validation_score(state.model, run.held_out, "log_likelihood", base_b, run.stream)
+            if run.stopping.is_best(score):
+                run.best = learned.copy()
+            learned["validation_scores_"] = [*run.stopping.scores]
+            learned["best_validation_score_"] = run.stopping.best
         learned["history_"] = {name: np.append(past[name], value) for name, value in values.items()}
         learned["n_iter_"] = state.n_epochs
         return learned
@@ -530,6 +563,41 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         for _ in range(_SETTLING_STEPS):
             chains, _ = gibbs_step(params, chains, state.streams.chains)
         self.h_samples_ = to_numpy(chains.h)
+
+    def _identity(self) -> dict[str, str]:
+        """The parameters that a checkpoint has to have been written with, as text."""
+        parameters = self.get_params(deep=False)
+        values = {name: value for name, value in parameters.items() if name not in _NOT_LEARNED_BY}
+        return {name: re.sub(" at 0x[0-9a-f]+", "", repr(value)) for name, value in values.items()}
+
+    def _write_checkpoint(self, run: Run, to_store: dict[str, Any]) -> None:
+        fitted = {name: getattr(self, name) for name in _OF_A_RUN if hasattr(self, name)}
+        content = {"parameters": self._identity(), "fitted": fitted, "run": run.saved()}
+        write_checkpoint(self.checkpoint, content | to_store)
+
+    def _read_checkpoint(self) -> dict[str, Any] | None:
+        """What is to be taken up, None where there is nothing."""
+        if not self.resume or not os.path.exists(self.checkpoint):
+            return None
+        saved = read_checkpoint(self.checkpoint)
+        mine = self._identity()
+        if different := [name for name in mine if saved["parameters"].get(name) != mine[name]]:
+            those = ", ".join(f"{name}={saved['parameters'].get(name)} (here {mine[name]})" for name in different)
+            raise ValueError(
+                f"The checkpoint {os.fspath(self.checkpoint)!r} is of a training with {those}. Go on with the same "
+                "parameters, or set resume=False to begin anew and overwrite it."
+            )
+        return saved
+
+    def _check_same_rows(self, saved: dict[str, Any], source: ArrayRows) -> None:
+        rates = saved["fitted"]["base_rates_"]
+        same = saved["n_rows"] == source.n_rows and rates.shape == self.base_rates_.shape
+        if not same or not np.allclose(rates, self.base_rates_, rtol=1e-3, atol=1e-6):
+            raise ValueError(
+                f"The checkpoint {os.fspath(self.checkpoint)!r} is of a training on other rows: {saved['n_rows']} of "
+                f"{len(rates)} features, or of other means, than these {source.n_rows} of {len(self.base_rates_)}. Go "
+                "on with the same rows, or set resume=False to begin anew and overwrite it."
+            )
 
     def _trajectory(self, state: TrainState) -> Trajectory:
         """What keeps checkpoints, after those that the model has."""
@@ -627,7 +695,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
 
     def _settings(self) -> tuple[TrainSettings, torch.dtype, torch.device]:
         """Check all parameters."""
-        for name in ("n_hidden", "n_chains", "n_iter", "n_iter_no_change"):
+        for name in ("n_hidden", "n_chains", "n_iter", "n_iter_no_change", "checkpoint_every"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         _check_k(self.k)
         if isinstance(self.batch_size, str):
@@ -652,6 +720,10 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             value = getattr(self, name)
             if isinstance(value, Real) and not math.isfinite(value):
                 raise ValueError(f"{name}={value!r} must be a finite number.")
+        if self.checkpoint is not None:
+            check_folder("checkpoint", self.checkpoint)
+        elif self.resume:
+            raise ValueError("resume=True needs to know where from: set checkpoint to the path of a file.")
         check_choice("algorithm", self.algorithm, ("cd", "pcd"))
         if not isinstance(self.centered, bool | np.bool_):
             check_choice("centered", self.centered, ("visible",), "True, or False")
@@ -687,14 +759,14 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         device: torch.device,
         *,
         reset: bool,
-        split: bool = False,
+        split: list[int] | None = None,
     ) -> tuple[ArrayRows, HeldOut | None]:
-        """X as a source of rows, and with `split` some of it held out for early stopping."""
+        """X as a source of rows, and with the seed `split` some of it held out for early stopping."""
         X = self._rows(X, reset=reset)
         weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
         _warn_if_out_of_range(X)
         rows, held_out = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight), None
-        stream = Stream(self._seed(), "validation") if split and self.early_stopping else None
+        stream = Stream(split, "validation") if split is not None and self.early_stopping else None
         if stream is not None:
             seed = int(stream.integers(2**32, ()))
             rows, others = train_test_split(rows, test_size=self.validation_fraction, random_state=seed)

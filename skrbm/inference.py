@@ -622,9 +622,9 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             )
         return rows
 
-    def _seed(self) -> list[int] | None:
+    def _seed(self) -> list[int]:
         if self.random_state is None:
-            return None
+            return [int(n) for n in np.random.SeedSequence().generate_state(4)]
         return [int(n) for n in check_random_state(self.random_state).randint(0, 2**32, 4, np.uint64)]
 
     def _stream(self, random_state: Any) -> Stream:

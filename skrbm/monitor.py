@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -188,3 +188,11 @@ class EarlyStopping:
     def is_over(self) -> bool:
         """Whether to stop."""
         return self._n_without > self._patience
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next decision depends on."""
+        return {"scores": self.scores.copy(), "best": self.best, "n_without": self._n_without}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken."""
+        self.scores, self.best, self._n_without = state["scores"].copy(), state["best"], state["n_without"]

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from skrbm.averaging import Average
+from skrbm.averaging import Average, as_tuple, copy_
 from skrbm.batches import Binarize, RowSource, binarize_rows
 from skrbm.gradients import (
     Gradient,
@@ -58,7 +58,9 @@ __all__ = [
     "UpdateGraph",
     "carried_state",
     "epochs",
+    "restore_",
     "resume_",
+    "saved_state",
     "start",
     "update_",
 ]
@@ -524,12 +526,17 @@ def _settle_(state: TrainState) -> None:
         _copy_(state.trained[1:], centered_biases(state.params, state.offsets))
     state.products.refresh_()
     if isinstance(state.products, Int8Products) and state.products.input_error > _MAX_INPUT_ERROR:
-        state.products = FloatProducts(state.params)
-        state.phases = Phases(state.params.n_features, state.params.W.dtype, state.params.W.device)
-        state.chains = GibbsState(state.chains.h.to(state.params.W.dtype))
+        _multiply_in_floats_(state)
     state.W_mu = state.W_lam = None
     if state.settings.is_plain_descent(0.0):
         state.optimizer.step()  # without gradients: lets the schedule know that it may move
+
+
+def _multiply_in_floats_(state: TrainState) -> None:
+    """From now on."""
+    state.products = FloatProducts(state.params)
+    state.phases = Phases(state.params.n_features, state.params.W.dtype, state.params.W.device)
+    state.chains = GibbsState(state.chains.h.to(state.params.W.dtype))
 
 
 def _check_finite(params: RBMParameters, learning_rate: float) -> None:
@@ -569,6 +576,35 @@ def resume_(state: TrainState, carried: dict[str, Any]) -> None:
     for use, stream in state.streams._asdict().items():
         stream.set_state(carried["streams"][use])
     state.n_updates, state.n_epochs = carried["n_updates"], carried["n_epochs"]
+
+
+def saved_state(state: TrainState) -> dict[str, Any]:
+    """All that the coming epochs depend on, on the CPU: for `restore_`, here or elsewhere. Take it between two epochs.
+
+    Training that goes on from it gives the same parameters, bit by bit, on the same kind of processor.
+    """
+    return carried_state(state) | {
+        "params": as_tuple(state.params),
+        "h": state.chains.h.cpu().clone(),
+        "products": type(state.products).__name__,
+        "scheduler": None if state.scheduler is None else state.scheduler.state_dict(),
+        "average": None if state.average is None else state.average.state(),
+    }
+
+
+@torch.no_grad()
+def restore_(state: TrainState, saved: dict[str, Any]) -> None:
+    """Set what `saved_state` returned, in place, in a state that was started by the same settings."""
+    copy_(state.params, saved["params"])
+    if type(state.products).__name__ != saved["products"]:
+        _multiply_in_floats_(state)
+    state.chains = GibbsState(saved["h"].to(state.chains.h, copy=True))
+    resume_(state, saved)
+    state.optimizer.load_state_dict(saved["optimizer"][1])
+    if state.scheduler is not None:
+        state.scheduler.load_state_dict(saved["scheduler"])
+    if state.average is not None:
+        state.average.set_state(saved["average"])
 
 
 def _to_cpu(value: Any) -> Any:

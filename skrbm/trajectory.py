@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from skrbm.averaging import Observer, move_towards_
+from skrbm.averaging import Observer, as_tuple, copy_, move_towards_
 from skrbm.model import RBMParameters, free_energy
 from skrbm.randomness import Stream
-from skrbm.samplers import gibbs_init, gibbs_step
+from skrbm.samplers import GibbsState, gibbs_init, gibbs_step
 
 __all__ = ["Trajectory"]
 
@@ -80,6 +82,41 @@ class Trajectory(Observer):
         self._wait -= 1
         if self._wait == 0:
             self._check(info.v)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that it carries on, on the CPU."""
+        kept = [as_tuple(params) for params in self.kept]
+        last = len(kept) - 1 if self.kept and self._last is self.kept[-1] else None
+        return {
+            "kept": kept,
+            "average": as_tuple(self._average),
+            "h": self._chains.h.cpu().clone(),
+            "last": as_tuple(self._last) if last is None else None,
+            "last_v": self._last_v.cpu().clone(),
+            "candidate": self._candidate and (as_tuple(self._candidate[0]), self._candidate[1].cpu().clone()),
+            "position": (self._interval, self._wait, self._n_updates),
+            "stream": self._stream.state(),
+        }
+
+    @torch.no_grad()
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken."""
+
+        def machine(values: tuple[Tensor, Tensor, Tensor]) -> RBMParameters:
+            new = self._average.clone()
+            copy_(new, values)
+            return new
+
+        device = self._last_v.device
+        self.kept[:] = [machine(values) for values in state["kept"]]
+        self._last = self.kept[-1] if state["last"] is None else machine(state["last"])
+        self._last_v = state["last_v"].to(device)
+        candidate = state["candidate"]
+        self._candidate = candidate and (machine(candidate[0]), candidate[1].to(device))
+        self._average = machine(state["average"])
+        self._chains = GibbsState(state["h"].to(device))
+        self._interval, self._wait, self._n_updates = state["position"]
+        self._stream.set_state(state["stream"])
 
     def _check(self, v: Tensor) -> None:
         acceptance = self._acceptance(v)

@@ -31,6 +31,8 @@ FLOORS = {
     "quality": 3,
     "monitor": 3.5,
     "mixing": 3.5,
+    "run": 3.8,
+    "persistence": 4,
     "_compat": 4,
     "checks": 4,
     "datasets": 4,

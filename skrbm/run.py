@@ -1,0 +1,72 @@
+"""A fit in progress: what it carries on from epoch to epoch, to be stored and taken up again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from skrbm.monitor import EarlyStopping, HeldOut
+from skrbm.randomness import Stream
+from skrbm.training import TrainState, restore_, saved_state
+from skrbm.trajectory import Trajectory
+
+__all__ = ["Run"]
+
+
+@dataclass
+class Run:
+    """A fit in progress.
+
+    Attributes
+    ----------
+    state : TrainState
+        Training itself.
+    n_epochs : int
+        How many there will be at most.
+    watched : Tensor of shape (n, n_features)
+        Training rows that are measured after each epoch.
+    stream : Stream
+        Randomness of the measures.
+    stopping : EarlyStopping
+        Tells the best epoch.
+    held_out : HeldOut or None
+        Rows that it goes by.
+    trajectory : Trajectory or None
+        Keeps checkpoints for tempering.
+    best : dict or None
+        Fitted attributes of the best epoch.
+    n_finished : int
+        Epochs so far.
+    """
+
+    state: TrainState
+    n_epochs: int
+    watched: Tensor
+    stream: Stream
+    stopping: EarlyStopping
+    held_out: HeldOut | None = None
+    trajectory: Trajectory | None = None
+    best: dict[str, Any] | None = None
+    n_finished: int = 0
+
+    def saved(self) -> dict[str, Any]:
+        """All that the coming epochs depend on but the rows, on the CPU."""
+        return {
+            "training": saved_state(self.state),
+            "stream": self.stream.state(),
+            "stopping": self.stopping.state(),
+            "trajectory": None if self.trajectory is None else self.trajectory.state(),
+            "best": self.best,
+            "n_finished": self.n_finished,
+        }
+
+    def restore_(self, saved: dict[str, Any]) -> None:
+        """Continue where `saved()` was taken."""
+        restore_(self.state, saved["training"])
+        self.stream.set_state(saved["stream"])
+        self.stopping.set_state(saved["stopping"])
+        if self.trajectory is not None:
+            self.trajectory.set_state(saved["trajectory"])
+        self.best, self.n_finished = saved["best"], saved["n_finished"]

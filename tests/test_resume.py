@@ -1,0 +1,168 @@
+"""Training that was cut off and goes on from its checkpoint ends as if nothing had happened."""
+
+import copy
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from skrbm import BernoulliRBMTorch
+from skrbm.products import has_int8
+
+X = np.random.default_rng(0).random((60, 12)).astype(np.float32)
+WIDE = np.random.default_rng(1).random((40, 400)).astype(np.float32)
+
+SETTINGS = {
+    "defaults": {},
+    "contrastive divergence": {"algorithm": "cd", "k": {0: 1, 0.5: 3}},
+    "Adam, centred, cosine": {
+        "optimizer": "adam",
+        "learning_rate": 1e-2,
+        "centered": True,
+        "learning_rate_schedule": "cosine",
+    },
+    "Nesterov and penalties": {
+        "optimizer": "nesterov",
+        "momentum": 0.5,
+        "l1_penalty": 1e-4,
+        "sparsity_target": 0.1,
+        "centered": False,
+    },
+    "early stopping": {"early_stopping": True, "n_iter_no_change": 2, "tol": 0.05},
+    "early stopping by likelihood": {"early_stopping": "log_likelihood"},
+    "trajectory": {"store_trajectory": True, "learning_rate": 1.0},
+    "factories": {
+        "optimizer": partial(torch.optim.RMSprop, momentum=0.1),
+        "learning_rate": 1e-3,
+        "learning_rate_schedule": partial(torch.optim.lr_scheduler.StepLR, step_size=2),
+    },
+    "float64, every second epoch": {"precision": "float64", "checkpoint_every": 2},
+    "8 bits": {"precision": "int8"},
+    "8 bits until weights are large": {"precision": "int8", "learning_rate": 50.0, "averaging": 0.0},
+}
+
+
+class CutOffError(Exception):
+    """Stands for the end of the process."""
+
+
+def cut_off(model, X, n_epochs, monkeypatch):
+    """Fit, and end after so many checkpoints."""
+    written = []
+    write = BernoulliRBMTorch._write_checkpoint
+
+    def write_and_count(self, *args):
+        write(self, *args)
+        written.append(1)
+        if len(written) == n_epochs:
+            raise CutOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BernoulliRBMTorch, "_write_checkpoint", write_and_count)
+        with pytest.raises(CutOffError):
+            model.fit(X)
+
+
+def assert_same(model, other):
+    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_", "data_samples_"):
+        np.testing.assert_array_equal(getattr(model, name), getattr(other, name), err_msg=name)
+    assert model.n_iter_ == other.n_iter_
+    for name, values in model.history_.items():
+        if name != "seconds":
+            np.testing.assert_array_equal(values, other.history_[name], err_msg=name)
+    assert getattr(model, "validation_scores_", None) == getattr(other, "validation_scores_", None)
+    for one, two in zip(getattr(model, "trajectory_", []), getattr(other, "trajectory_", []), strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(*(copy.deepcopy(each).sample(3, n_steps=2) for each in (model, other)))
+
+
+@pytest.mark.filterwarnings("ignore:.*hidden units are off")
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_same_bits(name, tmp_path, monkeypatch):
+    settings = {"n_hidden": 5, "n_iter": 6, "batch_size": 7, "random_state": 0} | SETTINGS[name]
+    rows = X
+    if settings.get("precision") == "int8":
+        if not has_int8(torch.device("cpu")):
+            pytest.skip("no units for integers of 8 bits")
+        rows = WIDE
+    whole = BernoulliRBMTorch(**settings).fit(rows)
+    path = tmp_path / "checkpoint"
+    model = BernoulliRBMTorch(**settings, checkpoint=path)
+    cut_off(model, rows, 1 if settings.get("checkpoint_every") else 3, monkeypatch)
+    again = BernoulliRBMTorch(**settings, checkpoint=path, resume=True)
+    cut_off(again, rows, 1, monkeypatch)
+    again.fit(rows)
+    assert_same(whole, again)
+    assert_same(whole, BernoulliRBMTorch(**settings, checkpoint=path, resume=True).fit(rows))  # it is over already
+    again.partial_fit(rows) if not settings.get("early_stopping") else None
+
+
+def test_going_on_is_more_than_beginning_anew(tmp_path, monkeypatch):
+    """The tests above would see it if chains, optimiser or streams began anew."""
+    settings = {"n_hidden": 5, "n_iter": 6, "batch_size": 7, "random_state": 0}
+    whole = BernoulliRBMTorch(**settings).fit(X)
+    model = BernoulliRBMTorch(**settings, checkpoint=tmp_path / "checkpoint")
+    cut_off(model, X, 3, monkeypatch)
+    monkeypatch.setattr("skrbm.run.Run.restore_", lambda self, saved: setattr(self, "n_finished", 3))
+    again = BernoulliRBMTorch(**settings, checkpoint=tmp_path / "checkpoint", resume=True).fit(X)
+    assert not np.array_equal(whole.components_, again.components_)
+
+
+def test_without_a_seed_the_stored_one_serves(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint"
+    settings = {"n_hidden": 5, "n_iter": 4, "early_stopping": True, "checkpoint": path, "resume": True}
+    cut_off(BernoulliRBMTorch(**settings), X, 2, monkeypatch)
+    data = path.read_bytes()
+    first = BernoulliRBMTorch(**settings).fit(X)
+    path.write_bytes(data)
+    assert_same(first, BernoulliRBMTorch(**settings).fit(X))
+
+
+def test_a_warm_start_that_was_cut_off(tmp_path, monkeypatch):
+    settings = {"n_hidden": 5, "n_iter": 4, "random_state": 0, "warm_start": True}
+    whole = BernoulliRBMTorch(**settings).fit(X).fit(X)
+    model = BernoulliRBMTorch(**settings).fit(X).set_params(checkpoint=tmp_path / "checkpoint", resume=True)
+    cut_off(model, X, 2, monkeypatch)
+    again = BernoulliRBMTorch(**settings, checkpoint=tmp_path / "checkpoint", resume=True).fit(X)  # a new process
+    np.testing.assert_array_equal(again.components_, whole.components_)
+    assert len(again.history_["epoch"]) == 8
+
+
+def test_fit_begins_anew_without_resume(tmp_path, monkeypatch):
+    settings = {"n_hidden": 5, "n_iter": 4, "random_state": 0, "checkpoint": tmp_path / "checkpoint"}
+    cut_off(BernoulliRBMTorch(**settings), X, 2, monkeypatch)
+    assert len(BernoulliRBMTorch(**settings).fit(X).history_["epoch"]) == 4
+
+
+def test_epochs_of_callbacks_go_on(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn.callback")
+    from skrbm.callbacks import OnEpoch
+
+    seen = []
+    settings = {"n_hidden": 5, "n_iter": 4, "checkpoint": tmp_path / "checkpoint", "resume": True}
+    cut_off(BernoulliRBMTorch(**settings), X, 2, monkeypatch)
+    model = BernoulliRBMTorch(**settings)
+    model.set_callbacks(OnEpoch(lambda model, epoch: seen.append((epoch, model.n_iter_)))).fit(X)
+    assert seen == [(3, 3), (4, 4)]
+
+
+def test_what_does_not_fit(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint"
+    settings = {"n_hidden": 5, "n_iter": 4, "checkpoint": path, "resume": True}
+    cut_off(BernoulliRBMTorch(**settings), X, 2, monkeypatch)
+    model = BernoulliRBMTorch(**settings | {"n_hidden": 6, "k": 2})
+    with pytest.raises(ValueError, match=r"k=1 \(here 2\), n_hidden=5 \(here 6\)"):
+        model.fit(X)
+    for rows in (X[:50], X[:, :7], 1 - X):
+        with pytest.raises(ValueError, match="on other rows"):
+            BernoulliRBMTorch(**settings).fit(rows)
+    with pytest.raises(ValueError, match="set checkpoint"):
+        BernoulliRBMTorch(resume=True).fit(X)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        BernoulliRBMTorch(checkpoint=tmp_path / "no" / "file").fit(X)
+    with pytest.raises(ValueError, match="checkpoint_every"):
+        BernoulliRBMTorch(checkpoint=path, checkpoint_every=0).fit(X)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="damaged"):
+        BernoulliRBMTorch(**settings).fit(X)
