@@ -498,9 +498,12 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
                 run.n_finished += 1
                 if self.verbose:
                     self._print_epoch(run.n_finished, run.n_epochs)
+                is_last = run.stopping.is_over or run.n_finished == run.n_epochs
+                due = is_last or run.n_finished % self.checkpoint_every == 0
+                if due:
+                    self._write_checkpoint(run, to_store)
                 stop = tasks.end_epoch(learned) or run.stopping.is_over
-                due = stop or run.n_finished == run.n_epochs or run.n_finished % self.checkpoint_every == 0
-                if self.checkpoint is not None and to_store is not None and due:
+                if stop and not due:
                     self._write_checkpoint(run, to_store)
             if trajectory is not None:
                 trajectory.settle_(state.model)
@@ -570,7 +573,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         values = {name: value for name, value in parameters.items() if name not in _NOT_LEARNED_BY}
         return {name: re.sub(" at 0x[0-9a-f]+", "", repr(value)) for name, value in values.items()}
 
-    def _write_checkpoint(self, run: Run, to_store: dict[str, Any]) -> None:
+    def _write_checkpoint(self, run: Run, to_store: dict[str, Any] | None) -> None:
+        if self.checkpoint is None or to_store is None:
+            return
         fitted = {name: getattr(self, name) for name in _OF_A_RUN if hasattr(self, name)}
         content = {"parameters": self._identity(), "fitted": fitted, "run": run.saved()}
         write_checkpoint(self.checkpoint, content | to_store)

@@ -1,0 +1,365 @@
+"""The experiment that the command `skrbm train` runs: a machine learns images, and is watched at it.
+
+In a folder for each recipe there are pictures of what the machine makes of some test images before training and after
+each epoch, its filters, samples, and curves, and the machine itself; above them a page `report.html` that shows it all.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+
+from skrbm import __version__
+from skrbm.callbacks import OnEpoch
+from skrbm.datasets import load_digits, load_mnist
+from skrbm.estimator import BernoulliRBMTorch
+from skrbm.persistence import write_atomically
+from skrbm.plots import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
+from skrbm.randomness import Stream
+from skrbm.report import film, page, paragraph, picture, side_by_side, table
+
+__all__ = [
+    "RECIPES",
+    "Images",
+    "Outcome",
+    "Recipe",
+    "Task",
+    "draw",
+    "draw_completions",
+    "draw_samples",
+    "judge",
+    "load_images",
+    "train",
+    "write_report",
+]
+
+N_PICTURED, SAMPLING_STEPS = 32, 1000
+LIKELIHOOD = "test log-likelihood, nats an image"
+_DPI = 100
+
+
+class Images(NamedTuple):
+    """Images to learn from and to be judged by, grey in [0, 1]."""
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    image_shape: tuple[int, int]
+
+
+def load_images(data: str, random_state: int = 0) -> Images:
+    """The images of `--data`: "digits", of which a fifth is for testing; "mnist"; or a folder of idx files.
+
+    Raises
+    ------
+    OSError, ValueError
+        If they aren't to be had.
+    """
+    if data == "digits":
+        digits = load_digits()
+        train, test = train_test_split(digits.data, test_size=0.2, stratify=digits.target, random_state=random_state)
+        return Images("scikit-learn's digits", train, test, digits.image_shape)
+    folder = None if data == "mnist" else data
+    if folder is not None and not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder!r} is neither 'digits' nor 'mnist' nor a folder that exists")
+    learned, held_out = load_mnist(folder, subset="train"), load_mnist(folder, subset="test")
+    return Images("MNIST" if folder is None else data, learned.data, held_out.data, learned.image_shape)
+
+
+# -- recipes -----------------------------------------------------------------------------------------------------------
+
+
+class Recipe(NamedTuple):
+    """A way to train.
+
+    Attributes
+    ----------
+    title : str
+        In a few words.
+    settings : dict
+        Parameters of `BernoulliRBMTorch`; all else is at its default.
+    biases_from_0 : bool
+        Whether both biases start at 0, instead of the visible one at the data's log-odds.
+    """
+
+    title: str
+    settings: Mapping[str, Any]
+    biases_from_0: bool = False
+
+    def machine(self, n_features: int, **parameters: Any) -> BernoulliRBMTorch:
+        """A machine that is about to learn by this recipe."""
+        rbm = BernoulliRBMTorch(**self.settings, **parameters)
+        if self.biases_from_0:
+            stream = Stream(parameters.get("random_state"), "start")
+            rbm.set_params(warm_start=True)
+            rbm.components_ = stream.normal((rbm.n_hidden, n_features), 0.01).astype(np.float32)
+            rbm.intercept_visible_ = np.zeros(n_features, np.float32)
+            rbm.intercept_hidden_ = np.zeros(rbm.n_hidden, np.float32)
+            rbm.n_features_in_ = n_features
+        return rbm
+
+
+RECIPES = {
+    "deck": Recipe(
+        "CD, Adam at 1e-3, batches of 64, biases from 0, as in the lecture",
+        {
+            "algorithm": "cd",
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "learning_rate_schedule": "constant",
+            "batch_size": 64,
+            "centered": False,
+            "weight_decay": 0.0,
+            "averaging": 0.0,
+        },
+        biases_from_0=True,
+    ),
+    "best": Recipe("persistent chains, both layers centred, falling rate, averaged weights", {"centered": True}),
+}
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Task:
+    """What to train, and where its files go.
+
+    Attributes
+    ----------
+    images : Images
+        To learn.
+    folder : Path
+        Of all files; each recipe has one in it.
+    parameters : dict
+        Of `BernoulliRBMTorch`, the same in all recipes: n_hidden, k, n_iter, device, random_state.
+    pictures_every : int
+        Epochs from one picture to the next; there is one before the first epoch and one after the last anyway.
+    resume : bool
+        Whether to go on from checkpoints that are there.
+    """
+
+    images: Images
+    folder: Path
+    parameters: dict[str, Any]
+    pictures_every: int = 1
+    resume: bool = False
+
+
+@dataclass
+class Outcome:
+    """A machine that has learned by a recipe, and what became of it.
+
+    Attributes
+    ----------
+    name : str
+        Of the recipe.
+    model : BernoulliRBMTorch
+        The machine.
+    is_finished : bool
+        Whether training came to its end.
+    figures : dict
+        Names and values for the report.
+    notes : list of str
+        What is to be said about them.
+    """
+
+    name: str
+    model: BernoulliRBMTorch
+    is_finished: bool
+    figures: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+Progress = Callable[[str, int, int, Any], None]  # recipe, epochs done, epochs in all, the machine
+
+
+def train(name: str, task: Task, progress: Progress) -> Outcome:
+    """Train by the recipe of that name, with pictures on the way and after, and store the machine.
+
+    Ctrl-C ends it early; what there is then is kept, and can be gone on with.
+    """
+    images, folder = task.images, task.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if not task.resume:
+        for file in folder.glob("epoch_*.png"):
+            file.unlink()
+    n_epochs, shown = task.parameters["n_iter"], images.test[:N_PICTURED]
+
+    def look(model: BernoulliRBMTorch, epoch: int) -> None:
+        if epoch % task.pictures_every == 0 or epoch == n_epochs:
+            display = SamplesDisplay(model.reconstruct(shown), image_shape=images.image_shape).plot()
+            _save(display, folder / f"epoch_{epoch:03d}.png", f"Reconstructions {_moment(epoch)}")
+        progress(name, epoch, n_epochs, model)
+
+    where = {"checkpoint": folder / "checkpoint.pt", "resume": task.resume}
+    rbm = RECIPES[name].machine(images.train.shape[1], **task.parameters, **where)
+    rbm.set_callbacks(OnEpoch(look))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rbm.fit(images.train)
+    rbm.set_callbacks()
+    write_atomically(folder / "model.joblib", partial(joblib.dump, rbm))
+    return Outcome(name, rbm, rbm.n_iter_ == n_epochs, notes=[str(warning.message) for warning in caught])
+
+
+def judge(outcome: Outcome, images: Images) -> None:
+    """Find the figures of the report; the likelihood of the test images only where training came to its end."""
+    model, figures, last = outcome.model, outcome.figures, {k: v[-1] for k, v in outcome.model.history_.items()}
+    figures["epochs"] = f"{model.n_iter_} of {model.n_iter}"
+    figures["seconds of training"] = f"{model.history_['seconds'].sum():.1f}"
+    if outcome.is_finished:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            log_z = model.log_partition(random_state=0)
+        outcome.notes += [str(warning.message) for warning in caught]
+        nats = model.log_likelihood(images.test).mean(dtype=np.float64)
+        error = "exact"
+        if log_z.method != "exact":
+            size = f"{log_z.effective_sample_size:.0f} of {log_z.n_chains}"
+            error = f"± {log_z.standard_error:.2f}; effective sample size {size}"
+        figures[LIKELIHOOD] = f"{nats:.2f} ({error})"
+    test = Stream(0, "test pixels").bernoulli(torch.from_numpy(images.test)).numpy()
+    figures["test pseudo-log-likelihood, nats an image"] = f"{model.score(test):.2f}"
+    figures["loss F(v) - F(v_k) in the last epoch, nats"] = f"{last['loss']:.2f}"
+    figures["mean squared error of reconstructions"] = f"{last['reconstruction_error']:.4f}"
+    figures["hidden units that are always off, always on"] = f"{last['dead_share']:.1%}, {last['saturated_share']:.1%}"
+
+
+# -- pictures and the page ---------------------------------------------------------------------------------------------
+
+
+def draw(outcome: Outcome, task: Task) -> None:
+    """The pictures of a machine that has learned."""
+    model, folder, shape = outcome.model, task.folder / outcome.name, task.images.image_shape
+    sampling: dict[str, Any] = {"image_shape": shape, "n_steps": SAMPLING_STEPS, "random_state": 0}
+    displays = {
+        "curve.png": LearningCurveDisplay.from_estimator(model),
+        "filters.png": FiltersDisplay.from_estimator(model, image_shape=shape),
+        "activity.png": HiddenActivityDisplay.from_estimator(model, task.images.test[:1000]),
+        "samples.png": SamplesDisplay.from_estimator(model, n_samples=64, **sampling),
+        "steps.png": SamplesDisplay.from_estimator(model, kind="steps", n_samples=8, **sampling),
+    }
+    for file, display in displays.items():
+        _save(display, folder / file)
+
+
+def draw_samples(
+    model: BernoulliRBMTorch,
+    path: Path,
+    n: int,
+    n_steps: int,
+    method: str,
+    values: str,
+    image_shape: Any,
+    random_state: int,
+) -> None:
+    """A picture of samples from random starts."""
+    samples = model.sample(n, n_steps, method=method, random_state=random_state)
+    shown = samples if values == "bits" else model.reconstruct(samples)
+    names = getattr(model, "feature_names_in_", None)
+    display = SamplesDisplay(shown, image_shape=image_shape, feature_names=names).plot()
+    _save(display, path, f"{n} samples: {n_steps} steps ({method.replace('_', ' ')}) from random bits")
+
+
+def draw_completions(
+    model: BernoulliRBMTorch,
+    images: Images,
+    path: Path,
+    n: int,
+    missing: str,
+    n_steps: int,
+    method: str,
+    random_state: int,
+) -> None:
+    """A picture of test images with a half missing, and of what the machine makes of that half."""
+    height, width = images.image_shape
+    whole, given = images.test[:n], images.test[:n].copy()
+    canvas = given.reshape(-1, height, width)
+    upper, lower = canvas[:, : height // 2], canvas[:, height // 2 :]
+    left, right = canvas[:, :, : width // 2], canvas[:, :, width // 2 :]
+    {"upper": upper, "lower": lower, "left": left, "right": right}[missing][:] = np.nan
+    rows = {"test image": whole, "given": given}
+    chains: dict[str, Any] = {"n_steps": n_steps, "method": method}
+    rows["mean"] = model.complete(given, **chains, random_state=random_state)
+    for i in range(1, 4):
+        rows[f"sample {i}"] = model.complete(given, "sample", **chains, random_state=random_state + i)
+    display = SamplesDisplay(
+        np.concatenate(list(rows.values())),
+        image_shape=images.image_shape,
+        n_columns=len(whole),
+        row_labels=list(rows),
+    ).plot()
+    _save(display, path, f"The {missing} half completed: {n_steps} clamped steps ({method.replace('_', ' ')})")
+
+
+def write_report(outcomes: Sequence[Outcome], task: Task, command: str) -> Path:
+    """Write `report.html`; the path."""
+    folder, images, shape = task.folder, task.images, task.images.image_shape
+    _save(SamplesDisplay(images.test[:N_PICTURED], image_shape=shape).plot(), folder / "originals.png", "Test images")
+    settings = {outcome.name: _settings(outcome.model) for outcome in outcomes}
+    notes = [paragraph(f"{outcome.name}: {note}") for outcome in outcomes for note in outcome.notes]
+    parts = [
+        f"<p>What <code>{html.escape(command)}</code> did with {html.escape(images.name)}: {shape[0]} × {shape[1]} "
+        f"pixels, {len(images.train):,} images to learn from and {len(images.test):,} to be judged by; skrbm "
+        f"{__version__}, {time.strftime('%Y-%m-%d')}.</p>",
+        paragraph("Figures", "h2"),
+        table({outcome.name: outcome.figures for outcome in outcomes}),
+        *notes,
+    ]
+    if len(outcomes) > 1:
+        display = LearningCurveDisplay.from_estimator(outcomes[0].model, name=outcomes[0].name)
+        for outcome in outcomes[1:]:
+            LearningCurveDisplay.from_estimator(outcome.model, name=outcome.name, ax=display.axes_)
+        _save(display, folder / "curves.png")
+        parts.append(picture(folder / "curves.png", "Both while they learned."))
+    parts += [part for outcome in outcomes for part in _section(outcome, task)]
+    parts += [paragraph("Settings", "h2"), table(settings, "parameter")]
+    path = folder / "report.html"
+    write_atomically(path, lambda file: file.write(page(f"A Boltzmann machine learns {images.name}", parts).encode()))
+    return path
+
+
+def _section(outcome: Outcome, task: Task) -> Iterator[str]:
+    """What the page shows of one machine."""
+    folder = task.folder / outcome.name
+    yield paragraph(f"Recipe {outcome.name!r}: {RECIPES[outcome.name].title}", "h2")
+    frames = {_moment(int(file.stem[6:])): file for file in sorted(folder.glob("epoch_*.png"))}
+    originals = picture(task.folder / "originals.png", f"The first {N_PICTURED} test images.")
+    text = "What the machine makes of them, P(v = 1 | h) at h = P(h = 1 | v). Move the slider through training."
+    yield side_by_side([originals, film(frames, text)])
+    curve = picture(folder / "curve.png", "The likelihood's proxy, the loss F(v) - F(v_k), and reconstruction.")
+    samples = f"Fresh samples: {SAMPLING_STEPS} Gibbs steps from random bits."
+    yield side_by_side([curve, picture(folder / "samples.png", samples)])
+    yield picture(folder / "steps.png", "The way there, from random bits.")
+    filters = picture(folder / "filters.png", "Weights of the hidden units with the largest norms.")
+    yield side_by_side([filters, picture(folder / "activity.png", "How often hidden units are on, test images.")])
+
+
+def _settings(model: BernoulliRBMTorch) -> dict[str, str]:
+    hidden = ("checkpoint", "checkpoint_every", "resume", "verbose")
+    return {name: str(value) for name, value in model.get_params().items() if name not in hidden}
+
+
+def _moment(epoch: int) -> str:
+    return "before training" if epoch == 0 else f"after epoch {epoch}"
+
+
+def _save(display: Any, path: Path, title: str = "") -> None:
+    from matplotlib import pyplot
+
+    if title:
+        display.ax_.set_title(title)
+    display.figure_.savefig(path, dpi=_DPI)
+    pyplot.close(display.figure_)
