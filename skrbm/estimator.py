@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, check_scalar
 
 from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
-from skrbm.batches import ArrayRows, binarize_rows, mean_row, to_tensor
+from skrbm.batches import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.checks import check_choice, find_device, from_torch, to_numpy
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
@@ -33,6 +33,7 @@ from skrbm.randomness import Stream
 from skrbm.run import Run
 from skrbm.samplers import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
 from skrbm.schedules import RateScheduleName
+from skrbm.sources import DataRangeWarning, first_of, is_stream, range_of, source_type, warn_if_out_of_range
 from skrbm.training import (
     EpochRecord,
     ProductsName,
@@ -79,10 +80,6 @@ _DECAY_WITHOUT_END = 1e-4  # what it means where the number of rows isn't known
 _TRAJECTORY_CHAINS = 100  # that tell how far apart two checkpoints are
 _WATCHED_ROWS = 1000  # training rows, and held-out rows, that are measured after each epoch
 _SETTLING_STEPS = 100  # of the chains, under weights that weren't those they were left by
-
-
-class DataRangeWarning(UserWarning):
-    """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
 
 
 class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
@@ -327,8 +324,11 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows with values in [0, 1], the probabilities of a one. A sparse matrix becomes dense a batch at a time.
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
+            Rows with values in [0, 1], the probabilities of a one. A sparse matrix becomes dense a batch at a time; of
+            a `numpy.memmap` no more than a batch is in memory. Or what yields batches of rows, or pairs (rows, labels),
+            each time it is iterated over, such as a torch `DataLoader`; or a torch `Dataset` of rows. These are gone
+            through once more, before the first epoch. Batches larger than `batch_size` are split.
         y : Ignored
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
@@ -357,6 +357,11 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning.
         """
         settings, dtype, device = self._settings()
+        if isinstance(X, Iterator) and self.n_iter > 1:
+            raise ValueError(
+                f"X is an iterator ({type(X).__name__}), which ends after the first of n_iter={self.n_iter} epochs. "
+                "Pass what can be iterated over again, such as a DataLoader, or give it to partial_fit."
+            )
         with epoch_tasks(self, self.n_iter, X, y, sample_weight) as tasks, self._unchanged_on_error():
             reuse = self.warm_start and hasattr(self, "components_")
             saved = self._read_checkpoint()
@@ -388,7 +393,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Any number of rows, as in `fit`. The first call sets the visible bias to the log-odds of its rows.
+            Any number of rows, as in `fit`; or an iterator over batches of rows, of any length. The first call sets the
+            visible bias to the log-odds of its rows, those of the first batch where X is an iterator.
         y : Ignored
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
@@ -419,11 +425,11 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         return self
 
     def _begin(
-        self, settings: TrainSettings, source: ArrayRows, seed: list[int], *, reuse: bool, n_epochs: int | None
+        self, settings: TrainSettings, source: RowSource, seed: list[int], *, reuse: bool, n_epochs: int | None
     ) -> TrainState:
         """A state of training: new, or with the parameters and the chains that the model has."""
         streams = Streams.from_seed(seed)
-        mean_v = mean_row(source, settings.binarize)
+        mean_v = source.mean(settings.binarize)
         if settings.binarize == "sample" and source.is_binary:  # a draw would change nothing
             settings = replace(settings, binarize="none")
         settings = replace(settings, products=self._products(source, settings.binarize, mean_v.device))
@@ -447,7 +453,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         self.base_rates_ = to_numpy(log_odds(mean_v.double(), 1.0 / source.n_rows).sigmoid())
         return start(params, mean_v, settings, streams, chains=chains, n_epochs=n_epochs)
 
-    def _products(self, source: ArrayRows, binarize: str | float, device: torch.device) -> ProductsName:
+    def _products(self, source: RowSource, binarize: str | float, device: torch.device) -> ProductsName:
         """What `precision` means for these rows and this device."""
         bits, precision = binarize != "none" or source.is_binary, self.precision
         if precision == "auto":
@@ -469,7 +475,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
     def _run(
         self,
         state: TrainState,
-        source: ArrayRows,
+        source: RowSource,
         n_epochs: int,
         held_out: HeldOut | None = None,
         trajectory: Trajectory | None = None,
@@ -480,7 +486,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         stopping = EarlyStopping(self.tol, self.n_iter_no_change)
         return Run(state, n_epochs, watched, stream, stopping, held_out, trajectory)
 
-    def _train(self, run: Run, source: ArrayRows, tasks: EpochTasks, to_store: dict[str, Any] | None = None) -> None:
+    def _train(self, run: Run, source: RowSource, tasks: EpochTasks, to_store: dict[str, Any] | None = None) -> None:
         """Train, and set the fitted attributes after each epoch, in the end to those of the best where there is one.
 
         With `to_store` checkpoints are written, and have it.
@@ -594,7 +600,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             )
         return saved
 
-    def _check_same_rows(self, saved: dict[str, Any], source: ArrayRows) -> None:
+    def _check_same_rows(self, saved: dict[str, Any], source: RowSource) -> None:
         rates = saved["fitted"]["base_rates_"]
         same = saved["n_rows"] == source.n_rows and rates.shape == self.base_rates_.shape
         if not same or not np.allclose(rates, self.base_rates_, rtol=1e-3, atol=1e-6):
@@ -765,24 +771,58 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         *,
         reset: bool,
         split: list[int] | None = None,
-    ) -> tuple[ArrayRows, HeldOut | None]:
+    ) -> tuple[RowSource, HeldOut | None]:
         """X as a source of rows, and with the seed `split` some of it held out for early stopping."""
+        if is_stream(X):
+            return self._streamed_source(X, sample_weight, dtype, device, reset=reset), None
         X = self._rows(X, reset=reset)
         weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
-        _warn_if_out_of_range(X)
+        warn_if_out_of_range(*range_of(X), stacklevel=3)
         rows, held_out = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight), None
         stream = Stream(split, "validation") if split is not None and self.early_stopping else None
         if stream is not None:
             seed = int(stream.integers(2**32, ()))
             rows, others = train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
-        batch_size = min(max(len(rows) // 100, 10), 100) if isinstance(self.batch_size, str) else self.batch_size
+        batch_size, rows = self._rows_in_batch(len(rows)), np.sort(rows)
         source = ArrayRows(
-            X, weight, batch_size=batch_size, shuffle=self.shuffle, dtype=dtype, device=device, rows=np.sort(rows)
+            X, weight, batch_size=batch_size, shuffle=self.shuffle, dtype=dtype, device=device, rows=rows
         )
         if stream is not None:
             v, weights = source.take(np.sort(others[:_WATCHED_ROWS]))
             held_out = HeldOut(binarize_rows(v, self.binarize, stream), weights)
         return source, held_out
+
+    def _streamed_source(
+        self, X: Any, sample_weight: Any, dtype: torch.dtype, device: torch.device, *, reset: bool
+    ) -> RowSource:
+        """X, which yields batches, as a source of rows."""
+        for name, value in (("sample_weight", sample_weight), ("early_stopping", self.early_stopping or None)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} needs rows that can be chosen from, but X ({type(X).__name__}) yields them in passing. "
+                    "Pass an array, which may lie in a file (numpy.memmap), or do without it."
+                )
+
+        def check(batch: Any) -> Any:
+            nonlocal reset
+            rows, reset = self._rows(first_of(batch), reset=reset), False
+            return rows
+
+        source = source_type(X)(
+            X,
+            check,
+            rule=self.binarize,
+            shuffle=self.shuffle,
+            dtype=dtype,
+            device=device,
+            stream=Stream(0, "rows that are kept"),
+        )
+        source.batch_size = self._rows_in_batch(source.n_rows)
+        warn_if_out_of_range(source.low, source.high, source.is_whole, stacklevel=4)
+        return source
+
+    def _rows_in_batch(self, n_rows: int) -> int:
+        return min(max(n_rows // 100, 10), 100) if isinstance(self.batch_size, str) else self.batch_size
 
 
 def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
@@ -825,19 +865,3 @@ def _check_k(k: Any) -> None:
 
 def _arrays(params: RBMParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return to_numpy(params.W), to_numpy(params.b), to_numpy(params.c)
-
-
-def _warn_if_out_of_range(X: Any) -> None:
-    values = X if isinstance(X, np.ndarray) else X.data
-    if values.dtype == bool or not values.size:
-        return
-    low, high = values.min(), values.max()
-    if low >= 0 and high <= 1:
-        return
-    pixels = low >= 0 and 1 < high <= 255 and (values.dtype.kind in "ui" or bool((values == np.round(values)).all()))
-    remedy = "These look like pixels of 0 to 255: pass X / 255." if pixels else "Scale it, with MinMaxScaler for one."
-    warnings.warn(
-        f"X has values from {low:g} to {high:g}, but the machine reads values in [0, 1] as probabilities. {remedy}",
-        DataRangeWarning,
-        stacklevel=4,
-    )

@@ -97,8 +97,8 @@ class Stream:
         """Independent normal numbers of mean 0 and standard deviation `scale`, float64."""
         return np.random.Generator(self._bits).normal(0.0, scale, shape)
 
-    def integers(self, high: int, shape: tuple[int, ...]) -> np.ndarray:
-        """Independent integers, uniform on 0 … high-1."""
+    def integers(self, high: int | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Independent integers, uniform on 0 … high-1, each of its own `high` where that is an array."""
         return np.random.Generator(self._bits).integers(high, size=shape)
 
     # -- Bernoulli draws on any device -------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 Examples
 --------
 >>> import numpy as np
->>> from skrbm.batches import ArrayRows, mean_row
+>>> from skrbm.batches import ArrayRows
 >>> from skrbm.model import initial_parameters
 >>> source = ArrayRows(np.eye(20), batch_size=5)
->>> mean_v, streams = mean_row(source, "none"), Streams.from_seed(0)
+>>> mean_v, streams = source.mean("none"), Streams.from_seed(0)
 >>> params = initial_parameters(mean_v, 8, streams.start, smoothing=1 / source.n_rows)
 >>> state = start(params, mean_v, TrainSettings(), streams, n_epochs=2)
 >>> [(record.epoch, record.learning_rate) for record in epochs(state, source, n_epochs=2)]

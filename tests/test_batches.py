@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skrbm import batches
-from skrbm.batches import ArrayRows, binarize_rows, mean_row, to_tensor
+from skrbm.batches import ArrayRows, binarize_rows, to_tensor
 from skrbm.randomness import Stream
 
 
@@ -120,15 +120,15 @@ def test_binarize_rows():
     assert draws[:, 3].sum() == 40_000
 
 
-def test_mean_row():
+def test_mean():
     X = np.random.default_rng(0).random((10_000, 3)) * 1.2
     weight = np.random.default_rng(1).random(10_000)
     source = ArrayRows(X, weight, dtype=torch.float64)
     average = lambda values: torch.from_numpy(np.average(values, 0, weight))  # noqa: E731
-    torch.testing.assert_close(mean_row(source, "none"), average(X))
-    torch.testing.assert_close(mean_row(source, "sample"), average(X.clip(0, 1)))
-    torch.testing.assert_close(mean_row(source, 0.7), average(X > 0.7))
-    unweighted = mean_row(ArrayRows(X, dtype=torch.float64), "none")
+    torch.testing.assert_close(source.mean("none"), average(X))
+    torch.testing.assert_close(source.mean("sample"), average(X.clip(0, 1)))
+    torch.testing.assert_close(source.mean(0.7), average(X > 0.7))
+    unweighted = ArrayRows(X, dtype=torch.float64).mean("none")
     torch.testing.assert_close(unweighted, torch.from_numpy(X.mean(0)))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.batches import ArrayRows, mean_row
+from skrbm.batches import ArrayRows
 from skrbm.datasets import bars_and_stripes
 from skrbm.model import RBMParameters, initial_parameters
 from skrbm.randomness import Stream
@@ -19,7 +19,7 @@ def without_weights(params):
 def trained(acceptance):
     """A machine trained on bars-and-stripes, the first rung and the trajectory between them."""
     source = ArrayRows(bars_and_stripes(4), batch_size=8, dtype=torch.float64)
-    streams, mean_v = Streams.from_seed(0), mean_row(source, "none").double()
+    streams, mean_v = Streams.from_seed(0), source.mean("none").double()
     params = initial_parameters(mean_v, 12, streams.start)
     settings = TrainSettings(k=5, n_chains=200, learning_rate=0.2, weight_decay=0.0, binarize="none")
     state = start(params, mean_v, settings, streams, n_epochs=300)
