@@ -41,6 +41,14 @@ class RowSource(Protocol):
         """Number of rows in an epoch, as far as it is known."""
 
     @property
+    def n_batches(self) -> int:
+        """Number of batches in an epoch."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights of the rows; their number where they have none."""
+
+    @property
     def is_binary(self) -> bool:
         """Whether all values are 0 or 1."""
 
@@ -110,6 +118,16 @@ class ArrayRows:
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole, to be copied once and not once an epoch.
         self._store: _Store = store if self._device.type == "cpu" else _Resident(store, X.shape[0], self._device)
+
+    @property
+    def n_batches(self) -> int:
+        """Number of batches in an epoch."""
+        return -(-self.n_rows // self.batch_size)
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights of the rows; their number where they have none."""
+        return float(self.n_rows if self._weight is None else self._weight.sum(dtype=torch.float64))
 
     def epoch(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Every row once, in batches; `stream` decides on their order."""
@@ -338,11 +356,13 @@ class StreamedRows:
 
     def _look_at(self, batches: Iterable[Any], rule: Binarize, stream: Stream) -> None:
         mean, kept = _Mean(rule), _Reservoir(_KEPT, stream)
+        self._sizes: list[int] = []
         self.n_rows, self.is_binary, self.is_whole, self.low, self.high = 0, True, True, np.inf, -np.inf
         for v in map(self._tensor, batches):
             mean.add_(v)
             kept.add_(v)
             self.n_rows += len(v)
+            self._sizes.append(len(v))
             self.is_binary = self.is_binary and bool(((v == 0) | (v == 1)).all())
             self.is_whole = self.is_whole and bool((v == v.round()).all())
             self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
@@ -350,6 +370,16 @@ class StreamedRows:
             raise ValueError("X yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them.")
         self._mean, self._sample = mean.value, kept.rows
         self.n_features = len(self._mean)
+
+    @property
+    def n_batches(self) -> int:
+        """Number of batches in an epoch, if those that pass by have always the same sizes."""
+        return sum(-(-size // self.batch_size) for size in self._sizes)
+
+    @property
+    def total_weight(self) -> float:
+        """Number of the rows."""
+        return float(self.n_rows)
 
     def mean(self, rule: Binarize) -> Tensor:
         """Mean over the rows as the machine sees them, (n_features,)."""

@@ -24,6 +24,7 @@ from sklearn.utils import Tags, check_scalar
 from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
 from skrbm.batches import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.checks import check_choice, find_device, from_torch, to_numpy
+from skrbm.distributed import Group, current_group
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
 from skrbm.monitor import Criterion, EarlyStopping, HeldOut, measure, validation_score
@@ -364,24 +365,28 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             )
         with epoch_tasks(self, self.n_iter, X, y, sample_weight) as tasks, self._unchanged_on_error():
             reuse = self.warm_start and hasattr(self, "components_")
-            saved = self._read_checkpoint()
-            seed = self._seed() if saved is None else saved["seed"]
-            source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=seed)
+            group = current_group()
+            self._check_same_parameters(group)
+            saved = group.of_first(self._read_checkpoint() if group.rank == 0 else None)
+            seed = group.of_first(self._seed()) if saved is None else saved["seed"]
+            source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=group.seed(seed))
+            n_rows = group.total(source.n_rows)
             if self.weight_decay == "auto":
-                settings = replace(settings, weight_decay=min(_PRIOR_PRECISION / source.n_rows, _MOST_DECAY))
+                settings = replace(settings, weight_decay=min(_PRIOR_PRECISION / n_rows, _MOST_DECAY))
             state = self._begin(settings, source, seed, reuse=reuse, n_epochs=self.n_iter)
             start = state.streams.start.state()
             if saved is not None:
-                self._check_same_rows(saved, source)
-                start = saved["start"]
+                self._check_same_rows(saved, n_rows, group)
+                own = saved["ranks"][group.rank]
+                start = own["start"]
                 state.streams.start.set_state(start)
             trajectory = self._trajectory(state) if self.store_trajectory else None
             run = self._run(state, source, self.n_iter, held_out, trajectory)
             if saved is not None:
-                run.restore_(saved["run"])
+                run.restore_(saved["run"], own)
                 self.__dict__.update(saved["fitted"], n_iter_=state.n_epochs, **self._parameters(state))
                 self._carried = carried_state(state)
-            self._train(run, source, tasks, {"seed": seed, "start": start, "n_rows": source.n_rows})
+            self._train(run, source, tasks, {"seed": seed, "start": start, "n_rows": n_rows})
             self._warn_if_stuck()
         return self
 
@@ -418,7 +423,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         with self._unchanged_on_error():
             reuse = hasattr(self, "components_")
             source, _ = self._source(X, sample_weight, dtype, device, reset=not reuse)
-            state = self._begin(settings, source, self._seed(), reuse=reuse, n_epochs=None)
+            state = self._begin(settings, source, current_group().of_first(self._seed()), reuse=reuse, n_epochs=None)
             if reuse and hasattr(self, "_carried"):
                 resume_(state, self._carried)
             self._train(self._run(state, source, 1), source, EpochTasks())
@@ -428,8 +433,10 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         self, settings: TrainSettings, source: RowSource, seed: list[int], *, reuse: bool, n_epochs: int | None
     ) -> TrainState:
         """A state of training: new, or with the parameters and the chains that the model has."""
-        streams = Streams.from_seed(seed)
-        mean_v = source.mean(settings.binarize)
+        group = current_group()
+        streams = Streams.from_seed(seed, group.seed(seed))
+        mean_v = group.mean(source.mean(settings.binarize), source.total_weight)
+        smoothing = 1.0 / group.total(source.n_rows)
         if settings.binarize == "sample" and source.is_binary:  # a draw would change nothing
             settings = replace(settings, binarize="none")
         settings = replace(settings, products=self._products(source, settings.binarize, mean_v.device))
@@ -445,12 +452,12 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             if h.shape == (self.n_chains, self.n_hidden):
                 chains = GibbsState(to_tensor(h, mean_v.dtype, mean_v.device).clone())
         else:
-            params = initial_parameters(mean_v, self.n_hidden, streams.start, smoothing=1.0 / source.n_rows)
+            params = initial_parameters(mean_v, self.n_hidden, streams.start, smoothing=smoothing)
             self._sampling = Stream(seed, "sampling")
             for name in ("trajectory_", "history_", "validation_scores_", "best_validation_score_"):
                 self.__dict__.pop(name, None)
         self.data_samples_ = to_numpy(source.some(_KEPT_ROWS, streams.start))
-        self.base_rates_ = to_numpy(log_odds(mean_v.double(), 1.0 / source.n_rows).sigmoid())
+        self.base_rates_ = to_numpy(log_odds(mean_v.double(), smoothing).sigmoid())
         return start(params, mean_v, settings, streams, chains=chains, n_epochs=n_epochs)
 
     def _products(self, source: RowSource, binarize: str | float, device: torch.device) -> ProductsName:
@@ -491,8 +498,16 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
 
         With `to_store` checkpoints are written, and have it.
         """
-        state, trajectory = run.state, run.trajectory
-        training = epochs(state, source, run.n_epochs - run.n_finished, trajectory=trajectory)
+        state, trajectory, group = run.state, run.trajectory, current_group()
+        n_batches = group.least(source.n_batches) if group.size > 1 else None
+        if n_batches is not None and n_batches < 0.9 * source.n_batches:
+            warnings.warn(
+                f"Rank {group.rank} has rows for {source.n_batches} batches, another for {n_batches} only, which is "
+                "how long an epoch is. Give all ranks about as many rows.",
+                UserWarning,
+                stacklevel=3,
+            )
+        training = epochs(state, source, run.n_epochs - run.n_finished, group.reduce, trajectory, n_batches)
         tasks.skip(run.n_finished)
         stop = run.held_out is not None and run.stopping.is_over
         try:
@@ -508,7 +523,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
                 due = is_last or run.n_finished % self.checkpoint_every == 0
                 if due:
                     self._write_checkpoint(run, to_store)
-                stop = tasks.end_epoch(learned) or run.stopping.is_over
+                stop = group.least(not tasks.end_epoch(learned)) == 0 or run.stopping.is_over
                 if stop and not due:
                     self._write_checkpoint(run, to_store)
             if trajectory is not None:
@@ -543,6 +558,7 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             if self.early_stopping == "log_likelihood":
                 base_b = self._base_b(state.params.W.dtype, state.params.W.device)
                 score = validation_score(state.model, run.held_out, "log_likelihood", base_b, run.stream)
+            score = float(current_group().mean(torch.tensor(score, dtype=torch.float64)))
             if run.stopping.is_best(score):
                 run.best = learned.copy()
             learned["validation_scores_"] = [*run.stopping.scores]
@@ -579,12 +595,24 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         values = {name: value for name, value in parameters.items() if name not in _NOT_LEARNED_BY}
         return {name: re.sub(" at 0x[0-9a-f]+", "", repr(value)) for name, value in values.items()}
 
+    def _check_same_parameters(self, group: Group) -> None:
+        first, *others = group.gather_everywhere(self._identity() | {"checkpoint": str(self.checkpoint)})
+        for rank, other in enumerate(others, 1):
+            if those := [f"{name}={other[name]} (there {first[name]})" for name in first if other[name] != first[name]]:
+                raise ValueError(
+                    f"Rank {rank} has other parameters than rank 0: {', '.join(those)}. Give all the same."
+                )
+
     def _write_checkpoint(self, run: Run, to_store: dict[str, Any] | None) -> None:
         if self.checkpoint is None or to_store is None:
             return
+        group = current_group()
+        ranks = group.gather(run.own() | {"start": to_store["start"]})
+        if group.rank:
+            return
         fitted = {name: getattr(self, name) for name in _OF_A_RUN if hasattr(self, name)}
-        content = {"parameters": self._identity(), "fitted": fitted, "run": run.saved()}
-        write_checkpoint(self.checkpoint, content | to_store)
+        content = {"parameters": self._identity(), "fitted": fitted, "run": run.saved(), "ranks": ranks}
+        write_checkpoint(self.checkpoint, content | {name: to_store[name] for name in ("seed", "n_rows")})
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
         """What is to be taken up, None where there is nothing."""
@@ -600,13 +628,18 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             )
         return saved
 
-    def _check_same_rows(self, saved: dict[str, Any], source: RowSource) -> None:
+    def _check_same_rows(self, saved: dict[str, Any], n_rows: int, group: Group) -> None:
+        if len(saved["ranks"]) != group.size:
+            raise ValueError(
+                f"The checkpoint {os.fspath(self.checkpoint)!r} is of {len(saved['ranks'])} processes, but there are "
+                f"{group.size}. Go on with as many, or set resume=False to begin anew and overwrite it."
+            )
         rates = saved["fitted"]["base_rates_"]
-        same = saved["n_rows"] == source.n_rows and rates.shape == self.base_rates_.shape
+        same = saved["n_rows"] == n_rows and rates.shape == self.base_rates_.shape
         if not same or not np.allclose(rates, self.base_rates_, rtol=1e-3, atol=1e-6):
             raise ValueError(
                 f"The checkpoint {os.fspath(self.checkpoint)!r} is of a training on other rows: {saved['n_rows']} of "
-                f"{len(rates)} features, or of other means, than these {source.n_rows} of {len(self.base_rates_)}. Go "
+                f"{len(rates)} features, or of other means, than these {n_rows} of {len(self.base_rates_)}. Go "
                 "on with the same rows, or set resume=False to begin anew and overwrite it."
             )
 

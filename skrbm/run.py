@@ -14,6 +14,8 @@ from skrbm.trajectory import Trajectory
 
 __all__ = ["Run"]
 
+_OWN = ("h", "streams")  # of what `saved_state` returns
+
 
 @dataclass
 class Run:
@@ -52,20 +54,25 @@ class Run:
     n_finished: int = 0
 
     def saved(self) -> dict[str, Any]:
-        """All that the coming epochs depend on but the rows, on the CPU."""
+        """All that the coming epochs depend on but the rows and what is `own`, on the CPU."""
+        training = saved_state(self.state)
         return {
-            "training": saved_state(self.state),
-            "stream": self.stream.state(),
+            "training": {name: value for name, value in training.items() if name not in _OWN},
             "stopping": self.stopping.state(),
             "trajectory": None if self.trajectory is None else self.trajectory.state(),
             "best": self.best,
             "n_finished": self.n_finished,
         }
 
-    def restore_(self, saved: dict[str, Any]) -> None:
-        """Continue where `saved()` was taken."""
-        restore_(self.state, saved["training"])
-        self.stream.set_state(saved["stream"])
+    def own(self) -> dict[str, Any]:
+        """What each of several processes has for itself: chains and randomness."""
+        training = saved_state(self.state)
+        return {name: training[name] for name in _OWN} | {"monitor": self.stream.state()}
+
+    def restore_(self, saved: dict[str, Any], own: dict[str, Any]) -> None:
+        """Continue where `saved()` and `own()` were taken."""
+        restore_(self.state, saved["training"] | {name: own[name] for name in _OWN})
+        self.stream.set_state(own["monitor"])
         self.stopping.set_state(saved["stopping"])
         if self.trajectory is not None:
             self.trajectory.set_state(saved["trajectory"])

@@ -45,6 +45,11 @@ def first_of(batch: Any) -> Any:
 class DatasetRows(StreamedRows):
     """Rows of a `torch.utils.data.Dataset` that can be asked for its i-th row, in a new order each epoch."""
 
+    @property
+    def n_batches(self) -> int:
+        """Number of batches in an epoch."""
+        return -(-self.n_rows // self.batch_size)
+
     def _passing(self, stream: Stream) -> Iterable[Any]:
         order = stream.permutation(self.n_rows) if self.shuffle else np.arange(self.n_rows)
         return DataLoader(self._batches, batch_size=self.batch_size, sampler=order.tolist())  # type: ignore[arg-type]

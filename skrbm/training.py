@@ -21,6 +21,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -128,9 +129,13 @@ class Streams(NamedTuple):
     chains: Stream
 
     @classmethod
-    def from_seed(cls, seed: Any) -> Streams:
-        """Streams that depend on `seed` (int, sequence of int or None) and are independent of each other."""
-        return cls(*(Stream(seed, use) for use in cls._fields))
+    def from_seed(cls, seed: Any, own: Any = None) -> Streams:
+        """Streams that depend on `seed` (int, sequence of int or None) and are independent of each other.
+
+        All but the first depend on the seed `own` instead, if it is given: that of one of several processes.
+        """
+        first, *others = cls._fields
+        return cls(Stream(seed, first), *(Stream(seed if own is None else own, use) for use in others))
 
 
 class Phases:
@@ -458,10 +463,11 @@ def epochs(
     n_epochs: int,
     reduce: Reduce | None = None,
     trajectory: Trajectory | None = None,
+    n_batches: int | None = None,
 ) -> Iterator[EpochRecord]:
     """Train for `n_epochs` passes over `source`, in place, and yield a record after each.
 
-    A `trajectory` is shown the machine after every update.
+    A `trajectory` is shown the machine after every update. An epoch has `n_batches` at most, if that is given.
 
     Raises
     ------
@@ -473,7 +479,7 @@ def epochs(
         learning_rate = state.optimizer.param_groups[0]["lr"]
         state.k = gibbs_steps(state.settings.k, state.n_epochs, state.planned_epochs)
         graph = UpdateGraph(state) if state.params.W.is_cuda and reduce is None else None
-        for v, weight in source.epoch(state.streams.shuffle):
+        for v, weight in islice(source.epoch(state.streams.shuffle), n_batches):
             if graph is None or weight is not None or not graph.update_(v):
                 update_(state, v, weight, reduce)
             for observer in (state.average, trajectory):
@@ -528,6 +534,7 @@ def _settle_(state: TrainState) -> None:
     if isinstance(state.products, Int8Products) and state.products.input_error > _MAX_INPUT_ERROR:
         _multiply_in_floats_(state)
     state.W_mu = state.W_lam = None
+    state.optimizer.zero_grad()  # the last update's, where it had any
     if state.settings.is_plain_descent(0.0):
         state.optimizer.step()  # without gradients: lets the schedule know that it may move
 

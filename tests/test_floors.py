@@ -31,6 +31,7 @@ FLOORS = {
     "quality": 3,
     "monitor": 3.5,
     "mixing": 3.5,
+    "distributed": 3,
     "run": 3.8,
     "persistence": 4,
     "_compat": 4,

@@ -461,3 +461,14 @@ def test_cuda_graphs_learn_what_updates_learn(products, algorithm, monkeypatch, 
     assert not recwarn.list
     assert nats[0] == pytest.approx(nats[1], abs=0.1)
     assert nats[0] > -1.3
+
+
+def test_an_epoch_is_its_updates_and_nothing_more():
+    """With weights the gradient is kept by the tensors; nothing may step along it once more."""
+    X, weight = np.random.default_rng(0).random((23, 4)), np.random.default_rng(1).random(23)
+    source = ArrayRows(X, weight, batch_size=5, dtype=torch.float64)
+    states = [begin(reference.random_params(3, 4), replace(PLAIN, centered=True)) for _ in range(2)]
+    list(epochs(states[0], source, 1))
+    for v, w in source.epoch(states[1].streams.shuffle):
+        update_(states[1], v, w)
+    assert torch.equal(states[0].params.W, states[1].params.W)

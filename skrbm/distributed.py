@@ -1,0 +1,211 @@
+"""Learning in several processes, on one machine or many, by `torch.distributed`.
+
+Each process (rank) has rows of its own and chains of its own. An update averages the statistics of all of them, so that
+it is the update of one process with all their rows in its batch and all their chains; the parameters are the same on
+all ranks at any time.
+
+A script for `torchrun --nproc-per-node 4 script.py`:
+
+    from skrbm import BernoulliRBMTorch
+    from skrbm.distributed import process_group
+
+    with process_group() as group:
+        rows = numpy.load("rows.npy", mmap_mode="r")[group.rank :: group.size]
+        rbm = BernoulliRBMTorch(n_hidden=500, random_state=0, checkpoint="run.pt", resume=True).fit(rows)
+        if group.rank == 0:
+            joblib.dump(rbm, "rbm.joblib")
+
+`n_chains` and `batch_size` are those of a rank. An epoch has as many updates as the rank with the fewest batches can
+have, so give all ranks about as many rows. Rank 0 writes the checkpoint, which has the chains of all ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from skrbm.gradients import Statistics
+
+__all__ = ["Group", "current_group", "process_group"]
+
+
+class Group:
+    """Processes that learn one machine together; this one consists of a single process.
+
+    Attributes
+    ----------
+    rank : int
+        Number of this process, from 0.
+    size : int
+        How many there are.
+    reduce : callable or None
+        What `skrbm.training.update_` averages the statistics of all ranks by.
+    """
+
+    rank, size = 0, 1
+    reduce: Callable[[Statistics, Statistics], tuple[Statistics, Statistics]] | None = None
+
+    def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
+        """Weighted mean of a tensor over the ranks."""
+        return value
+
+    def total(self, number: int) -> int:
+        """Sum over the ranks."""
+        return number
+
+    def least(self, number: int) -> int:
+        """The least of the numbers of all ranks."""
+        return number
+
+    def of_first(self, value: Any) -> Any:
+        """What rank 0 has."""
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each rank has, on rank 0; on others an empty list."""
+        return [value]
+
+    def gather_everywhere(self, value: Any) -> list[Any]:
+        """What each rank has, on all."""
+        return [value]
+
+    def seed(self, seed: list[int]) -> list[int]:
+        """A seed of this rank's own."""
+        return seed
+
+
+class _ProcessGroup(Group):
+    """torch's default process group."""
+
+    def __init__(self, timeout: float) -> None:
+        self.rank, self.size, self._timeout = dist.get_rank(), dist.get_world_size(), timeout
+        self.reduce = self._reduce
+        self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+    def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
+        both = torch.cat((weight * value.double().ravel(), torch.tensor([weight], device=value.device).double()))
+        both = self._sum(both.to(self._device)).to(value.device)
+        return (both[:-1] / both[-1]).view(value.shape).to(value.dtype)
+
+    def total(self, number: int) -> int:
+        return int(self._sum(torch.tensor(number, device=self._device)))
+
+    def least(self, number: int) -> int:
+        found = torch.tensor(number, device=self._device)
+        with self._explained():
+            dist.all_reduce(found, dist.ReduceOp.MIN)
+        return int(found)
+
+    def of_first(self, value: Any) -> Any:
+        values = [value]
+        with self._explained():
+            dist.broadcast_object_list(values, 0, device=self._device)
+        return values[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.size if self.rank == 0 else []
+        with self._explained():
+            dist.gather_object(value, values or None)
+        return values
+
+    def gather_everywhere(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.size
+        with self._explained():
+            dist.all_gather_object(values, value)
+        return values
+
+    def seed(self, seed: list[int]) -> list[int]:
+        return [*seed, self.rank]
+
+    def _reduce(self, data: Statistics, model: Statistics) -> tuple[Statistics, Statistics]:
+        """The statistics over the rows and the chains of all ranks, by one all-reduce."""
+        sums = [
+            part
+            for phase in (data, model)
+            for part in (*(phase.weight * mean for mean in (phase.v, phase.h, phase.hv)), phase.weight)
+        ]
+        sizes = [part.numel() for part in sums]
+        flat = self._sum(torch.cat([part.reshape(-1) for part in sums]))
+        v, h, hv, weight, *others = flat.split(sizes)  # type: ignore[no-untyped-call]
+        return _means(v, h, hv, weight), _means(*others)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        with self._explained():
+            dist.all_reduce(values)
+        return values
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"Rank {self.rank} has lost another of the {self.size} processes, or has waited for it for more than "
+                f"{self._timeout:g} s. Start them all again; with checkpoint and resume=True they go on from the last "
+                f"checkpoint. ({str(error).partition(chr(10))[0]})"
+            ) from error
+
+
+def _means(v: Tensor, h: Tensor, hv: Tensor, weight: Tensor) -> Statistics:
+    return Statistics(v / weight, h / weight, (hv / weight).view(len(h), len(v)), weight[0])
+
+
+_ALONE = Group()
+_current: ContextVar[Group] = ContextVar("group", default=_ALONE)
+
+
+def current_group() -> Group:
+    """The group of the innermost `process_group`, or one of this process alone."""
+    return _current.get()
+
+
+@contextmanager
+def process_group(backend: str | None = None, timeout: float = 60.0) -> Iterator[Group]:
+    """Within it, `BernoulliRBMTorch.fit` and `partial_fit` learn together with the other processes of `torchrun`.
+
+    Parameters
+    ----------
+    backend : {"gloo", "nccl"}, optional
+        By default "nccl" where there is CUDA, else "gloo". A process group that exists already is used as it is.
+    timeout : float
+        Seconds to wait for another process. Where one has died, the others end with a RuntimeError after so many
+        seconds at the latest.
+
+    Yields
+    ------
+    Group
+        With `rank` and `size`.
+
+    Raises
+    ------
+    RuntimeError
+        If the processes weren't started by `torchrun`, or by what sets its environment variables; or later, if another
+        process is lost.
+    """
+    if not timeout > 0:
+        raise ValueError(f"timeout={timeout!r} must be a positive number of seconds.")
+    created = not dist.is_initialized()
+    if created:
+        backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
+        try:
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        except ValueError as error:
+            raise RuntimeError(
+                "process_group() finds no other processes. Start them with torchrun, such as `torchrun "
+                f"--nproc-per-node 2 script.py`. ({error})"
+            ) from error
+    group = _ProcessGroup(timeout)
+    token = _current.set(group)
+    try:
+        yield group
+    finally:
+        _current.reset(token)
+        if created:
+            dist.destroy_process_group()

@@ -1,0 +1,96 @@
+"""What test_distributed.py runs in several processes: `python -m tests.ranks TASK FOLDER`."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from skrbm import BernoulliRBMTorch
+from skrbm.batches import ArrayRows
+from skrbm.distributed import current_group, process_group
+from skrbm.randomness import Stream
+from skrbm.samplers import GibbsState
+from skrbm.training import Streams, TrainSettings, start, update_
+from tests import reference
+
+X = (np.random.default_rng(0).random((240, 6)) < [0.2, 0.5, 0.5, 0.7, 0.9, 0.5]).astype(np.float32)
+X[:, 2] = X[:, 1]
+SETTINGS = {"n_hidden": 4, "n_iter": 40, "n_chains": 50, "batch_size": 5, "learning_rate": 1.0, "random_state": 0}
+
+
+class FixedStream(Stream):
+    """Draws nothing: what is more likely happens."""
+
+    def uniform(self, n, device="cpu"):
+        return torch.full((n,), 0.5)
+
+
+def fixed_draws(centered, **settings):
+    """Ten updates, on this rank's share of the same batches and chains."""
+    group = current_group()
+    share = slice(group.rank, None, group.size)
+    settings = TrainSettings(binarize="none", centered=centered, weight_decay=1e-2, **settings)
+    streams = Streams(*(FixedStream(0, use) for use in Streams._fields))
+    params, rows = reference.random_params(4, 6), torch.from_numpy(X).double()
+    chains = GibbsState((torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()[share])
+    state = start(params, rows.mean(0), settings, streams, chains=chains)
+    weight = torch.linspace(0.5, 2.0, 24, dtype=torch.float64)
+    for batch in rows.split(24):
+        update_(state, batch[share], weight[share], group.reduce)
+    return [tensor.numpy() for tensor in (state.params.W, state.params.b, state.params.c)]
+
+
+def fit(**settings):
+    group = current_group()
+    rbm = BernoulliRBMTorch(**SETTINGS | settings).fit(X[group.rank :: group.size])
+    return [rbm.components_, rbm.intercept_visible_, rbm.intercept_hidden_, np.array(rbm.n_iter_), rbm.base_rates_]
+
+
+class Deadly(ArrayRows):
+    """Rows of a rank that dies in its third epoch."""
+
+    n_epochs = 0
+
+    def epoch(self, stream):
+        self.n_epochs += 1
+        if self.n_epochs == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().epoch(stream)
+
+
+def death(folder):
+    if current_group().rank == 1:
+        import skrbm.estimator
+
+        skrbm.estimator.ArrayRows = Deadly
+    return fit(checkpoint=folder / "checkpoint")
+
+
+def wrong(folder):
+    try:
+        fit(n_hidden=5 + current_group().rank)
+    except ValueError as error:
+        return [np.array(str(error))]
+    return [np.array("")]
+
+
+TASKS = {
+    "centred": lambda folder: fixed_draws(True, momentum=0.5),
+    "plain": lambda folder: fixed_draws(False),
+    "contrastive divergence": lambda folder: fixed_draws("visible", algorithm="cd", k=2),
+    "fit": lambda folder: fit(),
+    "early stopping": lambda folder: fit(early_stopping=True, tol=0.5, n_iter_no_change=2),
+    "wrong": wrong,
+    "death": death,
+    "resume": lambda folder: fit(checkpoint=folder / "checkpoint", resume=True),
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    names, where = sys.argv[1].split(","), Path(sys.argv[2])
+    with process_group(timeout=20) as ranks:
+        for name in names:
+            np.savez(where / f"{name}_{ranks.rank}.npz", *TASKS[name](where))
