@@ -28,7 +28,7 @@ from skrbm.distributed import Group, current_group
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
 from skrbm.monitor import Criterion, EarlyStopping, HeldOut, measure, validation_score
-from skrbm.persistence import check_folder, read_checkpoint, write_checkpoint
+from skrbm.persistence import check_folder, read_checkpoint, remove_rests, write_checkpoint
 from skrbm.products import has_int8
 from skrbm.randomness import Stream
 from skrbm.run import Run
@@ -371,6 +371,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
             seed = group.of_first(self._seed()) if saved is None else saved["seed"]
             source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=group.seed(seed))
             n_rows = group.total(source.n_rows)
+            if self.checkpoint is not None and group.rank == 0:
+                remove_rests(self.checkpoint)
             if self.weight_decay == "auto":
                 settings = replace(settings, weight_decay=min(_PRIOR_PRECISION / n_rows, _MOST_DECAY))
             state = self._begin(settings, source, seed, reuse=reuse, n_epochs=self.n_iter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import pickle
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_folder", "read_checkpoint", "write_atomically", "write_checkpoint"]
+__all__ = ["check_folder", "read_checkpoint", "remove_rests", "write_atomically", "write_checkpoint"]
 
 _FORMAT = "skrbm checkpoint 1"
 _ARRAY = "__array__"
@@ -38,7 +39,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
     if hasattr(os, "O_DIRECTORY"):  # the name too is to survive
         folder = os.open(path.parent, os.O_DIRECTORY)
@@ -46,6 +47,13 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove_rests(path: str | os.PathLike[str]) -> None:
+    """Remove what processes that died while they wrote the file have left beside it."""
+    path = Path(path)
+    for rest in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        rest.unlink(missing_ok=True)
 
 
 def write_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:

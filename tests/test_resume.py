@@ -1,7 +1,11 @@
 """Training that was cut off and goes on from its checkpoint ends as if nothing had happened."""
 
 import copy
+import re
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import torch
 from skrbm import BernoulliRBMTorch
 from skrbm.products import has_int8
 
+KILLS = Path(__file__).parents[1] / "benchmarks" / "kills.py"
 X = np.random.default_rng(0).random((60, 12)).astype(np.float32)
 WIDE = np.random.default_rng(1).random((40, 400)).astype(np.float32)
 
@@ -166,3 +171,13 @@ def test_what_does_not_fit(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="damaged"):
         BernoulliRBMTorch(**settings).fit(X)
+
+
+@pytest.mark.slow
+def test_kills_at_any_moment():
+    run = subprocess.run(
+        [sys.executable, KILLS, "--kills", "24", "--n-iter", "8"], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    assert len(re.findall(r" 6 +\d+ +\d+  the same\n", run.stdout)) == 4
+    assert run.stdout.splitlines()[-1].startswith("0 half-written files left")
