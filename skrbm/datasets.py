@@ -1,4 +1,4 @@
-"""Data to try a machine on: scikit-learn's digits, MNIST, bars-and-stripes."""
+"""Data to try a machine on: scikit-learn's digits, MNIST, bars-and-stripes; and rows of Parquet files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
@@ -15,7 +16,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn import datasets as sklearn_datasets
 
-__all__ = ["Dataset", "ShiftedImages", "bars_and_stripes", "load_digits", "load_mnist", "read_idx", "shift_images"]
+__all__ = [
+    "Dataset",
+    "ParquetRows",
+    "ShiftedImages",
+    "bars_and_stripes",
+    "load_digits",
+    "load_mnist",
+    "read_idx",
+    "shift_images",
+]
 
 Array = NDArray[Any]
 
@@ -121,6 +131,70 @@ def shift_images(X: Array, image_shape: tuple[int, int]) -> ShiftedImages:
     corners = [(1, 1), (2, 1), (0, 1), (1, 2), (1, 0)]  # of the window: in place; moved down, the image goes up
     copies = [framed[:, row : row + height, column : column + width] for row, column in corners]
     return ShiftedImages(np.concatenate(copies).reshape(-1, height * width), np.tile(np.arange(len(X)), len(copies)))
+
+
+class ParquetRows:
+    """Rows of Parquet files, a batch at a time: for `fit` and `partial_fit`, of files larger than memory.
+
+    Parameters
+    ----------
+    path : path or sequence of path
+        The files, read in this order.
+    columns : sequence of str, optional
+        Columns of numbers or booleans, by default all.
+    batch_rows : int, default=8192
+        Rows that are in memory at a time, and that are shuffled together: as the rows of a file keep their order
+        otherwise, write them in a random one.
+
+    Yields
+    ------
+    ndarray of shape (n, n_columns)
+        float32, each time it is iterated over.
+
+    Raises
+    ------
+    ImportError
+        If pyarrow is missing: `pip install "skrbm[parquet]"`.
+    ValueError
+        If a file isn't Parquet, a column is missing, or has no numbers.
+    """
+
+    def __init__(self, path: Any, columns: Sequence[str] | None = None, batch_rows: int = 8192) -> None:
+        self.paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+        self.columns = None if columns is None else list(columns)
+        if batch_rows < 1:
+            raise ValueError(f"batch_rows must be at least 1; got batch_rows={batch_rows}.")
+        self.batch_rows = batch_rows
+        try:
+            import pyarrow.parquet
+        except ImportError as error:
+            raise ImportError('Parquet needs pyarrow. Install it with: pip install "skrbm[parquet]"') from error
+        self._parquet = pyarrow.parquet
+        self._arrow_error = pyarrow.ArrowException
+
+    def __iter__(self) -> Iterator[Array]:
+        for path in self.paths:
+            with open(path, "rb") as file:
+                try:
+                    yield from self._batches(file)
+                except (self._arrow_error, ValueError) as error:
+                    raise ValueError(f"{os.fspath(path)} won't do as Parquet: {error}") from error
+
+    def _batches(self, file: BinaryIO) -> Iterator[Array]:
+        table = self._parquet.ParquetFile(file, pre_buffer=False)
+        known = table.schema_arrow.names
+        if missing := [name for name in self.columns or () if name not in known]:
+            raise ValueError(f"it has no columns {missing}; it has {known}.")
+        for batch in table.iter_batches(self.batch_rows, columns=self.columns, use_threads=False):
+            names = self.columns or batch.schema.names
+            rows = np.empty((batch.num_rows, len(names)), np.float32)
+            for i, name in enumerate(names):
+                column = batch.column(name)
+                values = column.to_numpy(zero_copy_only=False)
+                if values.dtype.kind not in "biuf":
+                    raise ValueError(f"its column {name!r} is of {column.type}, not of numbers.")
+                rows[:, i] = values
+            yield rows
 
 
 def bars_and_stripes(n: int) -> NDArray[np.float32]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from scipy.special import logit
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
 from skrbm.batches import binarize_rows, to_tensor
 from skrbm.checks import check_choice, find_device, from_torch
@@ -29,6 +30,7 @@ from skrbm.likelihood import (
 )
 from skrbm.mixing import diagnose
 from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
+from skrbm.persistence import plain, read_model, unplain, write_model
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, Kernel, clamp, steps
@@ -595,6 +597,114 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             starts = np.resize(self._map(mean_v_given_h, h.astype(starts.dtype)), starts.shape)
             starts = stream.bernoulli(torch.from_numpy(starts)).numpy()
         return self._run_chains("gibbs", 1000, stream, starts)
+
+    # -- files, and other libraries --------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, data_samples: bool = False) -> None:
+        """Write the fitted machine to a file that `load` reads, here or elsewhere, without running code.
+
+        The file is in the safetensors format, `pip install "skrbm[safetensors]"`: the fitted arrays, and as JSON in its
+        header the parameters, the shapes, the version, and a checksum. A crash leaves the old file or the new one.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, replaced if it exists.
+        data_samples : bool
+            Whether to write `data_samples_` too, the training rows that `sample(init="data")` starts from. By default
+            no row of the training data is in the file.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            If the machine isn't fitted, or has arrays of shapes that don't go together or values that aren't finite.
+        FileNotFoundError, ImportError
+            If there is no such folder, or safetensors is missing.
+
+        See Also
+        --------
+        skrbm.onnx.to_onnx : Features for programs without Python.
+
+        Notes
+        -----
+        A path to a checkpoint, the memory of the optimiser, the states of random streams and log Z are left out. Of
+        parameters that JSON can't hold (factories, RandomState instances) there is a description, for the warning that
+        `load` gives.
+
+        `skops.io` works too, and keeps all of these: `loads(data, trusted=get_untrusted_types(data=data))`, once you
+        have seen that these types are `BernoulliRBMTorch` and `Stream`, and `LogPartition` where it was computed.
+        """
+        check_is_fitted(self)
+        write_model(path, self, data_samples=data_samples)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The machine that `save` wrote. No code in the file is run.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        BernoulliRBMTorch
+            With the same parameters and fitted arrays. `partial_fit` and `fit` with `warm_start=True` go on from these,
+            with a new optimiser and new streams. `checkpoint` and `resume` are at their defaults, whatever is in the
+            file.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or something else, or written by a later version in a format unknown here. The
+            checksum finds accidents; it is no signature.
+        OSError, ImportError
+            If the file can't be read, such as FileNotFoundError, or safetensors is missing.
+
+        Warns
+        -----
+        UserWarning
+            If a parameter could not be stored and is at its default, or is of a later version and left aside.
+        """
+        return read_model(path, cls)
+
+    def to_torch(self) -> nn.Sequential:
+        """`transform` as a network of torch: a linear layer and a sigmoid, to be built upon and tuned.
+
+        Returns
+        -------
+        nn.Sequential
+            `Linear(n_features, n_hidden)` and `Sigmoid()` on the CPU, in the float type of `components_`, with copies
+            of the weights that have gradients.
+
+        Examples
+        --------
+        Two machines, the second trained on the features of the first, become a network for ten classes:
+
+        >>> import torch
+        >>> from skrbm import BernoulliRBMTorch
+        >>> from skrbm.datasets import load_digits
+        >>> X = load_digits().data
+        >>> first = BernoulliRBMTorch(n_hidden=32, n_iter=2, random_state=0).fit(X)
+        >>> second = BernoulliRBMTorch(n_hidden=16, n_iter=2, random_state=0).fit(first.transform(X))
+        >>> network = torch.nn.Sequential(*first.to_torch(), *second.to_torch(), torch.nn.Linear(16, 10))
+        >>> network(torch.from_numpy(X)).shape
+        torch.Size([1797, 10])
+        """
+        check_is_fitted(self)
+        params = self._params(self._own_type()[0], torch.device("cpu"))
+        layer = nn.Linear(params.n_features, params.n_hidden, device="meta")  # draws no weights
+        layer.weight, layer.bias = nn.Parameter(params.W.clone()), nn.Parameter(params.c.clone())
+        return nn.Sequential(layer, nn.Sigmoid())
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return state | {"_carried": plain(state["_carried"])} if "_carried" in state else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_carried" in state:
+            state = state | {"_carried": unplain(state["_carried"])}
+        super().__setstate__(state)
 
     # -- validation and plumbing -----------------------------------------------------------------------------------
 

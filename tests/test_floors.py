@@ -43,6 +43,7 @@ FLOORS = {
     "callbacks": 6,
     "comparison": 6,
     "plots": 6,
+    "onnx": 6,
     "report": 6,
     "experiment": 6.5,
     "cli": 7,
