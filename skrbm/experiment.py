@@ -47,6 +47,7 @@ __all__ = [
 N_PICTURED, SAMPLING_STEPS = 32, 1000
 LIKELIHOOD = "test log-likelihood, nats an image"
 _DPI = 100
+_N_FRAMES = 30  # pictures of epochs on the page; the folder has them all
 
 
 class Images(NamedTuple):
@@ -335,7 +336,8 @@ def _section(outcome: Outcome, task: Task) -> Iterator[str]:
     """What the page shows of one machine."""
     folder = task.folder / outcome.name
     yield paragraph(f"Recipe {outcome.name!r}: {RECIPES[outcome.name].title}", "h2")
-    frames = {_moment(int(file.stem[6:])): file for file in sorted(folder.glob("epoch_*.png"))}
+    files = {int(file.stem.removeprefix("epoch_")): file for file in folder.glob("epoch_*.png")}
+    frames = {_moment(epoch): files[epoch] for epoch in _some(sorted(files))}
     originals = picture(task.folder / "originals.png", f"The first {N_PICTURED} test images.")
     text = "What the machine makes of them, P(v = 1 | h) at h = P(h = 1 | v). Move the slider through training."
     yield side_by_side([originals, film(frames, text)])
@@ -345,6 +347,13 @@ def _section(outcome: Outcome, task: Task) -> Iterator[str]:
     yield picture(folder / "steps.png", "The way there, from random bits.")
     filters = picture(folder / "filters.png", "Weights of the hidden units with the largest norms.")
     yield side_by_side([filters, picture(folder / "activity.png", "How often hidden units are on, test images.")])
+
+
+def _some(epochs: list[int]) -> list[int]:
+    """At most some thirty of them, the more densely the earlier; the first and the last are always among them."""
+    wanted = np.geomspace(1, max(epochs[-1], 1), _N_FRAMES)
+    near = {epochs[int(np.abs(np.array(epochs) - epoch).argmin())] for epoch in wanted}
+    return sorted(near | {epochs[0], epochs[-1]})
 
 
 def _settings(model: BernoulliRBMTorch) -> dict[str, str]:

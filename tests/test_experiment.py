@@ -219,3 +219,13 @@ def test_a_bar_on_a_terminal(monkeypatch, capsys):
     assert f"best: loss {rbm.history_['loss'][-1]:.2f}" in shown
     assert "2/2" in shown
     assert "0:00:00" in shown
+
+
+def test_the_page_shows_some_thirty_epochs():
+    assert experiment._some([0]) == [0]
+    assert experiment._some([0, 1, 2, 3]) == [0, 1, 2, 3]
+    found = experiment._some(list(range(101)))
+    assert found[:6] == [0, 1, 2, 3, 4, 5]
+    assert found[-1] == 100
+    assert 20 <= len(found) <= 32
+    assert experiment._some([0, 7, 14, 15])[-2:] == [14, 15]
