@@ -118,8 +118,8 @@ class FiltersDisplay:
         n_units : int or None
             So many units at most; None is all.
         sort : {"norm", "use"} or None
-            First those of the largest weights (Euclidean norm), or those that are on most in X (mean P(h = 1 | v)). None
-            leaves them in their order.
+            First those of the largest weights (Euclidean norm), or those that are on most in X (mean P(h = 1 | v)).
+            None leaves them in their order.
         image_shape : tuple of int, optional
             (height, width). By default pictures are square, and features with names make a table.
         ax : matplotlib Axes, optional
@@ -338,9 +338,18 @@ class SamplesDisplay:
             self.im_ = _draw_table(ax, samples, (self.feature_names, "feature"), y, **colours)
             self.im_.axes.figure.colorbar(self.im_, ax=self.im_.axes, label="value")
         else:
-            x, y = (self.column_labels, self.column_title), (self.row_labels, self.row_title)
-            colours |= {"blank": _BLANK, "separator": _SEPARATOR, "margin": 0.0}
-            self.im_ = _draw_tiles(ax, samples, shape, self.n_columns, x, y, **colours)
+            self.im_ = _draw_tiles(
+                ax,
+                samples,
+                shape,
+                self.n_columns,
+                x=(self.column_labels, self.column_title),
+                y=(self.row_labels, self.row_title),
+                blank=_BLANK,
+                separator=_SEPARATOR,
+                margin=0.0,
+                **colours,
+            )
         self.ax_, self.figure_ = self.im_.axes, self.im_.axes.figure
         return self
 
@@ -586,6 +595,7 @@ class HiddenActivityDisplay:
             ranks = np.flatnonzero(mask) + 1
             ax.plot(ranks, mean[order][mask], marker, color=_OKABE_ITO[colour], label=label, clip_on=False, zorder=3)
         ax.set(xlabel="hidden unit, sorted", ylabel="mean P(h = 1 | v)", ylim=(0, 1))
+        ax.set_xlim(1 - 0.04 * len(mean) - 0.5, 1.04 * len(mean) + 0.5)
         ax.xaxis.set_major_locator(_matplotlib("ticker").MaxNLocator(integer=True))
         ax.legend()
 
@@ -743,9 +753,9 @@ def _draw_tiles(
     rows: np.ndarray,
     shape: tuple[int, int],
     n_columns: int | None = None,
+    *,
     x: tuple[Any, str | None] = (None, None),
     y: tuple[Any, str | None] = (None, None),
-    *,
     blank: float,
     separator: str,
     margin: float,
