@@ -32,6 +32,8 @@ _KEPT = 1000  # of the rows that pass by
 class RowSource(Protocol):
     """What training needs of a source of rows."""
 
+    batch_size: int
+
     @property
     def n_features(self) -> int:
         """Number of columns."""
@@ -116,8 +118,8 @@ class ArrayRows:
         store = (None if mapped else _Bits.of(X) or _Greys.of(X, dtype)) or _AsGiven(X, dtype)
         self._in_blocks = mapped and X.nbytes > _MAX_STORE
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
-        # On another device than the CPU the rows lie there as a whole, to be copied once and not once an epoch.
-        self._store: _Store = store if self._device.type == "cpu" else _Resident(store, X.shape[0], self._device)
+        # On another device than the CPU the rows lie there as a whole if they can, to be copied once.
+        self._store = store if self._device.type == "cpu" else _on_device(store, X.shape[0], self._device)
 
     @property
     def n_batches(self) -> int:
@@ -252,6 +254,27 @@ class _Resident(_Store):
 
     def take(self, rows: Tensor) -> Tensor:
         return self._all.index_select(0, rows)
+
+
+class _Sent(_Store):
+    """Rows of another store, sent to a device batch by batch."""
+
+    def __init__(self, store: _Store, device: torch.device) -> None:
+        self._store, self._device = store, device
+
+    def index(self, rows: np.ndarray) -> Tensor:
+        return self._store.index(rows)
+
+    def take(self, rows: Tensor) -> Tensor:
+        return self._store.take(rows).to(self._device)
+
+
+def _on_device(store: _Store, n_rows: int, device: torch.device) -> _Store:
+    """The rows on a device: as a whole if its memory is large enough, else a batch at a time."""
+    try:
+        return _Resident(store, n_rows, device)
+    except torch.cuda.OutOfMemoryError:
+        return _Sent(store, device)
 
 
 def chunks(n_rows: int) -> Iterator[slice]:

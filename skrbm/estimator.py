@@ -530,6 +530,12 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
                     self._write_checkpoint(run, to_store)
             if trajectory is not None:
                 trajectory.settle_(state.model)
+        except torch.cuda.OutOfMemoryError as error:
+            raise MemoryError(
+                f"The memory of {state.params.W.device} is exhausted by a training with n_hidden={self.n_hidden}, "
+                f"n_chains={self.n_chains} and batches of {source.batch_size} rows. Lower one of these, or set "
+                "device='cpu'."
+            ) from error
         except KeyboardInterrupt:
             if not run.n_finished:
                 raise

@@ -791,10 +791,20 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         dtype = torch.float32 if X.dtype in (np.float32, np.float16) else torch.float64
         device = find_device(self.device, fall_back=True)
         params = self._params(dtype, device)
-        result = None
-        for first in range(0, X.shape[0], _CHUNK_ROWS):
-            rows = slice(first, first + _CHUNK_ROWS)
-            part = function(params, *(to_tensor(array[rows], dtype, device) for array in (X, *others)))
+        result, first, n_rows = None, 0, _CHUNK_ROWS
+        while first < X.shape[0]:
+            rows = slice(first, first + n_rows)
+            try:
+                part = function(params, *(to_tensor(array[rows], dtype, device) for array in (X, *others)))
+            except torch.cuda.OutOfMemoryError as error:
+                if n_rows == 1:
+                    raise MemoryError(
+                        f"The memory of {device} is exhausted by a single row of {X.shape[1]} columns and a model of "
+                        f"{params.n_hidden} hidden units. Free some, or set device='cpu'."
+                    ) from error
+                n_rows = n_rows // 2
+                continue
+            first += n_rows
             if result is None:  # memory of numpy's, which comes in large pages
                 result = np.empty((X.shape[0], *part.shape[1:]), str(part.dtype).removeprefix("torch."))
             torch.from_numpy(result[rows]).copy_(part)

@@ -967,3 +967,15 @@ def test_cuda_end_to_end():
     assert model.sample(3, 5).shape == (3, 7)
     model.partial_fit(X)
     on_cpu.partial_fit(X)
+
+
+def test_exhausted_memory_says_what_to_lower(monkeypatch):
+    def never(*args, **kwargs):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    rbm = BernoulliRBMTorch(n_hidden=3, n_iter=1, batch_size=7).fit(X)
+    before = rbm.components_
+    monkeypatch.setattr("skrbm.training.update_", never)
+    with pytest.raises(MemoryError, match="n_hidden=3, n_chains=100 and batches of 7 rows. Lower one"):
+        rbm.fit(X)
+    assert rbm.components_ is before

@@ -16,6 +16,7 @@ from sklearn.preprocessing import MinMaxScaler
 import skrbm.inference
 from skrbm import BernoulliRBMTorch, log_likelihood_scorer
 from skrbm.likelihood import LogPartitionWarning, log_likelihood_exact, log_partition_exact
+from skrbm.model import mean_h_given_v
 from skrbm.tempering import SwapWarning
 from skrbm.trajectory import Trajectory
 from tests import reference
@@ -429,3 +430,30 @@ def test_cuda_samples(model, method):
     p = reference.conditional_p_v(params_of(model), condition)
     assert reference.total_variation(reference.frequencies(V), p) < reference.total_variation_floor(p, 3000)
     assert np.isfinite(model.diagnose(method, n_steps=20)["r_hat"]).all()
+
+
+def test_exhausted_memory_halves_the_chunks(monkeypatch):
+    rbm = BernoulliRBMTorch(n_hidden=3, n_iter=1, random_state=0).fit(X)
+    expected, sizes = rbm.transform(X), []
+
+    def small(params, v):
+        sizes.append(len(v))
+        if len(v) > 5:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return mean_h_given_v(params, v)
+
+    monkeypatch.setattr("skrbm.inference.mean_h_given_v", small)
+    np.testing.assert_allclose(rbm.transform(X), expected, rtol=1e-6)
+    assert max(sizes[-3:]) <= 5
+    assert sum(size for size in sizes if size <= 5) == len(X)
+
+
+def test_exhausted_memory_is_an_error_in_the_end(monkeypatch):
+    rbm = BernoulliRBMTorch(n_hidden=3, n_iter=1, random_state=0).fit(X)
+
+    def never(params, v):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("skrbm.inference.mean_h_given_v", never)
+    with pytest.raises(MemoryError, match="set device='cpu'"):
+        rbm.transform(X)
