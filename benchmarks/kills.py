@@ -2,7 +2,7 @@
 
     python benchmarks/kills.py [--kills 500] [--n-hidden 100] [--seed 0]
 
-Each process is killed by SIGKILL after a random time, most of them in the middle of an epoch, and of writing a checkpoint
+Each process is killed by SIGKILL after a random time, most in the middle of an epoch, and of writing a checkpoint
 when the kill finds a half-written file. It ends with status 1 if the parameters, the chains or the history differ in
 a single bit, or if a checkpoint is lost or damaged.
 """
