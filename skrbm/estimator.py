@@ -52,6 +52,7 @@ __all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
 _PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
 _MIN_NARROW = 1 << 17  # weights from which on "auto" takes products in fewer bits
+_COUNTS = ("n_hidden", "n_chains", "n_iter", "n_iter_no_change", "checkpoint_every")
 _NUMBERS = (
     "learning_rate",
     "momentum",
@@ -747,7 +748,10 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
 
     def _settings(self) -> tuple[TrainSettings, torch.dtype, torch.device]:
         """Check all parameters."""
-        for name in ("n_hidden", "n_chains", "n_iter", "n_iter_no_change", "checkpoint_every"):
+        for name in (*_COUNTS, *_NUMBERS, "k", "batch_size"):
+            if isinstance(getattr(self, name), bool | np.bool_):
+                raise TypeError(f"{name}={getattr(self, name)!r} must be a number, not a truth value.")
+        for name in _COUNTS:
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         _check_k(self.k)
         if isinstance(self.batch_size, str):

@@ -716,7 +716,10 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if not reset:
             check_is_fitted(self)
         try:
-            return validate_data(self, from_torch(X), reset=reset, **kwargs)
+            rows = validate_data(self, from_torch(X), reset=reset, **kwargs)
+            if rows.dtype.kind not in "biuf":
+                raise TypeError(f"{'X' if name == 'X' else 'it'} has values of type {rows.dtype}. Pass numbers.")
+            return rows
         except (TypeError, ValueError) as error:
             if name == "X":
                 raise

@@ -35,7 +35,7 @@ __all__ = [
     "write_model",
 ]
 
-_FORMAT = "skrbm checkpoint 1"
+_MAGIC = b"skrbm checkpoint 1\n"
 _ARRAY, _TENSOR = "__array__", "__tensor__"
 
 _MODEL_FORMAT = 1  # raise it when older versions can't make sense of a new file
@@ -83,7 +83,10 @@ def remove_rests(path: str | os.PathLike[str]) -> None:
 
 def write_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """Write nested dicts, lists and tuples of tensors, arrays, numbers and strings, atomically."""
-    write_atomically(path, lambda file: torch.save({"format": _FORMAT, "content": _encoded(content)}, file))
+    payload = io.BytesIO()
+    torch.save(_encoded(content), payload)
+    data = payload.getbuffer()
+    write_atomically(path, lambda file: file.writelines((_MAGIC, hashlib.sha256(data).digest(), data)))
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -96,9 +99,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     OSError
         If it can't be read.
     """
-    data = Path(path).read_bytes()
+    data = memoryview(Path(path).read_bytes())
+    magic, digest, payload = data[: len(_MAGIC)], data[len(_MAGIC) :][:32], data[len(_MAGIC) + 32 :]
+    if magic != _MAGIC:
+        raise ValueError(f"{os.fspath(path)} is no checkpoint of this version of skrbm.")
+    if digest != hashlib.sha256(payload).digest():
+        raise ValueError(f"{os.fspath(path)} is a damaged checkpoint: its checksum is another one.")
     try:
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return _decoded(torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
     except (
         RuntimeError,
         pickle.UnpicklingError,
@@ -109,10 +117,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         AttributeError,
     ) as error:
         first_line = str(error).partition("\n")[0]
-        raise ValueError(f"{os.fspath(path)} is no checkpoint of skrbm, or a damaged one: {first_line}") from error
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        raise ValueError(f"{os.fspath(path)} is no checkpoint of this version of skrbm.")
-    return _decoded(found["content"])
+        raise ValueError(f"{os.fspath(path)} is no checkpoint of skrbm: {first_line}") from error
 
 
 def _encoded(value: Any) -> Any:
@@ -175,14 +180,13 @@ def write_model(path: str | os.PathLike[str], model: Any, *, data_samples: bool 
             name: _json(value) for name, value in model.get_params(deep=False).items() if name not in _OF_A_TRAINING
         },
         "arrays": {name: [array.dtype.name, list(array.shape)] for name, array in arrays.items()},
-        "n_features_in_": arrays["components_"].shape[-1],
         "n_iter_": int(getattr(model, "n_iter_", 0)) or None,
         "n_checkpoints": len(model.trajectory_) if hasattr(model, "trajectory_") else None,
         "feature_names_in_": None if names is None else [str(name) for name in names],
     }
     _check_facts(facts, arrays)
-    text = json.dumps(facts, allow_nan=False, sort_keys=True)
-    data = safetensors.save(arrays, {"skrbm": text, "sha256": _checksum(text, arrays)})
+    text = _as_text(facts | {"sha256": _checksum(facts, arrays)})
+    data = safetensors.save(arrays, {"skrbm": text})  # more entries would come in any order
     write_atomically(path, lambda file: file.write(data))
 
 
@@ -250,7 +254,7 @@ def _contents(path: str | os.PathLike[str]) -> tuple[Any, dict[str, np.ndarray]]
         facts = json.loads(header["skrbm"])
         _check_format(path, facts)
         arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    if header.get("sha256") != _checksum(header["skrbm"], arrays):
+    if facts.pop("sha256", None) != _checksum(facts, arrays):
         raise ValueError("its checksum is another one than what it contains has")
     return facts, arrays
 
@@ -266,9 +270,13 @@ def _check_format(path: str | os.PathLike[str], facts: Any) -> None:
         )
 
 
-def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the JSON text and of each array's name, type, shape and bytes."""
-    hasher = hashlib.sha256(text.encode())
+def _as_text(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, allow_nan=False, sort_keys=True)
+
+
+def _checksum(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the facts and of each array's name, type, shape and bytes."""
+    hasher = hashlib.sha256(_as_text(facts).encode())
     for name in sorted(arrays):
         array = arrays[name]
         hasher.update(json.dumps([name, array.dtype.name, array.shape]).encode())
@@ -278,32 +286,32 @@ def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 def _check_facts(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Raise a ValueError unless facts and arrays are those of one machine."""
-    if missing := [name for name in _NEEDED if name not in arrays]:
-        raise ValueError(f"{', '.join(missing)} is missing")
+    _check_arrays(arrays)
+    n_features = arrays["components_"].shape[1]
     if not isinstance(facts["parameters"], dict) or not isinstance(facts["class"], str):
-        raise ValueError("parameters must be a dict, and class a name")
+        raise ValueError("it doesn't say what class and parameters the model has")
     if facts["arrays"] != {name: [array.dtype.name, list(array.shape)] for name, array in arrays.items()}:
         raise ValueError("its arrays have other shapes or types than it says")
-    if arrays["components_"].ndim != 2:
-        raise ValueError(f"components_ must have two dimensions, got shape {arrays['components_'].shape}")
-    n_hidden, n_features = arrays["components_"].shape
-    for name, array in arrays.items():
-        _check_array(name, array, n_hidden, n_features)
-    if facts["n_features_in_"] != n_features:
-        raise ValueError(f"n_features_in_ is {facts['n_features_in_']}, but components_ has {n_features} columns")
-    n_iter = facts["n_iter_"]
-    if n_iter is not None and (type(n_iter) is not int or n_iter < 1):
-        raise ValueError(f"n_iter_ must be a number of epochs, got {n_iter!r}")
+    for name, least in (("n_iter_", 1), ("n_checkpoints", 0)):
+        if facts[name] is not None and (type(facts[name]) is not int or facts[name] < least):
+            raise ValueError(f"{name} is {facts[name]!r}")
+    wanted = {f"trajectory_/{i}/{layer}" for i in range(facts["n_checkpoints"] or 0) for layer in _LAYERS}
+    if wanted != {name for name in arrays if name.startswith("trajectory_/")}:
+        raise ValueError(f"trajectory_ has other arrays than those of {facts['n_checkpoints']} checkpoints")
     names = facts["feature_names_in_"]
     if names is not None and not (
         isinstance(names, list) and len(names) == n_features and all(isinstance(name, str) for name in names)
     ):
         raise ValueError(f"feature_names_in_ must be {n_features} strings")
-    n_checkpoints = len([name for name in arrays if name.startswith("trajectory_/")]) // len(_LAYERS)
-    if facts["n_checkpoints"] not in ((None, 0) if n_checkpoints == 0 else (n_checkpoints,)) or any(
-        f"trajectory_/{i}/{layer}" not in arrays for i in range(n_checkpoints) for layer in _LAYERS
-    ):
-        raise ValueError("trajectory_ has gaps")
+
+
+def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
+    if missing := [name for name in _NEEDED if name not in arrays]:
+        raise ValueError(f"{', '.join(missing)} is missing")
+    if arrays["components_"].ndim != 2:
+        raise ValueError(f"components_ must have two dimensions, got shape {arrays['components_'].shape}")
+    for name, array in arrays.items():
+        _check_array(name, array, *arrays["components_"].shape)
 
 
 def _check_array(name: str, array: np.ndarray, n_hidden: int, n_features: int) -> None:
@@ -383,7 +391,7 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
         model.trajectory_ = [
             tuple(arrays[f"trajectory_/{i}/{layer}"] for layer in _LAYERS) for i in range(n_checkpoints)
         ]
-    model.n_features_in_ = facts["n_features_in_"]
+    model.n_features_in_ = arrays["components_"].shape[1]
     if facts["n_iter_"] is not None:
         model.n_iter_ = facts["n_iter_"]
     if facts["feature_names_in_"] is not None:

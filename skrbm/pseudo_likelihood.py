@@ -15,7 +15,7 @@ __all__ = ["pseudo_log_likelihood"]
 
 _CHUNK = 1 << 20  # elements of a temporary where units are flipped one by one
 _PRODUCT_CHUNK = 1 << 22  # elements of a factor where they are not
-_MAX_NODES = 64
+_MAX_NODES, _LARGEST = 64, 100.0  # points, and weights, up to which products are quicker
 
 
 def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
@@ -47,8 +47,8 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     params = params.to(v.dtype)
     inputs = input_to_h(params, v)  # (n, n_hidden)
     largest = float(params.W.abs().max())
-    nodes = _nodes(largest, v.dtype)
-    if len(nodes) <= _MAX_NODES and bool(((v == 0) | (v == 1)).all()):
+    nodes = _nodes(largest, v.dtype) if largest < _LARGEST else None
+    if nodes is not None and len(nodes) <= _MAX_NODES and bool(((v == 0) | (v == 1)).all()):
         logits = params.b + _effect_of_bits(v, inputs, params.W, nodes)
     else:
         logits = params.b + _effect(v, inputs, params.W)
