@@ -37,7 +37,7 @@ _DIVERGING = ("#001a57", "#2a55a3", "#848484", "#e0b040", "#fff3b0")  # in hue; 
 _MISSING, _SEPARATOR = "#9ecae1", "#b0b0b0"
 
 _TILE, _SMALLEST, _LARGEST = 0.7, 2.0, 9.0  # inches: the longer side of a tile, and bounds of that of all of them
-_LINE, _CHARACTER = 0.16, 0.075  # inches: what a tick label of 8 points takes
+_LINE, _CHARACTER = 0.14, 0.075  # inches: what a tick label of 8 points takes
 _FONT_SIZE, _LONGEST = 8, 30  # points; characters of a label
 
 _UNITS_OF_MEASURES = {
@@ -175,9 +175,9 @@ class FiltersDisplay:
         if shape is None:
             self.im_ = _draw_table(ax, weights, (self.feature_names, "feature"), (units, "hidden unit"), **colours)
         else:
-            self.im_ = _draw_tiles(ax, weights, shape, blank=np.nan, separator="white", margin=1.0, **colours)
+            self.im_ = _draw_tiles(ax, weights, shape, blank=np.nan, separator="white", colour_bar=True, **colours)
+        _add_colour_bar(self.im_, "weight")
         self.ax_, self.figure_ = self.im_.axes, self.im_.axes.figure
-        self.figure_.colorbar(self.im_, ax=self.ax_, label="weight")
         return self
 
 
@@ -336,7 +336,7 @@ class SamplesDisplay:
             labels = np.arange(len(samples)) if self.row_labels is None else self.row_labels
             y = (labels, self.row_title or "row")
             self.im_ = _draw_table(ax, samples, (self.feature_names, "feature"), y, **colours)
-            self.im_.axes.figure.colorbar(self.im_, ax=self.im_.axes, label="value")
+            _add_colour_bar(self.im_, "value")
         else:
             self.im_ = _draw_tiles(
                 ax,
@@ -347,7 +347,7 @@ class SamplesDisplay:
                 y=(self.row_labels, self.row_title),
                 blank=_BLANK,
                 separator=_SEPARATOR,
-                margin=0.0,
+                gap=1,
                 **colours,
             )
         self.ax_, self.figure_ = self.im_.axes, self.im_.axes.figure
@@ -467,11 +467,11 @@ class LearningCurveDisplay:
             Itself, with `figure_`, `axes_` and `lines_`.
         """
         panels = self.panels
-        self.axes_ = _panels(ax, len(panels), 1, (6.4, 1.0 + 1.5 * len(panels)), sharex=True)
+        self.axes_ = _panels(ax, len(panels), 1, (6.4, 0.5 + 1.6 * len(panels)), sharex=True)
         self.figure_ = self.axes_[0].figure
         self.lines_ = [self._draw(panel, measure) for panel, measure in zip(self.axes_, panels, strict=True)]
         self.axes_[-1].set_xlabel("epoch")
-        self.axes_[-1].xaxis.set_major_locator(_matplotlib("ticker").MaxNLocator(integer=True))
+        self.axes_[-1].xaxis.set_major_locator(_whole_numbers())
         self.figure_.align_ylabels(self.axes_)
         if self.name is not None:
             self.axes_[0].legend()
@@ -493,7 +493,7 @@ class LearningCurveDisplay:
             marker="o" if np.isfinite(values).sum() == 1 else None,
             label=self.name,
         )
-        ax.set_ylabel(label)
+        ax.set_ylabel(label, fontsize=_FONT_SIZE + 1)
         ax.grid(alpha=0.3)
         return line
 
@@ -579,7 +579,7 @@ class HiddenActivityDisplay:
             Itself, with `figure_` and `axes_`.
         """
         activity = _checked("activity", self.activity, "n_rows, n_hidden", probabilities=True)
-        self.axes_ = _panels(ax, 1, 2, (9.0, 3.6))
+        self.axes_ = _panels(ax, 1, 2, (9.0, 4.0))
         self.figure_ = self.axes_[0].figure
         self._draw_units(self.axes_[0], activity.mean(axis=0))
         self._draw_rows(self.axes_[1], activity.mean(axis=1))
@@ -590,20 +590,19 @@ class HiddenActivityDisplay:
         dead, saturated = self.dead[order], self.saturated[order]
         kinds = {"saturated": (saturated, "^", 1), "in use": (~(dead | saturated), ".", 0), "dead": (dead, "v", 4)}
         for kind, (mask, marker, colour) in kinds.items():
-            n, share = mask.sum(), 100 * mask.mean()
-            label = f"{kind}: {n} of {len(mask)} ({share:.1f} %)"
-            ranks = np.flatnonzero(mask) + 1
-            ax.plot(ranks, mean[order][mask], marker, color=_OKABE_ITO[colour], label=label, clip_on=False, zorder=3)
-        ax.set(xlabel="hidden unit, sorted", ylabel="mean P(h = 1 | v)", ylim=(0, 1))
-        ax.set_xlim(1 - 0.04 * len(mean) - 0.5, 1.04 * len(mean) + 0.5)
-        ax.xaxis.set_major_locator(_matplotlib("ticker").MaxNLocator(integer=True))
-        ax.legend()
+            label = f"{kind}: {mask.sum()} of {len(mask)} ({100 * mask.mean():.1f} %)"
+            # markers on the edge are whole; those of no unit would take up room in the layout
+            style = {"color": _OKABE_ITO[colour], "clip_on": not mask.any(), "zorder": 3}
+            ax.plot(np.flatnonzero(mask) + 1, mean[order][mask], marker, label=label, **style)
+        ax.set(xlabel="hidden unit, sorted", ylabel="mean P(h = 1 | v)", xlim=(0.5, len(mean) + 0.5), ylim=(0, 1))
+        ax.xaxis.set_major_locator(_whole_numbers())
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.03), borderaxespad=0, frameon=False, fontsize=_FONT_SIZE)
 
     def _draw_rows(self, ax: Any, share: np.ndarray) -> None:
         low, high = max(0.0, share.min() - 0.01), min(1.0, share.max() + 0.01)
         ax.hist(share, bins=np.linspace(low, high, 31), color=_OKABE_ITO[0])
-        ax.set(xlabel="share of units that are active: mean P(h = 1 | v)", ylabel="rows")
-        ax.yaxis.set_major_locator(_matplotlib("ticker").MaxNLocator(integer=True))
+        ax.set(xlabel="share of active units\n(mean P(h = 1 | v))", ylabel="rows")
+        ax.yaxis.set_major_locator(_whole_numbers())
 
 
 # -- what samples are drawn --------------------------------------------------------------------------------------------
@@ -739,13 +738,14 @@ def _n_columns(n: int, shape: tuple[int, int]) -> int:
     return next((n_columns for n_columns in range(least, 2 * least) if n % n_columns == 0), min(least, n))
 
 
-def _mosaic(rows: np.ndarray, shape: tuple[int, int], n_columns: int, blank: float) -> np.ndarray:
-    """All pictures in one, line by line."""
-    n_lines = math.ceil(len(rows) / n_columns)
-    tiles = np.full((n_lines * n_columns, *shape), blank)
-    tiles[: len(rows)] = rows.reshape(-1, *shape)
+def _mosaic(rows: np.ndarray, shape: tuple[int, int], n_columns: int, blank: float, gap: int) -> np.ndarray:
+    """All pictures in one, line by line, each with so many blank pixels around it."""
+    n_lines, (height, width) = math.ceil(len(rows) / n_columns), np.array(shape) + 2 * gap
+    inner = slice(gap, -gap or None)
+    tiles = np.full((n_lines * n_columns, height, width), blank)
+    tiles[: len(rows), inner, inner] = rows.reshape(-1, *shape)
     # (n_lines, n_columns, height, width) -> (n_lines * height, n_columns * width)
-    return tiles.reshape(n_lines, n_columns, *shape).swapaxes(1, 2).reshape(n_lines * shape[0], n_columns * shape[1])
+    return tiles.reshape(n_lines, n_columns, height, width).swapaxes(1, 2).reshape(n_lines * height, n_columns * width)
 
 
 def _draw_tiles(
@@ -758,47 +758,63 @@ def _draw_tiles(
     y: tuple[Any, str | None] = (None, None),
     blank: float,
     separator: str,
-    margin: float,
+    gap: int = 0,
+    colour_bar: bool = False,
     **colours: Any,
 ) -> Any:
     """The image of a mosaic; `x` and `y` are the labels of its columns and lines, and what these labels are."""
     n_columns = _n_columns(len(rows), shape) if n_columns is None else n_columns
     check_scalar(n_columns, "n_columns", Integral, min_val=1)
-    mosaic = _mosaic(rows, shape, n_columns, blank)
-    size = np.array(mosaic.shape)
-    inches = size * max(min(_TILE / max(shape), _LARGEST / size.max()), _SMALLEST / size.max())
-    ax, room = _axes(ax, inches, (_margin(x), margin + _margin(y)))
+    mosaic = _mosaic(rows, shape, n_columns, blank, gap)
+    size, (height, width) = np.array(mosaic.shape), np.array(shape) + 2 * gap
+    inches = size * max(min(_TILE / max(height, width), _LARGEST / size.max()), _SMALLEST / size.max())
+    ax, room = _axes(ax, inches, x, y, colour_bar)
     room = size * (room / size).min()  # in inches
     image = ax.imshow(mosaic, aspect="equal", interpolation_stage="rgba", **colours)
-    columns, lines = np.arange(0, size[1], shape[1]), np.arange(0, size[0], shape[0])
-    style = {"color": separator, "linewidth": min(0.8, 4 * room[1] / n_columns)}
+    lines, columns = np.arange(0, size[0], height), np.arange(0, size[1], width)
+    style = {"color": separator, "linewidth": min(0.8, 3 * room[1] / n_columns)}
     ax.vlines(columns[1:] - 0.5, -0.5, size[0] - 0.5, **style)
     ax.hlines(lines[1:] - 0.5, -0.5, size[1] - 0.5, **style)
     ax.spines[:].set_color(separator)
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0)
-    _label(ax.xaxis, columns + (shape[1] - 1) / 2, x, room[1])
-    _label(ax.yaxis, lines + (shape[0] - 1) / 2, y, room[0])
+    _label(ax.xaxis, columns + (width - 1) / 2, x, room[1])
+    _label(ax.yaxis, lines + (height - 1) / 2, y, room[0])
     return image
 
 
 def _draw_table(ax: Any, rows: np.ndarray, x: tuple[Any, str], y: tuple[Any, str], **colours: Any) -> Any:
     """The image of a table; `x` and `y` are the labels of its columns and lines, and what these labels are."""
-    inches = np.clip(1.15 * _LINE * np.array(rows.shape), 2.5, 11.0)
-    ax, room = _axes(ax, inches, (_margin(x), 1.2 + _margin(y)))
+    inches = np.clip(1.1 * _LINE * np.array(rows.shape), 2.5, _LARGEST + 1)
+    ax, room = _axes(ax, inches, x, y, colour_bar=True)
     image = ax.imshow(rows, aspect="auto", interpolation_stage="rgba", **colours)
     _label(ax.xaxis, np.arange(rows.shape[1]), x, room[1])
     _label(ax.yaxis, np.arange(rows.shape[0]), y, room[0])
     return image
 
 
-def _axes(ax: Any, inches: np.ndarray, margins: tuple[float, float]) -> tuple[Any, np.ndarray]:
+def _add_colour_bar(image: Any, label: str) -> None:
+    """A thin one, as long as the image is high."""
+    ax = image.axes
+    inches = ax.get_window_extent().height / ax.figure.dpi
+    ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, aspect=max(10.0, inches / 0.15))
+
+
+def _whole_numbers() -> Any:
+    """Where the ticks of counts are."""
+    return _matplotlib("ticker").MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+
+
+def _axes(
+    ax: Any, inches: np.ndarray, x: tuple[Any, str | None], y: tuple[Any, str | None], colour_bar: bool
+) -> tuple[Any, np.ndarray]:
     """`ax`, or else one of that height and width in a new figure; and the height and width that it has."""
     if ax is not None:
         box = ax.get_window_extent()
         return ax, 0.8 * np.array([box.height, box.width]) / ax.figure.dpi  # what a colour bar leaves
-    height, width = inches + margins
+    height = 0.1 + inches[0] + _margin(x, flat=_fit(x[0], inches[1]))
+    width = 0.1 + inches[1] + _margin(y) + (1.0 if colour_bar else 0.0)
     return _matplotlib().subplots(figsize=(width, height), layout="constrained")[1], inches
 
 
@@ -832,17 +848,26 @@ def _label(axis: Any, positions: np.ndarray, labels: tuple[Any, str | None], roo
         return
     if len(names) != len(positions):
         raise ValueError(f"{len(names)} labels were given for {len(positions)} columns or lines. Pass as many.")
-    names = _shortened(names)
-    flat = axis.axis_name == "y" or len(names) * _CHARACTER * (1 + max(map(len, names))) <= room
-    step = 1 if flat and axis.axis_name == "x" else math.ceil(len(names) * _LINE / room)
-    axis.set_ticks(positions[::step], names[::step], fontsize=_FONT_SIZE, rotation=0 if flat else 90)
+    upright = axis.axis_name == "x" and not _fit(names, room)
+    step = math.ceil(len(names) * _LINE / room) if upright or axis.axis_name == "y" else 1
+    axis.set_ticks(positions[::step], _shortened(names)[::step], fontsize=_FONT_SIZE, rotation=90 if upright else 0)
+
+
+def _fit(names: Any, room: float) -> bool:
+    """Whether labels fit side by side."""
+    return names is None or len(names) * (1 + _longest(names)) * _CHARACTER <= room
+
+
+def _margin(labels: tuple[Any, str | None], flat: bool = False) -> float:
+    """Inches that labels take beside a picture, or above it if they are `flat`."""
+    names, title = labels
+    ticks = 0 if names is None else _LINE if flat else _CHARACTER * _longest(names)
+    return 0.25 * (title is not None) + 0.1 * (names is not None) + ticks
+
+
+def _longest(names: Any) -> int:
+    return max(map(len, _shortened(names)))
 
 
 def _shortened(names: Any) -> list[str]:
     return [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in map(str, names)]
-
-
-def _margin(labels: tuple[Any, str | None]) -> float:
-    """Inches that labels take beside a picture (or above it, where they stand upright), and air."""
-    longest = 0 if labels[0] is None else 1 + max(map(len, _shortened(labels[0])))
-    return 0.2 + 0.25 * (labels[1] is not None) + _CHARACTER * longest

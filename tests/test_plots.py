@@ -39,11 +39,12 @@ def machine(n_hidden, n_features):
 
 
 def tiles(display, shape):
-    """The pictures of a mosaic, line by line."""
-    mosaic = display.im_.get_array()
-    height, width = shape
+    """The pictures of a mosaic, line by line, without the blank pixels around samples."""
+    mosaic, gap = display.im_.get_array(), int(isinstance(display, SamplesDisplay))
+    height, width = np.array(shape) + 2 * gap
     found = mosaic.reshape(mosaic.shape[0] // height, height, -1, width).swapaxes(1, 2)
-    return found.reshape(-1, height * width)
+    found = found[:, :, gap : height - gap, gap : width - gap]
+    return found.reshape(-1, np.prod(shape))
 
 
 def texts(figure):
@@ -146,6 +147,14 @@ def test_filters_of_scikit_learns_machine():
     rbm = BernoulliRBM(n_components=5, n_iter=1).fit(IMAGES)
     display = FiltersDisplay.from_estimator(rbm, sort=None)
     np.testing.assert_allclose(tiles(display, (8, 8))[:5], rbm.components_)
+
+
+def test_the_colour_bar_is_as_long_as_the_picture():
+    for shape in ((4, 64), (1, 64), (2000, 64)):
+        figure = FiltersDisplay(np.ones(shape)).plot().figure_
+        figure.canvas.draw()
+        picture, bar = (ax.get_position() for ax in figure.axes)
+        assert picture.height == pytest.approx(bar.height, abs=0.06)
 
 
 def test_filters_in_an_axes_of_yours():
@@ -251,8 +260,8 @@ def test_missing_pixels_are_shaded():
     X[1, 32:] = np.nan
     display = SamplesDisplay(X, n_columns=2, row_labels=["given"], column_labels=["whole", "half"]).plot()
     drawn = display.im_.to_rgba(display.im_.get_array())
-    np.testing.assert_allclose(drawn[-1, -1, :3], colors.to_rgb(plots._MISSING), atol=0.01)
-    np.testing.assert_array_equal(display.im_.get_array()[:, :8], X[0].reshape(8, 8))
+    np.testing.assert_allclose(drawn[-2, -2, :3], colors.to_rgb(plots._MISSING), atol=0.01)
+    np.testing.assert_array_equal(display.im_.get_array()[1:9, 1:9], X[0].reshape(8, 8))
     assert 40 < lightness(np.array([colors.to_rgb(plots._MISSING)]))[0] < 85  # neither ink nor paper
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["whole", "half"]
 
@@ -312,6 +321,13 @@ def test_one_epoch_is_a_point():
     assert LearningCurveDisplay.from_estimator(rbm).axes_[0].lines[0].get_marker() == "o"
 
 
+def test_curves_of_different_measures_do_not_mix():
+    history = fitted(IMAGES).history_
+    first = LearningCurveDisplay(history, measures=["loss", "seconds"]).plot()
+    with pytest.raises(ValueError, match=r"'seconds' can't go into a panel of the loss .* Draw the same measures"):
+        LearningCurveDisplay(history, measures=["seconds", "loss"]).plot(ax=first.axes_)
+
+
 def test_a_single_axes_is_divided():
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 6), layout="constrained")
     display = LearningCurveDisplay.from_estimator(fitted(IMAGES), ax=axes[0])
@@ -347,6 +363,13 @@ def test_activity_of_any_number_of_units(n_hidden):
     display = HiddenActivityDisplay.from_estimator(machine(n_hidden, 64), IMAGES)
     assert sum(len(line.get_xdata()) for line in display.axes_[0].lines) == n_hidden
     assert_legible(display)
+
+
+def test_activity_in_an_axes_of_yours():
+    _, axes = pyplot.subplots(2, 2, figsize=(12, 8), layout="constrained")
+    display = HiddenActivityDisplay.from_estimator(machine(100, 64), IMAGES, ax=axes[0, 0])
+    assert_legible(display)
+    assert all(ax.get_position().width > 0.15 for ax in display.axes_)
 
 
 # -- what will not do --------------------------------------------------------------------------------------------------
