@@ -9,8 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from numbers import Integral, Real
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,21 +18,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Tags, check_scalar
+from sklearn.utils import Tags
 
 from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
 from skrbm.batches import ArrayRows, RowSource, binarize_rows, to_tensor
-from skrbm.checks import check_choice, find_device, from_torch, to_numpy
+from skrbm.checks import find_device, from_torch, to_numpy
 from skrbm.distributed import Group, current_group
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
-from skrbm.monitor import Criterion, EarlyStopping, HeldOut, measure, validation_score
-from skrbm.persistence import check_folder, read_checkpoint, remove_rests, write_checkpoint
+from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
+from skrbm.parameters import check_parameters
+from skrbm.persistence import read_checkpoint, remove_rests, write_checkpoint
 from skrbm.products import has_int8
 from skrbm.randomness import Stream
 from skrbm.run import Run
 from skrbm.samplers import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
-from skrbm.schedules import RateScheduleName
 from skrbm.sources import DataRangeWarning, first_of, is_stream, range_of, source_type, warn_if_out_of_range
 from skrbm.training import (
     EpochRecord,
@@ -50,21 +49,7 @@ from skrbm.trajectory import Trajectory
 
 __all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
-_PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
 _MIN_NARROW = 1 << 17  # weights from which on "auto" takes products in fewer bits
-_COUNTS = ("n_hidden", "n_chains", "n_iter", "n_iter_no_change", "checkpoint_every")
-_NUMBERS = (
-    "learning_rate",
-    "momentum",
-    "weight_decay",
-    "l1_penalty",
-    "sparsity_target",
-    "sparsity_cost",
-    "averaging",
-    "binarize",
-    "validation_fraction",
-    "tol",
-)
 _NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
 _OF_A_RUN = ("history_", "validation_scores_", "best_validation_score_", "data_samples_", "base_rates_")
 _OF_AN_EPOCH = ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_", "_carried")
@@ -747,59 +732,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         return np.shape(self.components_)[0]
 
     def _settings(self) -> tuple[TrainSettings, torch.dtype, torch.device]:
-        """Check all parameters."""
-        for name in (*_COUNTS, *_NUMBERS, "k", "batch_size"):
-            if isinstance(getattr(self, name), bool | np.bool_):
-                raise TypeError(f"{name}={getattr(self, name)!r} must be a number, not a truth value.")
-        for name in _COUNTS:
-            check_scalar(getattr(self, name), name, Integral, min_val=1)
-        _check_k(self.k)
-        if isinstance(self.batch_size, str):
-            check_choice("batch_size", self.batch_size, ("auto",), "a number of rows")
-        else:
-            check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
-        check_scalar(self.momentum, "momentum", Real, min_val=0, max_val=1, include_boundaries="left")
-        if self.weight_decay != "auto":
-            check_scalar(self.weight_decay, "weight_decay", Real, min_val=0)
-        for name in ("l1_penalty", "sparsity_cost", "tol"):
-            check_scalar(getattr(self, name), name, Real, min_val=0)
-        check_scalar(self.averaging, "averaging", Real, min_val=0, max_val=1)
-        check_scalar(
-            self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
-        )
-        if self.sparsity_target is not None:
-            check_scalar(
-                self.sparsity_target, "sparsity_target", Real, min_val=0, max_val=1, include_boundaries="neither"
-            )
-        for name in _NUMBERS:
-            value = getattr(self, name)
-            if isinstance(value, Real) and not math.isfinite(value):
-                raise ValueError(f"{name}={value!r} must be a finite number.")
-        if self.checkpoint is not None:
-            check_folder("checkpoint", self.checkpoint)
-        elif self.resume:
-            raise ValueError("resume=True needs to know where from: set checkpoint to the path of a file.")
-        check_choice("algorithm", self.algorithm, ("cd", "pcd"))
-        if not isinstance(self.centered, bool | np.bool_):
-            check_choice("centered", self.centered, ("visible",), "True, or False")
-        check_choice("precision", self.precision, _PRECISIONS)
-        if not isinstance(self.early_stopping, bool | np.bool_):
-            check_choice("early_stopping", self.early_stopping, get_args(Criterion), "True, or False")
-        if not callable(self.optimizer):
-            known = ("sgd", "nesterov", "adam")
-            check_choice("optimizer", self.optimizer, known, "a factory such as torch.optim.RMSprop")
-            if self.optimizer == "nesterov" and not self.momentum:
-                raise ValueError("optimizer='nesterov' needs a momentum, got momentum=0. Set it, to 0.9 for one.")
-        if not callable(self.learning_rate_schedule):
-            check_choice(
-                "learning_rate_schedule",
-                self.learning_rate_schedule,
-                get_args(RateScheduleName),
-                "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR",
-            )
-        if not isinstance(self.binarize, Real) or isinstance(self.binarize, bool):
-            check_choice("binarize", self.binarize, ("sample", "none"), "a threshold")
+        """Check all parameters, and put them into the core's words."""
+        check_parameters(self)
         values = {name: getattr(self, name) for name in TrainSettings.__dataclass_fields__ if hasattr(self, name)}
         if self.weight_decay == "auto":
             values["weight_decay"] = _DECAY_WITHOUT_END
@@ -895,17 +829,6 @@ def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
 
 
 register_scorer("log_likelihood", log_likelihood_scorer)
-
-
-def _check_k(k: Any) -> None:
-    if not isinstance(k, Mapping):
-        check_scalar(k, "k", Integral, min_val=1)
-        return
-    if 0 not in k:
-        raise ValueError(f"k={k!r} must have an entry for 0, the steps to begin with, such as {{0: 1, 0.6: 5}}.")
-    for share, n_steps in k.items():
-        check_scalar(share, f"k={k!r}: the share of the epochs", Real, min_val=0, max_val=1, include_boundaries="left")
-        check_scalar(n_steps, f"k={k!r}: the number of steps", Integral, min_val=1)
 
 
 def _arrays(params: RBMParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -37,6 +37,7 @@ FLOORS = {
     "_compat": 4,
     "checks": 4,
     "sources": 4,
+    "parameters": 4.5,
     "datasets": 4,
     "inference": 4.5,
     "estimator": 5,
