@@ -352,7 +352,7 @@ def draw(runs, records, judged, file):
     plt = pyplot()
     panels = [("digits of MNIST", judged, records[-1])]
     panels += [(run.name, run.sample(30), r) for run, r in zip(runs, records, strict=False) if run.seed == runs[0].seed]
-    tile, gap, margin, header, chart, below = (296, 356), 36, 70, 130, 330, 150  # pixels
+    tile, gap, margin, header, chart, below = (296, 356), 36, 70, 106, 250, 140  # pixels
     width, height = 2 * margin + len(panels) * (tile[0] + gap) - gap, header + tile[1] + chart + below
     figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
     cmap = plt.get_cmap("gray_r").with_extremes(bad="#dfe5ee")
@@ -364,10 +364,9 @@ def draw(runs, records, judged, file):
         ax.set_title(name, fontsize=13, pad=22, weight="bold", color=COLOURS.get(name, "black"))
         words = f"AATS {record['aa_truth']:.2f}, {record['aa_synthetic']:.2f}; Fréchet {record['frechet']:.3g}"
         ax.text(0.5, 1.018, words, transform=ax.transAxes, ha="center", fontsize=10)
-    figure.suptitle(
-        "The first samples of each machine, as bits", x=margin / width, y=1 - 14 / height, ha="left", va="top"
-    )
-    ax = figure.add_axes((margin / width, 60 / height, (width - 2.6 * margin) / width, (chart - 0) / height))
+    title = "The first samples of each machine, as bits; below, its Fréchet distance over time"
+    figure.suptitle(title, x=margin / width, y=1 - 14 / height, ha="left", va="top", fontsize=12)
+    ax = figure.add_axes((margin / width, 60 / height, (width - 2 * margin) / width, chart / height))
     draw_looks(ax, runs, records)
     figure.savefig(file)
     plt.close(figure)
@@ -375,21 +374,19 @@ def draw(runs, records, judged, file):
 
 
 def draw_looks(ax, runs, records):
-    """Fréchet distance over seconds of training."""
-    named = set()
+    """Fréchet distance over seconds of training, a line for each seed."""
     for run, record in zip(runs, records, strict=False):
-        if not run.looks:
-            continue
-        distances = [record[name] for name in LOOK_NAMES]
-        ax.plot([share * run.seconds for share in LOOKS], distances, "o-", color=COLOURS[run.name], ms=4, lw=1.6)
-        if run.name not in named:
-            ax.annotate(run.name, (run.seconds, distances[-1]), (8, 0), textcoords="offset points", va="center",
-                        color=COLOURS[run.name], fontsize=10)  # fmt: skip
-        named.add(run.name)
-    ax.axhline(records[-1][LOOK_NAMES[-1]], color="black", lw=1, ls=":")
+        if run.looks:
+            seconds, distances = [share * run.seconds for share in LOOKS], [record[name] for name in LOOK_NAMES]
+            label = run.name if run.seed == runs[0].seed else None
+            ax.plot(seconds, distances, "o-", color=COLOURS[run.name], ms=4, lw=1.5, label=label)
+    ax.axhline(records[-1][LOOK_NAMES[-1]], color="black", lw=1.2, ls=":", label="training digits")
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xlim(left=0)
     ax.set_xlabel("seconds of training")
-    ax.set_title("Fréchet distance", fontsize=10, loc="left")
+    ax.set_ylabel(f"Fréchet distance of {N_LOOK:,} samples", fontsize=9)
+    ax.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=10)
     ax.grid(color="#e6e6e6")
     ax.spines[["top", "right"]].set_visible(False)
 
