@@ -315,12 +315,17 @@ def _interruptible() -> Iterator[None]:
 # -- skrbm sample, skrbm complete --------------------------------------------------------------------------------------
 
 
+_ON_FILES = (
+    "The machine's file is one of `skrbm train` or joblib, which runs what stands in it, so open only those that you "
+    "trust; or one of BernoulliRBMTorch.save, by its ending .safetensors, which doesn't."
+)
+
+
 def _add_sample(commands: Any) -> None:
     parser = commands.add_parser(
         "sample",
         help="draw a picture of samples from a machine",
-        description="Draw samples of a machine that was stored by `skrbm train` or by joblib. Loading runs what stands "
-        "in the file: open only those that you trust.",
+        description="Draw samples of a machine. " + _ON_FILES,
     )
     _add_model(parser)
     parser.add_argument("--n", type=_whole(1), default=64, metavar="N", help="samples (default: %(default)s)")
@@ -350,8 +355,7 @@ def _add_complete(commands: Any) -> None:
     parser = commands.add_parser(
         "complete",
         help="draw a picture of images that a machine completes",
-        description="Draw test images, a half of each hidden, and what a machine that was stored by `skrbm train` or "
-        "by joblib completes them to. Loading runs what stands in the file: open only those that you trust.",
+        description="Draw test images, a half of each hidden, and what a machine completes them to. " + _ON_FILES,
     )
     _add_model(parser)
     _add_data(parser)
@@ -416,7 +420,8 @@ def _add_chains(parser: argparse.ArgumentParser, output: str) -> None:
 def _load_model(args: argparse.Namespace) -> Any:
     _check_writable(args.parser, args.output)
     try:
-        model = joblib.load(args.model)
+        is_safe = args.model.suffix == ".safetensors"
+        model = BernoulliRBMTorch.load(args.model) if is_safe else joblib.load(args.model)
     except Exception as error:  # whatever a file that is something else leads to
         args.parser.error(f"argument MODEL: {str(args.model)!r} can't be loaded ({type(error).__name__}: {error})")
     if not isinstance(model, BernoulliRBMTorch):

@@ -187,6 +187,15 @@ def test_sample_and_complete(trained, tmp_path, monkeypatch, capsys):
         assert np.isin(completed[1][half], [0, 1]).all()
 
 
+def test_files_that_run_no_code(trained, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    path, output = tmp_path / "rbm.safetensors", tmp_path / "a.png"
+    joblib.load(trained / "best" / "model.joblib").save(path)
+    monkeypatch.setattr(joblib, "load", None)
+    assert cli.main(["sample", os.fspath(path), "--n", "2", "--steps", "2", "--output", os.fspath(output)]) == 0
+    assert output.exists()
+
+
 def test_wrong_arguments(trained, tmp_path, capsys, monkeypatch):
     model, output = os.fspath(trained / "best" / "model.joblib"), os.fspath(tmp_path / "a.png")
     assert "--n-iter: must be a whole number" in error_of(capsys, "train", "--n-iter", "0")
