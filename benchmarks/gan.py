@@ -307,7 +307,7 @@ def over_seeds(runs, records):
 
 def write_csv(file, records):
     with open(file, "w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, list(records[0]))
+        writer = csv.DictWriter(out, list(dict.fromkeys(column for record in records for column in record)))
         writer.writeheader()
         writer.writerows(records)
     print(f"wrote {file}")
@@ -350,7 +350,7 @@ def mosaic(V, n_rows=6, n_columns=5, gap=2):
 def draw(runs, records, judged, file):
     """Samples of the first seed's machines; below, how near all came to the judging rows in the meantime."""
     plt = pyplot()
-    panels = [("digits of MNIST", judged, records[-1])]
+    panels = [("digits not learned from", judged, records[-1])]
     panels += [(run.name, run.sample(30), r) for run, r in zip(runs, records, strict=False) if run.seed == runs[0].seed]
     tile, gap, margin, header, chart, below = (296, 356), 36, 70, 106, 250, 140  # pixels
     width, height = 2 * margin + len(panels) * (tile[0] + gap) - gap, header + tile[1] + chart + below
@@ -363,6 +363,7 @@ def draw(runs, records, judged, file):
         ax.set_axis_off()
         ax.set_title(name, fontsize=13, pad=22, weight="bold", color=COLOURS.get(name, "black"))
         words = f"AATS {record['aa_truth']:.2f}, {record['aa_synthetic']:.2f}; Fréchet {record['frechet']:.3g}"
+        words = words if i else f"training digits: {words}"
         ax.text(0.5, 1.018, words, transform=ax.transAxes, ha="center", fontsize=10)
     title = "The first samples of each machine, as bits; below, its Fréchet distance over time"
     figure.suptitle(title, x=margin / width, y=1 - 14 / height, ha="left", va="top", fontsize=12)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_choice", "find_device", "from_torch", "to_numpy"]
+__all__ = ["ROUNDING", "check_choice", "find_device", "from_torch", "to_numpy"]
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "") -> None:
@@ -16,6 +16,9 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "
     if not isinstance(value, str) or value not in choices:
         known = ", ".join(map(repr, choices)) + (f", or {other}" if other else "")
         raise ValueError(f"{name}={value!r} is not known. Choose one of: {known}.")
+
+
+ROUNDING = 1e-6  # by which what is meant to lie in [0, 1] may miss it
 
 
 def find_device(device: Any, fall_back: bool = False) -> torch.device:

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from skrbm.batches import binarize_rows, to_tensor
-from skrbm.checks import check_choice, find_device, from_torch
+from skrbm.checks import ROUNDING, check_choice, find_device, from_torch
 from skrbm.likelihood import (
     METHODS,
     LogPartition,
@@ -303,7 +303,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
-            if bool(((v < 0) | (v > 1)).any()):
+            if bool(((v < -ROUNDING) | (v > 1 + ROUNDING)).any()):
                 raise ValueError(
                     f"X has values from {float(v.min()):g} to {float(v.max()):g}, which are no probabilities of a one. "
                     "Scale it into [0, 1], as for fit."
@@ -729,7 +729,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """X as a float array whose NaN are gaps."""
         rows = self._validated(X, name, False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         low, high = np.nanmin(rows, initial=0.0), np.nanmax(rows, initial=1.0)
-        if low < 0.0 or high > 1.0:
+        if low < -ROUNDING or high > 1.0 + ROUNDING:
             raise ValueError(
                 f"{name} has values from {low:g} to {high:g}. What is given must lie in [0, 1], what is free be NaN."
             )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from skrbm.batches import StreamedRows, chunks
+from skrbm.checks import ROUNDING
 from skrbm.randomness import Stream
 
 __all__ = [
@@ -79,7 +80,7 @@ def range_of(X: Any) -> tuple[float, float, bool]:
 
 def warn_if_out_of_range(low: float, high: float, whole: bool, stacklevel: int) -> None:
     """Warn if the range isn't that of probabilities."""
-    if low >= 0 and high <= 1:
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
         return
     pixels = low >= 0 and 1 < high <= 255 and whole
     remedy = "These look like pixels of 0 to 255: pass X / 255." if pixels else "Scale it, with MinMaxScaler for one."

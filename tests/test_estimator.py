@@ -979,3 +979,12 @@ def test_exhausted_memory_says_what_to_lower(monkeypatch):
     with pytest.raises(MemoryError, match="n_hidden=3, n_chains=100 and batches of 7 rows. Lower one"):
         rbm.fit(X)
     assert rbm.components_ is before
+
+
+def test_rounding_is_no_reason_to_warn():
+    """MinMaxScaler, which a warning recommends, may go past 1 by 2e-16."""
+    high = np.nextafter(1.0, 2.0)
+    model = rbm().fit(np.array([[0.0, high, 0.3], [high, 0.0, -1e-17]] * 5))
+    gaps = np.array([[np.nan, high, 0.0]])
+    assert np.isfinite(model.complete(gaps, n_steps=2)).all()
+    assert np.isfinite(model.log_likelihood([[high, 0.0, 0.0]])).all()

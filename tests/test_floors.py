@@ -35,7 +35,7 @@ FLOORS = {
     "run": 3.8,
     "persistence": 4,
     "_compat": 4,
-    "checks": 4,
+    "checks": 3.9,
     "sources": 4,
     "parameters": 4.5,
     "datasets": 4,
