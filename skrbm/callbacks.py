@@ -101,7 +101,8 @@ class Checkpoint(_EpochCallback):
     Notes
     -----
     `joblib.load(path)` gives the model; with `warm_start=True` its `fit` goes on from there, for another `n_iter`
-    epochs.
+    epochs. What goes on with an interrupted training as if nothing had happened is the parameter `checkpoint` of the
+    machine, with `resume`.
     """
 
     def __init__(self, path: Any, *, every: int = 1) -> None:

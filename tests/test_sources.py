@@ -1,5 +1,8 @@
 """Rows that are not an array in memory: files, data loaders, datasets, iterators."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -224,3 +227,42 @@ def test_weights_need_an_array():
 def test_range_is_looked_at():
     with pytest.warns(DataRangeWarning, match="look like pixels"):
         BernoulliRBMTorch(n_hidden=3, n_iter=1, learning_rate=1e-6).fit(Batches(BITS * 255))
+
+
+FLAT = """
+import sys, threading, time
+import numpy as np
+from skrbm import BernoulliRBMTorch
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
+
+class Batches:
+    def __iter__(self):
+        return iter(np.array_split(np.load(sys.argv[1], mmap_mode="r"), 200))
+
+rows = np.load(sys.argv[1], mmap_mode="r") if sys.argv[2] == "memmap" else Batches()
+settings = {"n_hidden": 8, "n_iter": 1, "batch_size": 1000}
+BernoulliRBMTorch(**settings).fit(np.eye(400))
+before, seen = anonymous(), []
+def watch():
+    while True:
+        seen.append(anonymous())
+        time.sleep(0.01)
+threading.Thread(target=watch, daemon=True).start()
+BernoulliRBMTorch(**settings).fit(rows)
+print(max(seen) - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("kind", ["memmap", "batches"])
+def test_memory_does_not_grow_with_the_rows(tmp_path, kind):
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (250_000, 400))  # 400 MB
+    rows[:, ::3] = 1
+    rows.flush()
+    argv = [sys.executable, "-c", FLAT, tmp_path / "rows.npy", kind]
+    grown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert float(grown) < 100  # MB
