@@ -330,7 +330,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         ValueError, TypeError
             If a parameter or the data is not as described.
         FloatingPointError
-            If the parameters stop being finite. After any error a model that was fitted before is as it was.
+            If the parameters stop being finite.
+        MemoryError
+            If the memory of a GPU is exhausted; the message says what to lower. After any error a model that was fitted before is as it was.
 
         Warns
         -----
@@ -341,7 +343,8 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
 
         Notes
         -----
-        Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning.
+        Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
+        `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows.
         """
         settings, dtype, device = self._settings()
         if isinstance(X, Iterator) and self.n_iter > 1:
