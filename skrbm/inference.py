@@ -715,8 +715,11 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _validated(self, X: Any, name: str, reset: bool, **kwargs: Any) -> Any:
         if not reset:
             check_is_fitted(self)
+        X = from_torch(X)
+        if isinstance(X, np.ndarray) and not X.dtype.isnative:  # in which scikit-learn 1.6 overlooks infinity
+            X = X.astype(X.dtype.newbyteorder("="))
         try:
-            rows = validate_data(self, from_torch(X), reset=reset, **kwargs)
+            rows = validate_data(self, X, reset=reset, **kwargs)
             if rows.dtype.kind not in "biuf":
                 raise TypeError(f"{'X' if name == 'X' else 'it'} has values of type {rows.dtype}. Pass numbers.")
             return rows
