@@ -332,7 +332,9 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         FloatingPointError
             If the parameters stop being finite.
         MemoryError
-            If the memory of a GPU is exhausted; the message says what to lower. After any error a model that was fitted before is as it was.
+            If the memory of a GPU is exhausted; the message says what to lower.
+
+        After any error a model that was fitted before is as it was.
 
         Warns
         -----
