@@ -47,10 +47,13 @@ class Group:
         How many there are.
     reduce : callable or None
         What `skrbm.training.update_` averages the statistics of all ranks by.
+    mean_ : callable or None
+        What it averages their differences by, where all ranks have as many rows and chains.
     """
 
     rank, size = 0, 1
     reduce: Callable[[Statistics, Statistics], tuple[Statistics, Statistics]] | None = None
+    mean_: Callable[[Tensor], None] | None = None
 
     def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
         """Weighted mean of a tensor over the ranks."""
@@ -86,7 +89,7 @@ class _ProcessGroup(Group):
 
     def __init__(self, timeout: float) -> None:
         self.rank, self.size, self._timeout = dist.get_rank(), dist.get_world_size(), timeout
-        self.reduce = self._reduce
+        self.reduce, self.mean_ = self._reduce, self._mean_
         self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
@@ -135,6 +138,9 @@ class _ProcessGroup(Group):
         flat = self._sum(torch.cat([part.reshape(-1) for part in sums]))
         v, h, hv, weight, *others = flat.split(sizes)  # type: ignore[no-untyped-call]
         return _means(v, h, hv, weight), _means(*others)
+
+    def _mean_(self, values: Tensor) -> None:
+        self._sum(values).div_(self.size)
 
     def _sum(self, values: Tensor) -> Tensor:
         with self._explained():

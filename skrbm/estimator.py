@@ -500,7 +500,11 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=3,
             )
-        training = epochs(state, source, run.n_epochs - run.n_finished, group.reduce, trajectory, n_batches)
+        # Of arrays in batches of one size, all have as many rows but in the last batch.
+        kinds = group.gather_everywhere(isinstance(source, ArrayRows) and not source.is_weighted and source.batch_size)
+        mean_ = group.mean_ if kinds[0] and len(set(kinds)) == 1 else None
+        n_left = run.n_epochs - run.n_finished
+        training = epochs(state, source, n_left, group.reduce, trajectory, n_batches, mean_)
         tasks.skip(run.n_finished)
         stop = run.held_out is not None and run.stopping.is_over
         try:

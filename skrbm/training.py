@@ -295,7 +295,13 @@ def start(
 
 
 @torch.inference_mode()
-def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: Reduce | None = None) -> None:
+def update_(
+    state: TrainState,
+    v: Tensor,
+    weight: Tensor | None = None,
+    reduce: Reduce | None = None,
+    mean_: Callable[[Tensor], None] | None = None,
+) -> None:
     """One update of the parameters, by contrastive divergence (CD-k) or by persistent chains (PCD-k).
 
     Parameters
@@ -309,6 +315,9 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
     reduce : callable, optional
         Maps the two `Statistics`, of the data and of the chains, to those that the gradient is made from: the
         place where several processes average theirs.
+    mean_ : callable, optional
+        Averages a tensor over several processes, in place: what serves instead of `reduce`, and hands on half as much,
+        where all have as many rows, without weights, and as many chains.
 
     References
     ----------
@@ -319,10 +328,15 @@ def update_(state: TrainState, v: Tensor, weight: Tensor | None = None, reduce: 
     rows = state.phases.rows(n_data, n_data if contrastive else len(state.chains.h))
     binarize_rows(v, settings.binarize, state.streams.pixels, out=rows[:n_data])
     mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, rows, n_data)
-    if reduce is None and weight is None and settings.is_plain_descent(state.optimizer.param_groups[0]["lr"]):
+    if (
+        reduce is None
+        and mean_ is None
+        and weight is None
+        and settings.is_plain_descent(state.optimizer.param_groups[0]["lr"])
+    ):
         reach = _descend_(state, rows, mean_h, n_data)
     else:
-        gradient, data_v, data_h = _gradient(state, rows, mean_h, n_data, weight, reduce)
+        gradient, data_v, data_h = _gradient(state, rows, mean_h, n_data, weight, reduce, mean_)
         for tensor, grad in zip(state.trained, gradient, strict=True):
             tensor.grad = grad
         state.optimizer.step()
@@ -407,16 +421,28 @@ def _against_hidden_offset(rows: Tensor, mean_h: Tensor, n_data: int, lam: Tenso
 
 
 def _gradient(
-    state: TrainState, rows: Tensor, mean_h: Tensor, n_data: int, weight: Tensor | None, reduce: Reduce | None
+    state: TrainState,
+    rows: Tensor,
+    mean_h: Tensor,
+    n_data: int,
+    weight: Tensor | None,
+    reduce: Reduce | None,
+    mean_: Callable[[Tensor], None] | None,
 ) -> tuple[Gradient, Tensor, Tensor]:
     """Gradient of the loss in centred coordinates, and ⟨v⟩ and ⟨h⟩ of the data."""
     W, settings = state.params.W, state.settings
-    if weight is None and reduce is None:
-        data_h, dW = mean_h[:n_data].mean(0), torch.empty_like(W)
+    if weight is None and (reduce is None or mean_ is not None):
+        data_h, sizes = mean_h[:n_data].mean(0), [W.numel(), *(2 * [W.shape[1]]), *(2 * [W.shape[0]])]
+        everything = W.new_empty(sum(sizes))  # in one piece, to be averaged over processes at once
+        flat, *others = torch.split(everything, sizes)
+        dW = flat.view_as(W)
         contrast = state.products.add_contrast_(dW, mean_h, rows, n_data, state.streams.chains, -1.0, 0.0)
-        difference = Gradient(dW, contrast.model_v - contrast.data_v, -contrast.dh)
-        gradient = centered_gradient_(difference, W, state.offsets, settings.weight_decay)
-        return _penalized_(gradient, state, contrast.data_v, data_h), contrast.data_v, data_h
+        _copy_(tuple(others), (contrast.data_v, contrast.model_v, contrast.dh, data_h))
+        if mean_ is not None:
+            mean_(everything)
+        data_v, model_v, dh, data_h = others
+        gradient = centered_gradient_(Gradient(dW, model_v - data_v, -dh), W, state.offsets, settings.weight_decay)
+        return _penalized_(gradient, state, data_v, data_h), data_v, data_h
     rows = rows.to(mean_h.dtype)
     data = statistics(rows[:n_data], mean_h[:n_data], weight)
     model = statistics(rows[n_data:], mean_h[n_data:], weight if settings.algorithm == "cd" else None)
@@ -464,10 +490,12 @@ def epochs(
     reduce: Reduce | None = None,
     trajectory: Trajectory | None = None,
     n_batches: int | None = None,
+    mean_: Callable[[Tensor], None] | None = None,
 ) -> Iterator[EpochRecord]:
     """Train for `n_epochs` passes over `source`, in place, and yield a record after each.
 
     A `trajectory` is shown the machine after every update. An epoch has `n_batches` at most, if that is given.
+    `mean_` (see `update_`) is for all of them but the last, which may have fewer rows in one process than in another.
 
     Raises
     ------
@@ -479,9 +507,9 @@ def epochs(
         learning_rate = state.optimizer.param_groups[0]["lr"]
         state.k = gibbs_steps(state.settings.k, state.n_epochs, state.planned_epochs)
         graph = UpdateGraph(state) if state.params.W.is_cuda and reduce is None else None
-        for v, weight in islice(source.epoch(state.streams.shuffle), n_batches):
+        for i, (v, weight) in enumerate(islice(source.epoch(state.streams.shuffle), n_batches)):
             if graph is None or weight is not None or not graph.update_(v):
-                update_(state, v, weight, reduce)
+                update_(state, v, weight, reduce, mean_ if n_batches is not None and i < n_batches - 1 else None)
             for observer in (state.average, trajectory):
                 if observer is not None:
                     observer.observe_(state.params)

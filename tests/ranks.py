@@ -28,7 +28,7 @@ class FixedStream(Stream):
         return torch.full((n,), 0.5)
 
 
-def fixed_draws(centered, **settings):
+def fixed_draws(centered, weighted=True, **settings):
     """Ten updates, on this rank's share of the same batches and chains."""
     group = current_group()
     share = slice(group.rank, None, group.size)
@@ -39,7 +39,10 @@ def fixed_draws(centered, **settings):
     state = start(params, rows.mean(0), settings, streams, chains=chains)
     weight = torch.linspace(0.5, 2.0, 24, dtype=torch.float64)
     for batch in rows.split(24):
-        update_(state, batch[share], weight[share], group.reduce)
+        if weighted:
+            update_(state, batch[share], weight[share], group.reduce)
+        else:
+            update_(state, batch[share], None, group.reduce, group.mean_)
     return [tensor.numpy() for tensor in (state.params.W, state.params.b, state.params.c)]
 
 
@@ -81,6 +84,8 @@ TASKS = {
     "centred": lambda folder: fixed_draws(True, momentum=0.5),
     "plain": lambda folder: fixed_draws(False),
     "contrastive divergence": lambda folder: fixed_draws("visible", algorithm="cd", k=2),
+    "evenly": lambda folder: fixed_draws(True, False, sparsity_target=0.2),
+    "evenly, plain descent": lambda folder: fixed_draws("visible", False),
     "fit": lambda folder: fit(),
     "early stopping": lambda folder: fit(early_stopping=True, tol=0.5, n_iter_no_change=2),
     "wrong": wrong,
@@ -90,7 +95,7 @@ TASKS = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    names, where = sys.argv[1].split(","), Path(sys.argv[2])
+    names, where = sys.argv[1].split(";"), Path(sys.argv[2])
     with process_group(timeout=20) as ranks:
         for name in names:
             np.savez(where / f"{name}_{ranks.rank}.npz", *TASKS[name](where))

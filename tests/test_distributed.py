@@ -13,7 +13,7 @@ from skrbm import BernoulliRBMTorch
 from skrbm.distributed import current_group, process_group
 from tests import ranks
 
-FIXED = ["centred", "plain", "contrastive divergence"]
+FIXED = ["centred", "plain", "contrastive divergence", "evenly", "evenly, plain descent"]
 
 
 def launch(folder, names, n_ranks):
@@ -22,7 +22,7 @@ def launch(folder, names, n_ranks):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     run = {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "tests.ranks", ",".join(names), os.fspath(folder)]
+    argv = [sys.executable, "-m", "tests.ranks", ";".join(names), os.fspath(folder)]
     return [
         subprocess.Popen(argv, env=os.environ | run | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
         for rank in range(n_ranks)
@@ -56,7 +56,7 @@ def test_a_rank_alone_with_its_rows_is_something_else(monkeypatch):
     """So the test above would see it if statistics weren't averaged."""
 
     class Second:
-        rank, size, reduce = 1, 2, None
+        rank, size, reduce, mean_ = 1, 2, None, None
 
     alone = ranks.TASKS["centred"](None)
     monkeypatch.setattr(ranks, "current_group", Second)
