@@ -3,8 +3,8 @@
     SKRBM_MNIST=FOLDER python benchmarks/scaling.py [--repeats 3]
 
 Strong scaling: all processes together have 60,000 rows, 200 rows in a batch and 200 chains. Weak scaling: each has
-30,000 rows, 100 in a batch and 100 chains. Each process computes on one thread; "alone" is a fit without a process
-group, whose update needs no statistics to be handed on and is done in one. Medians over epochs.
+30,000 rows, 100 in a batch and 100 chains. Each process computes on one thread; a single one, which has nothing to
+hand on, does an update in one step. Medians over epochs.
 """
 
 import argparse
@@ -44,19 +44,6 @@ def fit(machine, rows, n):
     return rbm.fit(rows).history_["seconds"].tolist()
 
 
-def alone(kind, file):
-    import torch
-
-    from skrbm import BernoulliRBMTorch
-    from skrbm.datasets import load_mnist
-
-    torch.set_num_threads(1)
-    X = load_mnist().data
-    rows, n = (X, 200) if kind == "strong" else (X[::2], 100)
-    with open(file, "w", encoding="utf-8") as out:
-        json.dump(fit(BernoulliRBMTorch, rows, n), out)
-
-
 def measure(kind, n_processes):
     """Seconds of the epochs, without the first."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
@@ -78,11 +65,11 @@ def measure(kind, n_processes):
 
 
 def traffic():
-    """Megabytes that a process sends in an update, by a ring: 2 (n - 1) / n times the statistics of both phases."""
+    """Megabytes that a process sends in an update, by a ring: 2 (n - 1) / n times the differences of statistics."""
     print("\nMB a process sends in an update (a ring)")
     print(f"{'':<16}" + "".join(f"{f'{n} processes':>14}" for n in (2, 8, 16, 64)))
     for n_features, n_hidden in ((784, 500), (10_000, 10_000)):
-        size = 2 * 4 * (n_features * n_hidden + n_features + n_hidden + 1) / 1e6
+        size = 4 * (n_features * n_hidden + 2 * n_features + 2 * n_hidden) / 1e6
         sent = "".join(f"{2 * (n - 1) / n * size:>14.1f}" for n in (2, 8, 16, 64))
         print(f"{f'{n_features} x {n_hidden}':<16}{sent}")
 
@@ -90,14 +77,12 @@ def traffic():
 def main():
     if sys.argv[1:2] == ["child"]:
         return child(*sys.argv[2:])
-    if sys.argv[1:2] == ["alone"]:
-        return alone(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores; seconds an epoch, {N_HIDDEN} hidden units")
     print(f"{'processes':<12}{'strong':>9}{'speed-up':>10}{'weak':>9}{'efficiency':>12}")
-    table = {n: {"strong": [], "weak": []} for n in (0, 1, 2, 4)}
+    table = {n: {"strong": [], "weak": []} for n in (1, 2, 4)}
     for _ in range(args.repeats):  # in turn
         for n, times in table.items():
             for kind in times:
@@ -105,8 +90,7 @@ def main():
     median = {n: {kind: float(np.median(values)) for kind, values in times.items()} for n, times in table.items()}
     for n, found in median.items():
         speed, efficiency = median[1]["strong"] / found["strong"], median[1]["weak"] / found["weak"]
-        name = n or "alone"
-        print(f"{name:<12}{found['strong']:>9.2f}{speed:>10.2f}{found['weak']:>9.2f}{efficiency:>12.2f}")
+        print(f"{n:<12}{found['strong']:>9.2f}{speed:>10.2f}{found['weak']:>9.2f}{efficiency:>12.2f}")
     traffic()
     return None
 

@@ -89,7 +89,8 @@ class _ProcessGroup(Group):
 
     def __init__(self, timeout: float) -> None:
         self.rank, self.size, self._timeout = dist.get_rank(), dist.get_world_size(), timeout
-        self.reduce, self.mean_ = self._reduce, self._mean_
+        if self.size > 1:
+            self.reduce, self.mean_ = self._reduce, self._mean_
         self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
