@@ -260,7 +260,7 @@ print(max(seen) - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("kind", ["memmap", "batches"])
 def test_memory_does_not_grow_with_the_rows(tmp_path, kind):
-    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (250_000, 400))  # 400 MB
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (125_000, 400))  # 200 MB
     rows[:, ::3] = 1
     rows.flush()
     argv = [sys.executable, "-c", FLAT, tmp_path / "rows.npy", kind]
