@@ -210,7 +210,7 @@ def train(name: str, task: Task, progress: Progress) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rbm.fit(images.train)
-    rbm.set_callbacks()
+    rbm.set_callbacks().set_params(checkpoint=None, resume=False, warm_start=False)  # no surprises for who loads it
     write_atomically(folder / "model.joblib", partial(joblib.dump, rbm))
     return Outcome(name, rbm, rbm.n_iter_ == n_epochs, notes=[str(warning.message) for warning in caught])
 

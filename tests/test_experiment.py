@@ -59,6 +59,7 @@ def test_the_report_says_what_the_machines_are(trained):
     assert re.search(r"1,437 images .* 360", text)
     for recipe in ("deck", "best"):
         model = joblib.load(trained / recipe / "model.joblib")
+        assert (model.checkpoint, model.resume, model.warm_start) == (None, False, False)
         nats = model.log_likelihood(experiment.load_images("digits").test).mean(dtype=np.float64)
         assert f"{nats:.2f} (exact)" in text
         assert f"{model.history_['seconds'].sum():.1f}" in text
