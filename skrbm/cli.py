@@ -335,6 +335,13 @@ def _add_sample(commands: Any) -> None:
         default="probabilities",
         help="what is shown of each pixel (default: %(default)s)",
     )
+    parser.add_argument(
+        "--image-shape",
+        type=_whole(1),
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="where images aren't square, and for machines that know names of their features",
+    )
     _add_chains(parser, "samples.png")
     parser.set_defaults(run=_sample, parser=parser)
 
@@ -406,13 +413,6 @@ def _add_chains(parser: argparse.ArgumentParser, output: str) -> None:
         default=Path(output),
         metavar="FILE",
         help="where the picture goes (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--image-shape",
-        type=_whole(1),
-        nargs=2,
-        metavar=("HEIGHT", "WIDTH"),
-        help="where images aren't square, and for machines that know names of their features",
     )
     _add_random_state(parser, "the chains")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +20,14 @@ from sklearn.utils import Tags
 
 from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
 from skrbm.batches import ArrayRows, RowSource, binarize_rows, to_tensor
+from skrbm.checkpoints import CheckpointMixin
 from skrbm.checks import find_device, from_torch, to_numpy
-from skrbm.distributed import Group, current_group
+from skrbm.distributed import current_group
 from skrbm.inference import InferenceMixin
 from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
 from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
 from skrbm.parameters import check_parameters
-from skrbm.persistence import read_checkpoint, remove_rests, write_checkpoint
+from skrbm.persistence import remove_rests
 from skrbm.products import has_int8
 from skrbm.randomness import Stream
 from skrbm.run import Run
@@ -50,8 +49,6 @@ from skrbm.trajectory import Trajectory
 __all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
 _MIN_NARROW = 1 << 17  # weights from which on "auto" takes products in fewer bits
-_NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
-_OF_A_RUN = ("history_", "validation_scores_", "best_validation_score_", "data_samples_", "base_rates_")
 _OF_AN_EPOCH = ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_", "_carried")
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")
 _SHARED_ATTRIBUTES = (
@@ -69,7 +66,7 @@ _WATCHED_ROWS = 1000  # training rows, and held-out rows, that are measured afte
 _SETTLING_STEPS = 100  # of the chains, under weights that weren't those they were left by
 
 
-class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
+class BernoulliRBMTorch(CheckpointMixin, InferenceMixin, CallbackSupportMixin, BaseEstimator):
     """Bernoulli restricted Boltzmann machine (RBM) for scikit-learn, trained on torch.
 
     An RBM models rows v of zeros and ones by hidden units h that are on or off: p(v, h) ∝ exp(h'Wv + b'v + c'h). It is
@@ -591,60 +588,6 @@ class BernoulliRBMTorch(InferenceMixin, CallbackSupportMixin, BaseEstimator):
         for _ in range(_SETTLING_STEPS):
             chains, _ = gibbs_step(params, chains, state.streams.chains)
         self.h_samples_ = to_numpy(chains.h)
-
-    def _identity(self) -> dict[str, str]:
-        """The parameters that a checkpoint has to have been written with, as text."""
-        parameters = self.get_params(deep=False)
-        values = {name: value for name, value in parameters.items() if name not in _NOT_LEARNED_BY}
-        return {name: re.sub(" at 0x[0-9a-f]+", "", repr(value)) for name, value in values.items()}
-
-    def _check_same_parameters(self, group: Group) -> None:
-        first, *others = group.gather_everywhere(self._identity() | {"checkpoint": str(self.checkpoint)})
-        for rank, other in enumerate(others, 1):
-            if those := [f"{name}={other[name]} (there {first[name]})" for name in first if other[name] != first[name]]:
-                raise ValueError(
-                    f"Rank {rank} has other parameters than rank 0: {', '.join(those)}. Give all the same."
-                )
-
-    def _write_checkpoint(self, run: Run, to_store: dict[str, Any] | None) -> None:
-        if self.checkpoint is None or to_store is None:
-            return
-        group = current_group()
-        ranks = group.gather(run.own() | {"start": to_store["start"]})
-        if group.rank:
-            return
-        fitted = {name: getattr(self, name) for name in _OF_A_RUN if hasattr(self, name)}
-        content = {"parameters": self._identity(), "fitted": fitted, "run": run.saved(), "ranks": ranks}
-        write_checkpoint(self.checkpoint, content | {name: to_store[name] for name in ("seed", "n_rows")})
-
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        """What is to be taken up, None where there is nothing."""
-        if not self.resume or not os.path.exists(self.checkpoint):
-            return None
-        saved = read_checkpoint(self.checkpoint)
-        mine = self._identity()
-        if different := [name for name in mine if saved["parameters"].get(name) != mine[name]]:
-            those = ", ".join(f"{name}={saved['parameters'].get(name)} (here {mine[name]})" for name in different)
-            raise ValueError(
-                f"The checkpoint {os.fspath(self.checkpoint)!r} is of a training with {those}. Go on with the same "
-                "parameters, or set resume=False to begin anew and overwrite it."
-            )
-        return saved
-
-    def _check_same_rows(self, saved: dict[str, Any], n_rows: int, group: Group) -> None:
-        if len(saved["ranks"]) != group.size:
-            raise ValueError(
-                f"The checkpoint {os.fspath(self.checkpoint)!r} is of {len(saved['ranks'])} processes, but there are "
-                f"{group.size}. Go on with as many, or set resume=False to begin anew and overwrite it."
-            )
-        rates = saved["fitted"]["base_rates_"]
-        same = saved["n_rows"] == n_rows and rates.shape == self.base_rates_.shape
-        if not same or not np.allclose(rates, self.base_rates_, rtol=1e-3, atol=1e-6):
-            raise ValueError(
-                f"The checkpoint {os.fspath(self.checkpoint)!r} is of a training on other rows: {saved['n_rows']} of "
-                f"{len(rates)} features, or of other means, than these {n_rows} of {len(self.base_rates_)}. Go "
-                "on with the same rows, or set resume=False to begin anew and overwrite it."
-            )
 
     def _trajectory(self, state: TrainState) -> Trajectory:
         """What keeps checkpoints, after those that the model has."""

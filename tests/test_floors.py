@@ -38,6 +38,7 @@ FLOORS = {
     "checks": 3.9,
     "sources": 4,
     "parameters": 4.5,
+    "checkpoints": 4.5,
     "datasets": 4,
     "inference": 4.5,
     "estimator": 5,
