@@ -47,11 +47,12 @@ class CheckpointMixin:
         if self.checkpoint is None or to_store is None:
             return
         group = current_group()
-        ranks = group.gather(run.own() | {"start": to_store["start"]})
+        shared, own = run.saved()
+        ranks = group.gather(own | {"start": to_store["start"]})
         if group.rank:
             return
         fitted = {name: getattr(self, name) for name in _OF_A_RUN if hasattr(self, name)}
-        content = {"parameters": self._identity(), "fitted": fitted, "run": run.saved(), "ranks": ranks}
+        content = {"parameters": self._identity(), "fitted": fitted, "run": shared, "ranks": ranks}
         write_checkpoint(self.checkpoint, content | {name: to_store[name] for name in ("seed", "n_rows")})
 
     def _read_checkpoint(self) -> dict[str, Any] | None:

@@ -53,24 +53,24 @@ class Run:
     best: dict[str, Any] | None = None
     n_finished: int = 0
 
-    def saved(self) -> dict[str, Any]:
-        """All that the coming epochs depend on but the rows and what is `own`, on the CPU."""
+    def saved(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All that the coming epochs depend on but the rows, on the CPU.
+
+        First what is the same in each of several processes, then what each has for itself: chains and randomness.
+        """
         training = saved_state(self.state)
-        return {
-            "training": {name: value for name, value in training.items() if name not in _OWN},
+        own = {name: training.pop(name) for name in _OWN} | {"monitor": self.stream.state()}
+        shared = {
+            "training": training,
             "stopping": self.stopping.state(),
             "trajectory": None if self.trajectory is None else self.trajectory.state(),
             "best": self.best,
             "n_finished": self.n_finished,
         }
-
-    def own(self) -> dict[str, Any]:
-        """What each of several processes has for itself: chains and randomness."""
-        training = saved_state(self.state)
-        return {name: training[name] for name in _OWN} | {"monitor": self.stream.state()}
+        return shared, own
 
     def restore_(self, saved: dict[str, Any], own: dict[str, Any]) -> None:
-        """Continue where `saved()` and `own()` were taken."""
+        """Continue where `saved()` was taken."""
         restore_(self.state, saved["training"] | {name: own[name] for name in _OWN})
         self.stream.set_state(own["monitor"])
         self.stopping.set_state(saved["stopping"])
