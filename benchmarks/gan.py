@@ -28,6 +28,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
+from samples import pyplot
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -327,17 +328,6 @@ def choose(X, judge, seconds, n):
 
 
 # -- the picture -------------------------------------------------------------------------------------------------------
-
-
-def pyplot():
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError('The pictures need matplotlib. Install it with: pip install "skrbm[plots]"') from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
 
 
 def mosaic(V, n_rows=6, n_columns=5, gap=2):

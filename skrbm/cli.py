@@ -348,14 +348,8 @@ def _add_sample(commands: Any) -> None:
 
 def _sample(args: argparse.Namespace) -> None:
     experiment = _needs_plots(args)
-    model = _load_model(args)
-    try:
-        experiment.draw_samples(
-            model, args.output, args.n, args.steps, args.method, args.values, args.image_shape, args.random_state
-        )
-    except (OSError, ValueError) as error:
-        args.parser.error(str(error))
-    print(f"wrote {args.output}")
+    how = (args.n, args.steps, args.method, args.values, args.image_shape, args.random_state)
+    _draw(args, experiment.draw_samples, _load_model(args), args.output, *how)
 
 
 def _add_complete(commands: Any) -> None:
@@ -384,10 +378,14 @@ def _complete(args: argparse.Namespace) -> None:
         images = experiment.load_images(args.data)
     except (OSError, ValueError) as error:
         args.parser.error(f"argument --data: {error}")
+    how = (args.n, args.missing, args.steps, args.method, args.random_state)
+    _draw(args, experiment.draw_completions, model, images, args.output, *how)
+
+
+def _draw(args: argparse.Namespace, draw: Callable[..., None], *arguments: Any) -> None:
+    """Draw a picture, and say where it is or what was wrong."""
     try:
-        experiment.draw_completions(
-            model, images, args.output, args.n, args.missing, args.steps, args.method, args.random_state
-        )
+        draw(*arguments)
     except (OSError, ValueError) as error:
         args.parser.error(str(error))
     print(f"wrote {args.output}")
