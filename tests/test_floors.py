@@ -51,7 +51,7 @@ FLOORS = {
     "cli": 7,
     "__main__": 8,
 }
-FILES = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
 
 
 def imports(source):
@@ -67,7 +67,7 @@ def imports(source):
 def breaches(name, source):
     for imported in imports(source):
         package, _, rest = imported.partition(".")
-        module = rest.split(".")[0]
+        module = next((part for part in rest.split(".") if part in FLOORS), "")
         if package == "skrbm" and module in FLOORS and FLOORS[module] >= FLOORS[name]:
             yield imported
         if package == "sklearn" and (FLOORS[name] < 4 or (rest.split(".")[-1].startswith("_") and name != "_compat")):
