@@ -23,7 +23,7 @@ from sklearn.neural_network import BernoulliRBM
 from skrbm import BernoulliRBMTorch
 from skrbm.likelihood import log_partition
 from skrbm.model import RBMParameters, free_energy, log_odds
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 TABLES = ["nltcs", "plants", "jester", "dna"]
 OURS = [  # changes of the defaults

@@ -67,7 +67,6 @@ def resumed(folder: Path) -> BernoulliRBMTorch:
     class Stop(Exception):
         pass
 
-
     count = 0
     original = torch.optim.lr_scheduler.LRScheduler.step
 
@@ -139,7 +138,11 @@ def line(name: str, rbm: BernoulliRBMTorch) -> str:
     """The bits of what has been learned: parameters, chains, curves, and the rest."""
     parameters = [rbm.components_, rbm.intercept_visible_, rbm.intercept_hidden_]
     curves = [values for measure, values in rbm.history_.items() if measure != "seconds"]
-    others = [rbm.base_rates_, rbm.data_samples_, *(array for rung in getattr(rbm, "trajectory_", ()) for array in rung)]
+    others = [
+        rbm.base_rates_,
+        rbm.data_samples_,
+        *(array for rung in getattr(rbm, "trajectory_", ()) for array in rung),
+    ]
     parts = {"parameters": parameters, "chains": [rbm.h_samples_], "history": curves, "others": others}
     return f"{name:28} " + " ".join(f"{what} {digest(arrays)}" for what, arrays in parts.items())
 

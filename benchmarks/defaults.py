@@ -21,7 +21,7 @@ from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits, load_mnist
 from skrbm.likelihood import LogPartition, log_partition_ais, log_partition_exact
 from skrbm.model import RBMParameters, log_odds
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 CHANGES = [
     {},

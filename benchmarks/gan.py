@@ -36,8 +36,8 @@ from skrbm import BernoulliRBMTorch
 from skrbm.callbacks import OnEpoch
 from skrbm.datasets import load_mnist
 from skrbm.quality import quality_table
-from skrbm.randomness import Stream
-from skrbm.tables import Table
+from skrbm.support.randomness import Stream
+from skrbm.support.tables import Table
 
 N_PIXELS, N_LATENT, N_DENSE, N_FEATURES, N_CLASSES = 784, 19, 100, 64, 10
 N_HELD_OUT, N_LOOK, N_STEPS, SEED = 10_000, 1000, 1000, 0

@@ -22,7 +22,7 @@ import numpy as np
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits
-from skrbm.persistence import read_checkpoint
+from skrbm.support.files import read_checkpoint
 
 SETTINGS = {
     "defaults": {},

@@ -28,7 +28,7 @@ from skrbm.likelihood import (
     log_partition_reverse_ais,
 )
 from skrbm.model import RBMParameters, free_energy, log_odds, sample_v_given_h
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 SHAPES = [(12, 30), (16, 50), (20, 100), (40, 15)]  # hidden, visible
 SCALES = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0]  # standard deviation of weights and biases

@@ -18,7 +18,7 @@ import torch
 
 from skrbm.datasets import load_mnist
 from skrbm.quality import quality_table
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 N_PIXELS, N_PICTURED, SEED = 784, 12, 0
 

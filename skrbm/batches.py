@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.randomness import Stream, bernoulli_
+from skrbm.support.randomness import Stream, bernoulli_
 
 __all__ = ["ArrayRows", "Binarize", "RowSource", "StreamedRows", "binarize_rows", "chunks", "is_mapped", "to_tensor"]
 

@@ -31,7 +31,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from skrbm._compat import ScoringMonitor, without_callbacks
-from skrbm.persistence import check_folder, write_atomically
+from skrbm.support.files import check_folder, write_atomically
 
 __all__ = ["Checkpoint", "LikelihoodMonitor", "OnEpoch"]
 

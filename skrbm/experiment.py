@@ -24,10 +24,10 @@ from skrbm import __version__
 from skrbm.callbacks import OnEpoch
 from skrbm.datasets import load_digits, load_mnist
 from skrbm.estimator import BernoulliRBMTorch
-from skrbm.persistence import write_atomically
 from skrbm.plots import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
-from skrbm.randomness import Stream
 from skrbm.report import film, page, paragraph, picture, side_by_side, table
+from skrbm.support.files import write_atomically
+from skrbm.support.randomness import Stream
 
 __all__ = [
     "RECIPES",

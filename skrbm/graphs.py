@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 __all__ = ["record"]
 

@@ -20,7 +20,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from skrbm.batches import binarize_rows, to_tensor
-from skrbm.checks import ROUNDING, check_choice, find_device, from_torch
 from skrbm.likelihood import (
     METHODS,
     LogPartition,
@@ -30,11 +29,12 @@ from skrbm.likelihood import (
 )
 from skrbm.mixing import diagnose
 from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
-from skrbm.persistence import plain, read_model, unplain, write_model
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
-from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, Kernel, clamp, steps
-from skrbm.tables import Table
+from skrbm.support.checks import ROUNDING, check_choice, find_device, from_torch
+from skrbm.support.files import plain, read_model, unplain, write_model
+from skrbm.support.randomness import Stream
+from skrbm.support.tables import Table
 from skrbm.tempering import TEMPERING, SwapRates, SwapWarning, ladder_by_name
 
 __all__ = ["InferenceMixin"]

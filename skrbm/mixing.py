@@ -12,9 +12,9 @@ from torch import Tensor
 
 from skrbm.diagnostics import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
 from skrbm.model import RBMParameters, free_energy
-from skrbm.randomness import Stream
 from skrbm.samplers import Kernel
-from skrbm.tables import Table
+from skrbm.support.randomness import Stream
+from skrbm.support.tables import Table
 from skrbm.tempering import SwapRates, TemperingState
 
 __all__ = ["STATISTICS", "diagnose", "statistics_of"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skrbm.linear import linear
-from skrbm.randomness import Stream
+from skrbm.support.linear import linear
+from skrbm.support.randomness import Stream
 from skrbm.units import BERNOULLI, Unit
 
 __all__ = [

@@ -12,7 +12,7 @@ from torch import Tensor
 from skrbm.likelihood import log_partition
 from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_v_given_h
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 __all__ = ["Criterion", "EarlyStopping", "HeldOut", "Measures", "measure", "validation_score"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm.checks import check_choice
 from skrbm.estimator import BernoulliRBMTorch
-from skrbm.persistence import check_folder, write_atomically
+from skrbm.support.checks import check_choice
+from skrbm.support.files import check_folder, write_atomically
 
 __all__ = ["register", "to_onnx"]
 

@@ -27,7 +27,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm.checks import check_choice, from_torch
+from skrbm.support.checks import check_choice, from_torch
 
 __all__ = ["FiltersDisplay", "HiddenActivityDisplay", "LearningCurveDisplay", "SamplesDisplay"]
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.linear import linear
 from skrbm.model import RBMParameters, input_to_h
+from skrbm.support.linear import linear
 from skrbm.units import BERNOULLI
 
 __all__ = ["pseudo_log_likelihood"]

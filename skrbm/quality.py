@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skrbm.randomness import Stream
-from skrbm.tables import Table
+from skrbm.support.randomness import Stream
+from skrbm.support.tables import Table
 
 __all__ = [
     "MMD",

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from skrbm.monitor import EarlyStopping, HeldOut
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 from skrbm.training import TrainState, restore_, saved_state
 from skrbm.trajectory import Trajectory
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from skrbm.model import RBMParameters, input_to_h, input_to_v, sample_h_given_v
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 __all__ = ["GIBBS", "GibbsInfo", "GibbsState", "Kernel", "clamp", "gibbs_init", "gibbs_step", "steps"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from skrbm.batches import StreamedRows, chunks
-from skrbm.checks import ROUNDING
-from skrbm.randomness import Stream
+from skrbm.support.checks import ROUNDING
+from skrbm.support.randomness import Stream
 
 __all__ = [
     "DataRangeWarning",

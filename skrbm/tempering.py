@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from skrbm.model import RBMParameters
-from skrbm.randomness import Stream
 from skrbm.samplers import Kernel, clamp, steps
+from skrbm.support.randomness import Stream
 from skrbm.units import BERNOULLI, Unit
 
 __all__ = [

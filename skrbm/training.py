@@ -44,9 +44,9 @@ from skrbm.gradients import (
 from skrbm.graphs import record
 from skrbm.model import RBMParameters, mean_h_given_v
 from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, Products
-from skrbm.randomness import Stream, bernoulli_
 from skrbm.samplers import GibbsState
 from skrbm.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler
+from skrbm.support.randomness import Stream, bernoulli_
 from skrbm.trajectory import Trajectory
 
 __all__ = [

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from skrbm.averaging import Observer, as_tuple, copy_, move_towards_
 from skrbm.model import RBMParameters, free_energy
-from skrbm.randomness import Stream
 from skrbm.samplers import GibbsState, gibbs_init, gibbs_step
+from skrbm.support.randomness import Stream
 
 __all__ = ["Trajectory"]
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 __all__ = ["BERNOULLI", "Bernoulli", "Unit"]
 

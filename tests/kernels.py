@@ -6,7 +6,7 @@ Each takes the kernel as an argument, so that a broken twin can be put through i
 import numpy as np
 import torch
 
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 from tests import reference
 
 N = 200_000

@@ -11,8 +11,8 @@ import torch
 from skrbm import BernoulliRBMTorch
 from skrbm.batches import ArrayRows
 from skrbm.distributed import current_group, process_group
-from skrbm.randomness import Stream
 from skrbm.samplers import GibbsState
+from skrbm.support.randomness import Stream
 from skrbm.training import Streams, TrainSettings, start, update_
 from tests import reference
 

@@ -4,7 +4,7 @@ import torch
 
 from skrbm.annealing import adapted_schedule, anneal, log_partition_base, uniform_schedule
 from skrbm.likelihood import log_partition_ais
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 from tests import reference
 
 

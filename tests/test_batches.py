@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from skrbm import batches
 from skrbm.batches import ArrayRows, binarize_rows, to_tensor
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 
 def numbered(n, dtype=float):

@@ -33,7 +33,7 @@ FLOORS = {
     "mixing": 3.5,
     "distributed": 3,
     "run": 3.8,
-    "persistence": 4,
+    "files": 4,
     "_compat": 4,
     "checks": 3.9,
     "sources": 4,

@@ -20,7 +20,7 @@ from skrbm.likelihood import (
     log_partition_reverse_ais,
     log_partition_tempering,
 )
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 from skrbm.tempering import Ladder
 from tests import reference
 

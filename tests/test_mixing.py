@@ -5,9 +5,9 @@ import torch
 
 from skrbm.mixing import STATISTICS, diagnose, statistics_of
 from skrbm.model import RBMParameters, free_energy
-from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS
-from skrbm.tables import Table
+from skrbm.support.randomness import Stream
+from skrbm.support.tables import Table
 from skrbm.tempering import TEMPERING, Ladder
 from tests import reference
 

@@ -4,7 +4,7 @@ import torch
 
 from skrbm import model
 from skrbm.model import RBMParameters
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 from tests import reference
 
 

@@ -7,7 +7,7 @@ import torch
 from skrbm.likelihood import log_likelihood_exact
 from skrbm.model import RBMParameters
 from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 from tests import reference
 
 

@@ -12,7 +12,7 @@ from scipy.stats import kstest
 
 from skrbm import quality
 from skrbm.quality import adversarial_accuracy, mmd2, moment_errors, nearest_distances, quality_table
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 
 def bits(shape, p=0.5, seed=0):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from skrbm.model import sample_h_given_v, sample_v_given_h
-from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, GibbsInfo, GibbsState, Kernel, clamp, gibbs_init, gibbs_step, steps
+from skrbm.support.randomness import Stream
 from tests import reference
 from tests.kernels import N, assert_one_step, assert_stationary
 

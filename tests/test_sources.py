@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from skrbm import BernoulliRBMTorch, DataRangeWarning
 from skrbm import batches as batches_module
 from skrbm.batches import ArrayRows, StreamedRows, is_mapped
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 
 X = np.random.default_rng(0).random((230, 6)).astype(np.float32)
 BITS = (X > 0.7).astype(np.float32)

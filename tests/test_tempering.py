@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.randomness import Stream
 from skrbm.samplers import GIBBS, Kernel, steps
+from skrbm.support.randomness import Stream
 from skrbm.tempering import (
     TEMPERING,
     Ladder,

@@ -5,8 +5,8 @@ import torch
 from skrbm.batches import ArrayRows
 from skrbm.datasets import bars_and_stripes
 from skrbm.model import RBMParameters, initial_parameters
-from skrbm.randomness import Stream
 from skrbm.samplers import steps
+from skrbm.support.randomness import Stream
 from skrbm.tempering import TEMPERING, Ladder, SwapRates, tempering_init
 from skrbm.training import Streams, TrainSettings, epochs, start
 from skrbm.trajectory import Trajectory

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.randomness import Stream
+from skrbm.support.randomness import Stream
 from skrbm.units import BERNOULLI
 
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skrbm import randomness
-from skrbm.randomness import Stream, bernoulli_
+from skrbm.support import randomness
+from skrbm.support.randomness import Stream, bernoulli_
 
 
 def z_score(n_ones, n, p):

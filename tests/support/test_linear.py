@@ -3,9 +3,9 @@ import importlib
 import pytest
 import torch
 
-from skrbm.linear import linear
+from skrbm.support.linear import linear
 
-module = importlib.import_module("skrbm.linear")
+module = importlib.import_module("skrbm.support.linear")
 
 
 def tensors(n, dtype=torch.float32):

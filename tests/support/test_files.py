@@ -12,8 +12,9 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
-from skrbm import BernoulliRBMTorch, __version__, persistence
-from skrbm.persistence import _checksum, read_checkpoint, write_atomically, write_checkpoint
+from skrbm import BernoulliRBMTorch, __version__
+from skrbm.support import files as persistence
+from skrbm.support.files import _checksum, read_checkpoint, write_atomically, write_checkpoint
 
 CONTENT = {
     "words": np.arange(4, dtype=np.uint64),
@@ -364,7 +365,7 @@ def test_skops(optimizer):
     model.sample(2, n_steps=3)
     data = skops.dumps(model)
     types = skops.get_untrusted_types(data=data)
-    assert types == ["skrbm.estimator.BernoulliRBMTorch", "skrbm.randomness.Stream"]
+    assert types == ["skrbm.estimator.BernoulliRBMTorch", "skrbm.support.randomness.Stream"]
     loaded = skops.loads(data, trusted=types)
     assert fitted(loaded) == fitted(model)
     for one in (model, loaded):

@@ -1,0 +1,1 @@
+"""What everything stands on: randomness, tensors, files, checks. Imports nothing of skrbm."""
