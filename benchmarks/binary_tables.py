@@ -22,7 +22,7 @@ from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMTorch
 from skrbm.likelihood import log_partition
-from skrbm.model import RBMParameters, free_energy, log_odds
+from skrbm.machines.restricted import RBMParameters, free_energy, log_odds
 from skrbm.support.randomness import Stream
 
 TABLES = ["nltcs", "plants", "jester", "dna"]

@@ -27,7 +27,7 @@ from skrbm.likelihood import (
     log_partition_exact,
     log_partition_reverse_ais,
 )
-from skrbm.model import RBMParameters, free_energy, log_odds, sample_v_given_h
+from skrbm.machines.restricted import RBMParameters, free_energy, log_odds, sample_v_given_h
 from skrbm.support.randomness import Stream
 
 SHAPES = [(12, 30), (16, 50), (20, 100), (40, 15)]  # hidden, visible

@@ -16,7 +16,7 @@ import torch
 
 from skrbm import BernoulliRBMTorch
 from skrbm.likelihood import log_likelihood_exact
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
 
 N_PIXELS = 16
 PATTERN = (np.arange(N_PIXELS) % 2).astype(np.float32)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.units import Unit
 from skrbm.support.linear import linear
 from skrbm.support.randomness import Stream
-from skrbm.units import Unit
 
 __all__ = ["Progress", "adapted_schedule", "anneal", "log_partition_base", "uniform_schedule"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
 
 __all__ = ["Average", "Observer", "as_tuple", "copy_", "move_towards_"]
 

@@ -23,7 +23,7 @@ from skrbm.batches import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.checkpoints import CheckpointMixin
 from skrbm.distributed import current_group
 from skrbm.inference import InferenceMixin
-from skrbm.model import RBMParameters, initial_parameters, log_odds, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, initial_parameters, log_odds, mean_h_given_v
 from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
 from skrbm.parameters import check_parameters
 from skrbm.products import has_int8

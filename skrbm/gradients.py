@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
 
 __all__ = [
     "Gradient",

@@ -27,8 +27,8 @@ from skrbm.likelihood import (
     log_partition,
     method_for,
 )
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.mixing import diagnose
-from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.samplers import GIBBS, Kernel, clamp, steps
 from skrbm.support.checks import ROUNDING, check_choice, find_device, from_torch

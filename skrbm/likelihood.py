@@ -17,11 +17,11 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 from skrbm.annealing import Progress, adapted_schedule, anneal, log_partition_base, uniform_schedule
-from skrbm.model import RBMParameters, free_energy
+from skrbm.machines.restricted import RBMParameters, free_energy
+from skrbm.machines.units import BERNOULLI
 from skrbm.samplers import gibbs_init, gibbs_step, steps
 from skrbm.support.randomness import Stream
 from skrbm.tempering import TEMPERING, Ladder, SwapRates, ladder_by_name, tempering_init
-from skrbm.units import BERNOULLI
 
 __all__ = [
     "METHODS",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skrbm.diagnostics import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
-from skrbm.model import RBMParameters, free_energy
+from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.samplers import Kernel
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skrbm.likelihood import log_partition
-from skrbm.model import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_v_given_h
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_v_given_h
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.support.randomness import Stream
 

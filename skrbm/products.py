@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters, mean_h_given_v, mean_v_given_h
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
 from skrbm.support.randomness import TABLE, Stream
 
 __all__ = ["Bfloat16Products", "Contrast", "FloatProducts", "Int8Products", "Products", "has_int8"]

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters, input_to_h
+from skrbm.machines.restricted import RBMParameters, input_to_h
+from skrbm.machines.units import BERNOULLI
 from skrbm.support.linear import linear
-from skrbm.units import BERNOULLI
 
 __all__ = ["pseudo_log_likelihood"]
 

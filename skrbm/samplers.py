@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters, input_to_h, input_to_v, sample_h_given_v
+from skrbm.machines.restricted import RBMParameters, input_to_h, input_to_v, sample_h_given_v
 from skrbm.support.randomness import Stream
 
 __all__ = ["GIBBS", "GibbsInfo", "GibbsState", "Kernel", "clamp", "gibbs_init", "gibbs_step", "steps"]

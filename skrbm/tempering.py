@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.units import BERNOULLI, Unit
 from skrbm.samplers import Kernel, clamp, steps
 from skrbm.support.randomness import Stream
-from skrbm.units import BERNOULLI, Unit
 
 __all__ = [
     "LEAST_ACCEPTANCE",

@@ -4,7 +4,7 @@ Examples
 --------
 >>> import numpy as np
 >>> from skrbm.batches import ArrayRows
->>> from skrbm.model import initial_parameters
+>>> from skrbm.machines.restricted import initial_parameters
 >>> source = ArrayRows(np.eye(20), batch_size=5)
 >>> mean_v, streams = source.mean("none"), Streams.from_seed(0)
 >>> params = initial_parameters(mean_v, 8, streams.start, smoothing=1 / source.n_rows)
@@ -42,7 +42,7 @@ from skrbm.gradients import (
     statistics,
 )
 from skrbm.graphs import record
-from skrbm.model import RBMParameters, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v
 from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, Products
 from skrbm.samplers import GibbsState
 from skrbm.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler

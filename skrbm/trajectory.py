@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skrbm.averaging import Observer, as_tuple, copy_, move_towards_
-from skrbm.model import RBMParameters, free_energy
+from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.samplers import GibbsState, gibbs_init, gibbs_step
 from skrbm.support.randomness import Stream
 

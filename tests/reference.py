@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
 
 
 def random_params(n_hidden=3, n_features=4, scale=1.0, seed=0, dtype=torch.float64):

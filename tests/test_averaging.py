@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skrbm.averaging import Average
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
 from tests import reference
 
 

@@ -53,7 +53,7 @@ def assert_same(a, b):
 
 def params_of(model, dtype=torch.float64):
     arrays = (model.components_, model.intercept_visible_, model.intercept_hidden_)
-    return skrbm.model.RBMParameters(*(torch.from_numpy(a).to(dtype) for a in arrays))
+    return skrbm.machines.restricted.RBMParameters(*(torch.from_numpy(a).to(dtype) for a in arrays))
 
 
 # -- what the methods return ------------------------------------------------------------------------------------------

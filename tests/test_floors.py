@@ -14,7 +14,7 @@ FLOORS = {
     "graphs": 0.5,
     "linear": 0,
     "units": 0.5,  # the draws of a unit come from a stream
-    "model": 1,
+    "restricted": 1,
     "batches": 1,
     "products": 1.5,
     "samplers": 2,
@@ -86,7 +86,7 @@ def test_imports_go_down(path):
         "from skrbm.training import update_",
         "def f():\n    from skrbm import estimator",
         "import sklearn.base",
-        "import skrbm.model",
+        "import skrbm.machines.restricted",
     ],
 )
 def test_breaches_are_seen(source):

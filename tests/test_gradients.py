@@ -13,7 +13,7 @@ from skrbm.gradients import (
     plain_biases,
     statistics,
 )
-from skrbm.model import RBMParameters, free_energy, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from tests import reference
 
 

@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler
 import skrbm.inference
 from skrbm import BernoulliRBMTorch, log_likelihood_scorer
 from skrbm.likelihood import LogPartitionWarning, log_likelihood_exact, log_partition_exact
-from skrbm.model import mean_h_given_v
+from skrbm.machines.restricted import mean_h_given_v
 from skrbm.tempering import SwapWarning
 from skrbm.trajectory import Trajectory
 from tests import reference

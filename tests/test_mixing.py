@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
+from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.mixing import STATISTICS, diagnose, statistics_of
-from skrbm.model import RBMParameters, free_energy
 from skrbm.samplers import GIBBS
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table

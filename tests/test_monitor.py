@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skrbm.likelihood import log_likelihood_exact
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
 from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
 from skrbm.support.randomness import Stream
 from tests import reference

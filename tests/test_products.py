@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skrbm import products
-from skrbm.model import RBMParameters, mean_h_given_v, mean_v_given_h
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
 from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, has_int8
 from skrbm.support.randomness import Stream
 

@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skrbm import pseudo_likelihood
-from skrbm.model import RBMParameters
+from skrbm.machines.restricted import RBMParameters
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from tests import reference
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.model import sample_h_given_v, sample_v_given_h
+from skrbm.machines.restricted import sample_h_given_v, sample_v_given_h
 from skrbm.samplers import GIBBS, GibbsInfo, GibbsState, Kernel, clamp, gibbs_init, gibbs_step, steps
 from skrbm.support.randomness import Stream
 from tests import reference

@@ -12,7 +12,7 @@ from skrbm.averaging import Average
 from skrbm.batches import ArrayRows
 from skrbm.gradients import statistics
 from skrbm.likelihood import log_likelihood_exact
-from skrbm.model import RBMParameters, initial_parameters, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.products import FloatProducts, Int8Products
 from skrbm.training import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_
 from tests import reference

@@ -4,7 +4,7 @@ import torch
 
 from skrbm.batches import ArrayRows
 from skrbm.datasets import bars_and_stripes
-from skrbm.model import RBMParameters, initial_parameters
+from skrbm.machines.restricted import RBMParameters, initial_parameters
 from skrbm.samplers import steps
 from skrbm.support.randomness import Stream
 from skrbm.tempering import TEMPERING, Ladder, SwapRates, tempering_init

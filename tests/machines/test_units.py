@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from skrbm.machines.units import BERNOULLI
 from skrbm.support.randomness import Stream
-from skrbm.units import BERNOULLI
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm import model
-from skrbm.model import RBMParameters
+from skrbm.machines import restricted as model
+from skrbm.machines.restricted import RBMParameters
 from skrbm.support.randomness import Stream
 from tests import reference
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skrbm.machines.units import BERNOULLI, Unit
 from skrbm.support.linear import linear
 from skrbm.support.randomness import Stream
-from skrbm.units import BERNOULLI, Unit
 
 __all__ = [
     "RBMParameters",

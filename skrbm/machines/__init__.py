@@ -1,0 +1,1 @@
+"""The mathematics: units, energies, free energies, conditionals. Imports `support`."""
