@@ -19,7 +19,6 @@ from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skrbm.batches import binarize_rows, to_tensor
 from skrbm.likelihood import (
     METHODS,
     LogPartition,
@@ -30,6 +29,7 @@ from skrbm.likelihood import (
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.mixing import diagnose
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
+from skrbm.rows.arrays import binarize_rows, to_tensor
 from skrbm.samplers import GIBBS, Kernel, clamp, steps
 from skrbm.support.checks import ROUNDING, check_choice, find_device, from_torch
 from skrbm.support.files import plain, read_model, unplain, write_model

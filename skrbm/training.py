@@ -3,7 +3,7 @@
 Examples
 --------
 >>> import numpy as np
->>> from skrbm.batches import ArrayRows
+>>> from skrbm.rows.arrays import ArrayRows
 >>> from skrbm.machines.restricted import initial_parameters
 >>> source = ArrayRows(np.eye(20), batch_size=5)
 >>> mean_v, streams = source.mean("none"), Streams.from_seed(0)
@@ -30,7 +30,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.averaging import Average, as_tuple, copy_
-from skrbm.batches import Binarize, RowSource, binarize_rows
 from skrbm.gradients import (
     Gradient,
     Offsets,
@@ -44,6 +43,7 @@ from skrbm.gradients import (
 from skrbm.graphs import record
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
 from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, Products
+from skrbm.rows.arrays import Binarize, RowSource, binarize_rows
 from skrbm.samplers import GibbsState
 from skrbm.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler
 from skrbm.support.randomness import Stream, bernoulli_

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from skrbm import BernoulliRBMTorch
-from skrbm.batches import ArrayRows
 from skrbm.distributed import current_group, process_group
+from skrbm.rows.arrays import ArrayRows
 from skrbm.samplers import GibbsState
 from skrbm.support.randomness import Stream
 from skrbm.training import Streams, TrainSettings, start, update_

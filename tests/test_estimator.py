@@ -27,7 +27,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 import skrbm.estimator
 import skrbm.inference
 from skrbm import BernoulliRBMTorch, DataRangeWarning
-from skrbm.batches import ArrayRows
+from skrbm.rows.arrays import ArrayRows
 from tests import reference
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ FLOORS = {
     "linear": 0,
     "units": 0.5,  # the draws of a unit come from a stream
     "restricted": 1,
-    "batches": 1,
+    "arrays": 1,
     "products": 1.5,
     "samplers": 2,
     "annealing": 2,
@@ -36,7 +36,7 @@ FLOORS = {
     "files": 4,
     "_compat": 4,
     "checks": 3.9,
-    "sources": 4,
+    "reading": 4,
     "parameters": 4.5,
     "checkpoints": 4.5,
     "datasets": 4,

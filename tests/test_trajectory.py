@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.batches import ArrayRows
 from skrbm.datasets import bars_and_stripes
 from skrbm.machines.restricted import RBMParameters, initial_parameters
+from skrbm.rows.arrays import ArrayRows
 from skrbm.samplers import steps
 from skrbm.support.randomness import Stream
 from skrbm.tempering import TEMPERING, Ladder, SwapRates, tempering_init

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from skrbm.batches import StreamedRows, chunks
+from skrbm.rows.arrays import StreamedRows, chunks
 from skrbm.support.checks import ROUNDING
 from skrbm.support.randomness import Stream
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm import batches
-from skrbm.batches import ArrayRows, binarize_rows, to_tensor
+from skrbm.rows import arrays as batches
+from skrbm.rows.arrays import ArrayRows, binarize_rows, to_tensor
 from skrbm.support.randomness import Stream
 
 

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from skrbm import BernoulliRBMTorch, DataRangeWarning
-from skrbm import batches as batches_module
-from skrbm.batches import ArrayRows, StreamedRows, is_mapped
+from skrbm.rows import arrays as batches_module
+from skrbm.rows.arrays import ArrayRows, StreamedRows, is_mapped
 from skrbm.support.randomness import Stream
 
 X = np.random.default_rng(0).random((230, 6)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Where rows come from, and what kind of X it is. Imports `support`."""
