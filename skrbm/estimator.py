@@ -19,13 +19,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags
 
 from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
+from skrbm.backends.products import has_int8
 from skrbm.checkpoints import CheckpointMixin
 from skrbm.distributed import current_group
 from skrbm.inference import InferenceMixin
 from skrbm.machines.restricted import RBMParameters, initial_parameters, log_odds, mean_h_given_v
 from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
 from skrbm.parameters import check_parameters
-from skrbm.products import has_int8
 from skrbm.rows.arrays import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.rows.reading import DataRangeWarning, first_of, is_stream, range_of, source_type, warn_if_out_of_range
 from skrbm.run import Run

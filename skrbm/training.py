@@ -30,6 +30,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.averaging import Average, as_tuple, copy_
+from skrbm.backends.cuda_graph import record
+from skrbm.backends.products import Bfloat16Products, FloatProducts, Int8Products, Products
 from skrbm.gradients import (
     Gradient,
     Offsets,
@@ -40,9 +42,7 @@ from skrbm.gradients import (
     penalize_,
     statistics,
 )
-from skrbm.graphs import record
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
-from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, Products
 from skrbm.rows.arrays import Binarize, RowSource, binarize_rows
 from skrbm.samplers import GibbsState
 from skrbm.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler

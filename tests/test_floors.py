@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "skrbm"
 FLOORS = {
     "randomness": 0,
     "tables": 0,
-    "graphs": 0.5,
+    "cuda_graph": 0.5,
     "linear": 0,
     "units": 0.5,  # the draws of a unit come from a stream
     "restricted": 1,

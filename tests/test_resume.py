@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from skrbm import BernoulliRBMTorch
-from skrbm.products import has_int8
+from skrbm.backends.products import has_int8
 
 KILLS = Path(__file__).parents[1] / "benchmarks" / "kills.py"
 X = np.random.default_rng(0).random((60, 12)).astype(np.float32)

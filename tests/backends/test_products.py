@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from skrbm import products
+from skrbm.backends import products
+from skrbm.backends.products import Bfloat16Products, FloatProducts, Int8Products, has_int8
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
-from skrbm.products import Bfloat16Products, FloatProducts, Int8Products, has_int8
 from skrbm.support.randomness import Stream
 
 int8 = pytest.mark.skipif(not has_int8(torch.device("cpu")), reason="the processor has no units for 8-bit integers")

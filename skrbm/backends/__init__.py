@@ -1,0 +1,1 @@
+"""The products, the draws and the update, fast. Imports `machines` and `support`."""
