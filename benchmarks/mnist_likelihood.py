@@ -126,7 +126,7 @@ def move_tempered_chains_(n_rungs, memory, state, rows, n_data):
     """
     import torch
 
-    from skrbm.tempering import Ladder, tempering_init, tempering_step
+    from skrbm.sampling.tempering import Ladder, tempering_init, tempering_step
 
     stream = state.streams.chains
     if not memory:

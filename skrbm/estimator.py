@@ -29,7 +29,7 @@ from skrbm.parameters import check_parameters
 from skrbm.rows.arrays import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.rows.reading import DataRangeWarning, first_of, is_stream, range_of, source_type, warn_if_out_of_range
 from skrbm.run import Run
-from skrbm.samplers import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
+from skrbm.sampling.kernels import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
 from skrbm.support.checks import find_device, from_torch, to_numpy
 from skrbm.support.files import remove_rests
 from skrbm.support.randomness import Stream

@@ -30,12 +30,12 @@ from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from skrbm.mixing import diagnose
 from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.rows.arrays import binarize_rows, to_tensor
-from skrbm.samplers import GIBBS, Kernel, clamp, steps
+from skrbm.sampling.kernels import GIBBS, Kernel, clamp, steps
+from skrbm.sampling.tempering import TEMPERING, SwapRates, SwapWarning, ladder_by_name
 from skrbm.support.checks import ROUNDING, check_choice, find_device, from_torch
 from skrbm.support.files import plain, read_model, unplain, write_model
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.tempering import TEMPERING, SwapRates, SwapWarning, ladder_by_name
 
 __all__ = ["InferenceMixin"]
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from skrbm.annealing import Progress, adapted_schedule, anneal, log_partition_base, uniform_schedule
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.machines.units import BERNOULLI
-from skrbm.samplers import gibbs_init, gibbs_step, steps
+from skrbm.sampling.kernels import gibbs_init, gibbs_step, steps
+from skrbm.sampling.tempering import TEMPERING, Ladder, SwapRates, ladder_by_name, tempering_init
 from skrbm.support.randomness import Stream
-from skrbm.tempering import TEMPERING, Ladder, SwapRates, ladder_by_name, tempering_init
 
 __all__ = [
     "METHODS",

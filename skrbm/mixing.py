@@ -12,10 +12,10 @@ from torch import Tensor
 
 from skrbm.diagnostics import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
 from skrbm.machines.restricted import RBMParameters, free_energy
-from skrbm.samplers import Kernel
+from skrbm.sampling.kernels import Kernel
+from skrbm.sampling.tempering import SwapRates, TemperingState
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.tempering import SwapRates, TemperingState
 
 __all__ = ["STATISTICS", "diagnose", "statistics_of"]
 

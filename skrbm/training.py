@@ -44,7 +44,7 @@ from skrbm.gradients import (
 )
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
 from skrbm.rows.arrays import Binarize, RowSource, binarize_rows
-from skrbm.samplers import GibbsState
+from skrbm.sampling.kernels import GibbsState
 from skrbm.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler
 from skrbm.support.randomness import Stream, bernoulli_
 from skrbm.trajectory import Trajectory

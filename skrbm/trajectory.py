@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skrbm.averaging import Observer, as_tuple, copy_, move_towards_
 from skrbm.machines.restricted import RBMParameters, free_energy
-from skrbm.samplers import GibbsState, gibbs_init, gibbs_step
+from skrbm.sampling.kernels import GibbsState, gibbs_init, gibbs_step
 from skrbm.support.randomness import Stream
 
 __all__ = ["Trajectory"]

@@ -11,7 +11,7 @@ import torch
 from skrbm import BernoulliRBMTorch
 from skrbm.distributed import current_group, process_group
 from skrbm.rows.arrays import ArrayRows
-from skrbm.samplers import GibbsState
+from skrbm.sampling.kernels import GibbsState
 from skrbm.support.randomness import Stream
 from skrbm.training import Streams, TrainSettings, start, update_
 from tests import reference

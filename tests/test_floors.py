@@ -17,7 +17,7 @@ FLOORS = {
     "restricted": 1,
     "arrays": 1,
     "products": 1.5,
-    "samplers": 2,
+    "kernels": 2,
     "annealing": 2,
     "averaging": 2,
     "schedules": 2,

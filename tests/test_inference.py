@@ -17,7 +17,7 @@ import skrbm.inference
 from skrbm import BernoulliRBMTorch, log_likelihood_scorer
 from skrbm.likelihood import LogPartitionWarning, log_likelihood_exact, log_partition_exact
 from skrbm.machines.restricted import mean_h_given_v
-from skrbm.tempering import SwapWarning
+from skrbm.sampling.tempering import SwapWarning
 from skrbm.trajectory import Trajectory
 from tests import reference
 from tests.test_estimator import params_of

@@ -20,8 +20,8 @@ from skrbm.likelihood import (
     log_partition_reverse_ais,
     log_partition_tempering,
 )
+from skrbm.sampling.tempering import Ladder
 from skrbm.support.randomness import Stream
-from skrbm.tempering import Ladder
 from tests import reference
 
 

@@ -5,10 +5,10 @@ import torch
 
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.mixing import STATISTICS, diagnose, statistics_of
-from skrbm.samplers import GIBBS
+from skrbm.sampling.kernels import GIBBS
+from skrbm.sampling.tempering import TEMPERING, Ladder
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.tempering import TEMPERING, Ladder
 from tests import reference
 
 

@@ -5,9 +5,9 @@ import torch
 from skrbm.datasets import bars_and_stripes
 from skrbm.machines.restricted import RBMParameters, initial_parameters
 from skrbm.rows.arrays import ArrayRows
-from skrbm.samplers import steps
+from skrbm.sampling.kernels import steps
+from skrbm.sampling.tempering import TEMPERING, Ladder, SwapRates, tempering_init
 from skrbm.support.randomness import Stream
-from skrbm.tempering import TEMPERING, Ladder, SwapRates, tempering_init
 from skrbm.training import Streams, TrainSettings, epochs, start
 from skrbm.trajectory import Trajectory
 

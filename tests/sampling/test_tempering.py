@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.samplers import GIBBS, Kernel, steps
-from skrbm.support.randomness import Stream
-from skrbm.tempering import (
+from skrbm.sampling.kernels import GIBBS, Kernel, steps
+from skrbm.sampling.tempering import (
     TEMPERING,
     Ladder,
     SwapRates,
@@ -17,6 +16,7 @@ from skrbm.tempering import (
     tempering_init,
     tempering_step,
 )
+from skrbm.support.randomness import Stream
 from tests import reference
 from tests.kernels import N, all_rungs, assert_one_step, assert_stationary
 

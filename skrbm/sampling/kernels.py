@@ -5,7 +5,7 @@ Info)`. The state is what is carried on; the info is what the step has to report
 means `info.mean_v` always among it. The rows of a state are independent chains. Where `given` holds numbers the visible
 units are clamped to them, where it holds NaN they are free: the chains then sample p(v_free | v_given).
 
-Block Gibbs sampling is here; `skrbm.tempering` has the kernel that runs several machines side by side.
+Block Gibbs sampling is here; `skrbm.sampling.tempering` has the kernel that runs several machines side by side.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import BERNOULLI, Unit
-from skrbm.samplers import Kernel, clamp, steps
+from skrbm.sampling.kernels import Kernel, clamp, steps
 from skrbm.support.randomness import Stream
 
 __all__ = [

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skrbm.machines.restricted import sample_h_given_v, sample_v_given_h
-from skrbm.samplers import GIBBS, GibbsInfo, GibbsState, Kernel, clamp, gibbs_init, gibbs_step, steps
+from skrbm.sampling.kernels import GIBBS, GibbsInfo, GibbsState, Kernel, clamp, gibbs_init, gibbs_step, steps
 from skrbm.support.randomness import Stream
 from tests import reference
 from tests.kernels import N, assert_one_step, assert_stationary

@@ -1,0 +1,1 @@
+"""Markov chains. Imports `backends`, `machines` and `support`."""
