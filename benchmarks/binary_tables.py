@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMTorch
-from skrbm.likelihood import log_partition
+from skrbm.likelihood.log_partition import log_partition
 from skrbm.machines.restricted import RBMParameters, free_energy, log_odds
 from skrbm.support.randomness import Stream
 

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits, load_mnist
-from skrbm.likelihood import LogPartition, log_partition_ais, log_partition_exact
+from skrbm.likelihood.log_partition import LogPartition, log_partition_ais, log_partition_exact
 from skrbm.machines.restricted import RBMParameters, log_odds
 from skrbm.support.randomness import Stream
 

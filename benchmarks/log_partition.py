@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from skrbm.datasets import load_mnist
-from skrbm.likelihood import (
+from skrbm.likelihood.log_partition import (
     LogPartitionWarning,
     log_likelihood_exact,
     log_likelihood_raise,

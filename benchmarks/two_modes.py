@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from skrbm import BernoulliRBMTorch
-from skrbm.likelihood import log_likelihood_exact
+from skrbm.likelihood.log_partition import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters
 
 N_PIXELS = 16

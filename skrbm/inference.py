@@ -19,16 +19,16 @@ from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skrbm.likelihood import (
+from skrbm.likelihood.log_partition import (
     METHODS,
     LogPartition,
     checked_schedule,
     log_partition,
     method_for,
 )
+from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.mixing import diagnose
-from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.rows.arrays import binarize_rows, to_tensor
 from skrbm.sampling.kernels import GIBBS, Kernel, clamp, steps
 from skrbm.sampling.tempering import TEMPERING, SwapRates, SwapWarning, ladder_by_name

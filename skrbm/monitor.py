@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from skrbm.likelihood import log_partition
+from skrbm.likelihood.log_partition import log_partition
+from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_v_given_h
-from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from skrbm.support.randomness import Stream
 
 __all__ = ["Criterion", "EarlyStopping", "HeldOut", "Measures", "measure", "validation_score"]

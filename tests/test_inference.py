@@ -15,7 +15,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 import skrbm.inference
 from skrbm import BernoulliRBMTorch, log_likelihood_scorer
-from skrbm.likelihood import LogPartitionWarning, log_likelihood_exact, log_partition_exact
+from skrbm.likelihood.log_partition import LogPartitionWarning, log_likelihood_exact, log_partition_exact
 from skrbm.machines.restricted import mean_h_given_v
 from skrbm.sampling.tempering import SwapWarning
 from skrbm.trajectory import Trajectory

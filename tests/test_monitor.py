@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.likelihood import log_likelihood_exact
+from skrbm.likelihood.log_partition import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters
 from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
 from skrbm.support.randomness import Stream

@@ -11,7 +11,7 @@ from skrbm import training
 from skrbm.averaging import Average
 from skrbm.backends.products import FloatProducts, Int8Products
 from skrbm.gradients import statistics
-from skrbm.likelihood import log_likelihood_exact
+from skrbm.likelihood.log_partition import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.rows.arrays import ArrayRows
 from skrbm.training import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_

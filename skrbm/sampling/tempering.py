@@ -72,7 +72,7 @@ class Ladder:
     def of_temperatures(cls, params: RBMParameters, base_b: Tensor, betas: Tensor) -> Ladder:
         """The machine at inverse temperatures `betas` (n_rungs,), which rise from 0 to 1.
 
-        At β = 0 it has no weights and the visible bias `base_b` (n_features,): the bridges of `skrbm.annealing.anneal`.
+        At β = 0 it has no weights and the visible bias `base_b` (n_features,): the bridges of `skrbm.likelihood.annealed.anneal`.
         """
         betas = betas.to(params.W)
         b = torch.lerp(base_b, params.b, betas[:, None])

@@ -4,9 +4,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skrbm import pseudo_likelihood
+from skrbm.likelihood import pseudo as pseudo_likelihood
+from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.machines.restricted import RBMParameters
-from skrbm.pseudo_likelihood import pseudo_log_likelihood
 from tests import reference
 
 

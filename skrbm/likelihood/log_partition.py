@@ -16,7 +16,7 @@ from scipy.special import expit, logsumexp
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from skrbm.annealing import Progress, adapted_schedule, anneal, log_partition_base, uniform_schedule
+from skrbm.likelihood.annealed import Progress, adapted_schedule, anneal, log_partition_base, uniform_schedule
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.machines.units import BERNOULLI
 from skrbm.sampling.kernels import gibbs_init, gibbs_step, steps
@@ -319,7 +319,7 @@ def log_partition_ais(
     n_chains : int
         Number of independent runs.
     schedule : {"uniform", "adaptive"} or sequence of float
-        Even steps; or steps from a pilot run, see `skrbm.annealing.adapted_schedule`; or the inverse temperatures
+        Even steps; or steps from a pilot run, see `skrbm.likelihood.annealed.adapted_schedule`; or the inverse temperatures
         themselves, rising from 0 to 1.
     progress : callable, optional
         Called now and then with the number of steps done and that of all.

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.annealing import adapted_schedule, anneal, log_partition_base, uniform_schedule
-from skrbm.likelihood import log_partition_ais
+from skrbm.likelihood.annealed import adapted_schedule, anneal, log_partition_base, uniform_schedule
+from skrbm.likelihood.log_partition import log_partition_ais
 from skrbm.support.randomness import Stream
 from tests import reference
 

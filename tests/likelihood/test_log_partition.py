@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm import annealing, likelihood
-from skrbm.likelihood import (
+from skrbm.likelihood import annealed as annealing
+from skrbm.likelihood import log_partition as likelihood
+from skrbm.likelihood.log_partition import (
     LogPartition,
     LogPartitionWarning,
     log_likelihood_exact,
@@ -152,14 +153,14 @@ def bracket(n_repeats, p=None):
     return np.mean(errors, 0), np.std(errors, 0) / math.sqrt(n_repeats)
 
 
-@pytest.mark.filterwarnings("ignore::skrbm.likelihood.LogPartitionWarning")
+@pytest.mark.filterwarnings("ignore::skrbm.likelihood.log_partition.LogPartitionWarning")
 def test_ais_and_its_reverse_bracket_the_truth():
     mean, error = bracket(1000)
     assert mean[0] < -4 * error[0]
     assert mean[1] > 4 * error[1]
 
 
-@pytest.mark.filterwarnings("ignore::skrbm.likelihood.LogPartitionWarning")
+@pytest.mark.filterwarnings("ignore::skrbm.likelihood.log_partition.LogPartitionWarning")
 def test_reverse_ais_from_samples_that_are_not_the_machines_is_no_bound():
     mean, error = bracket(100, np.full(64, 1 / 64))
     assert mean[1] < -4 * error[1]

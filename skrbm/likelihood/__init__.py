@@ -1,0 +1,1 @@
+"""log Z and what follows from it. Imports `sampling` and what is below."""
