@@ -35,7 +35,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from skrbm import BernoulliRBMTorch
 from skrbm.callbacks import OnEpoch
 from skrbm.datasets import load_mnist
-from skrbm.quality import quality_table
+from skrbm.diagnostics.samples import quality_table
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from skrbm.datasets import load_mnist
-from skrbm.quality import quality_table
+from skrbm.diagnostics.samples import quality_table
 from skrbm.support.randomness import Stream
 
 N_PIXELS, N_PICTURED, SEED = 784, 12, 0

@@ -19,6 +19,7 @@ from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from skrbm.diagnostics.mixing import diagnose
 from skrbm.likelihood.log_partition import (
     METHODS,
     LogPartition,
@@ -28,7 +29,6 @@ from skrbm.likelihood.log_partition import (
 )
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
-from skrbm.mixing import diagnose
 from skrbm.rows.arrays import binarize_rows, to_tensor
 from skrbm.sampling.kernels import GIBBS, Kernel, clamp, steps
 from skrbm.sampling.tempering import TEMPERING, SwapRates, SwapWarning, ladder_by_name
@@ -494,7 +494,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Notes
         -----
         Chains that mix have a `merge_time` well below `n_steps`, and `r_hat` below 1.01 if they are some hundred
-        autocorrelation times long. See `skrbm.diagnostics` for the formulas.
+        autocorrelation times long. See `skrbm.diagnostics.chains` for the formulas.
         """
         check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=8)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.diagnostics import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
+from skrbm.diagnostics.chains import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import Kernel
 from skrbm.sampling.tempering import SwapRates, TemperingState

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import kstest
 
-from skrbm import quality
-from skrbm.quality import adversarial_accuracy, mmd2, moment_errors, nearest_distances, quality_table
+from skrbm.diagnostics import samples as quality
+from skrbm.diagnostics.samples import adversarial_accuracy, mmd2, moment_errors, nearest_distances, quality_table
 from skrbm.support.randomness import Stream
 
 

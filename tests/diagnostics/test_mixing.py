@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
+from skrbm.diagnostics.mixing import STATISTICS, diagnose, statistics_of
 from skrbm.machines.restricted import RBMParameters, free_energy
-from skrbm.mixing import STATISTICS, diagnose, statistics_of
 from skrbm.sampling.kernels import GIBBS
 from skrbm.sampling.tempering import TEMPERING, Ladder
 from skrbm.support.randomness import Stream

@@ -9,8 +9,8 @@ from scipy.special import ndtr
 from scipy.stats import t as student
 from scipy.stats import ttest_ind
 
-from skrbm import diagnostics
-from skrbm.diagnostics import (
+from skrbm.diagnostics import chains as diagnostics
+from skrbm.diagnostics.chains import (
     autocorrelation,
     autocorrelation_time,
     effective_sample_size,

@@ -1,0 +1,1 @@
+"""How well chains mix, and how good samples are. Imports `sampling` and what is below."""
