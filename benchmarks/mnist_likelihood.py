@@ -95,7 +95,7 @@ def bits(X, binarize, seed):
 
 def train_skrbm(X, settings, curves):
     import skrbm.estimator
-    import skrbm.training
+    import skrbm.training.update
     from skrbm import BernoulliRBMTorch
     from skrbm.callbacks import OnEpoch
 
@@ -110,7 +110,7 @@ def train_skrbm(X, settings, curves):
         start = skrbm.estimator.initial_parameters
         skrbm.estimator.initial_parameters = lambda mean_v, *args, **kwargs: start(0 * mean_v + 0.5, *args, **kwargs)
     if n_rungs := settings.pop("tempered", None):
-        skrbm.training._move_chains_ = partial(move_tempered_chains_, n_rungs, {})
+        skrbm.training.update._move_chains_ = partial(move_tempered_chains_, n_rungs, {})
     model = BernoulliRBMTorch(random_state=0, **settings)
     if curves:
         model.set_callbacks(OnEpoch(look))

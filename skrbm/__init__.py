@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that the core (skrbm.machines.restricted, skrbm.training, …) can be imported without scikit-learn.
+    # Late, so that the core (skrbm.machines.restricted, skrbm.training.update, …) can be imported without scikit-learn.
     if name in ("BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"):
         from skrbm import estimator
 

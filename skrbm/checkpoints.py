@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from skrbm.distributed import Group, current_group
-from skrbm.run import Run
 from skrbm.support.files import read_checkpoint, write_checkpoint
+from skrbm.training.fit import Run
 
 __all__ = ["CheckpointMixin"]
 

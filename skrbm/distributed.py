@@ -31,7 +31,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from skrbm.gradients import Statistics
+from skrbm.training.gradients import Statistics
 
 __all__ = ["Group", "current_group", "process_group"]
 

@@ -24,16 +24,17 @@ from skrbm.checkpoints import CheckpointMixin
 from skrbm.distributed import current_group
 from skrbm.inference import InferenceMixin
 from skrbm.machines.restricted import RBMParameters, initial_parameters, log_odds, mean_h_given_v
-from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
 from skrbm.parameters import check_parameters
 from skrbm.rows.arrays import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.rows.reading import DataRangeWarning, first_of, is_stream, range_of, source_type, warn_if_out_of_range
-from skrbm.run import Run
 from skrbm.sampling.kernels import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
 from skrbm.support.checks import find_device, from_torch, to_numpy
 from skrbm.support.files import remove_rests
 from skrbm.support.randomness import Stream
-from skrbm.training import (
+from skrbm.training.fit import Run
+from skrbm.training.measures import EarlyStopping, HeldOut, measure, validation_score
+from skrbm.training.trajectory import Trajectory
+from skrbm.training.update import (
     EpochRecord,
     ProductsName,
     Streams,
@@ -44,7 +45,6 @@ from skrbm.training import (
     resume_,
     start,
 )
-from skrbm.trajectory import Trajectory
 
 __all__ = ["BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"]
 
@@ -194,7 +194,7 @@ class BernoulliRBMTorch(CheckpointMixin, InferenceMixin, CallbackSupportMixin, B
         Weights, visible and hidden bias of each checkpoint of `fit`, in their order, if `store_trajectory` is set.
     history_ : dict of ndarray of shape (n_epochs,)
         What training was like, epoch by epoch: `epoch`, `learning_rate`, `k`, `seconds`, and the measures of
-        `skrbm.monitor.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies and their gap,
+        `skrbm.training.measures.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies and their gap,
         norms, dead and saturated units. `pandas.DataFrame(rbm.history_)` makes a table of it.
     validation_scores_ : list of float
         What early stopping judged each epoch by, if it is set.

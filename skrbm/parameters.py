@@ -10,10 +10,10 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.utils import check_scalar
 
-from skrbm.monitor import Criterion
-from skrbm.schedules import RateScheduleName
 from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
+from skrbm.training.measures import Criterion
+from skrbm.training.schedules import RateScheduleName
 
 __all__ = ["check_parameters"]
 

@@ -13,7 +13,7 @@ from skrbm.distributed import current_group, process_group
 from skrbm.rows.arrays import ArrayRows
 from skrbm.sampling.kernels import GibbsState
 from skrbm.support.randomness import Stream
-from skrbm.training import Streams, TrainSettings, start, update_
+from skrbm.training.update import Streams, TrainSettings, start, update_
 from tests import reference
 
 X = (np.random.default_rng(0).random((240, 6)) < [0.2, 0.5, 0.5, 0.7, 0.9, 0.5]).astype(np.float32)

@@ -24,15 +24,15 @@ FLOORS = {
     "trajectory": 2.5,
     "gradients": 2,
     "tempering": 2.5,
-    "training": 3,
+    "update": 3,
     "log_partition": 3,
     "pseudo": 3,
     "chains": 3,
     "samples": 3,
-    "monitor": 3.5,
+    "measures": 3.5,
     "mixing": 3.5,
     "distributed": 3,
-    "run": 3.8,
+    "fit": 3.8,
     "files": 4,
     "_compat": 4,
     "checks": 3.9,
@@ -83,7 +83,7 @@ def test_imports_go_down(path):
 @pytest.mark.parametrize(
     "source",
     [
-        "from skrbm.training import update_",
+        "from skrbm.training.update import update_",
         "def f():\n    from skrbm import estimator",
         "import sklearn.base",
         "import skrbm.machines.restricted",
@@ -98,6 +98,6 @@ def test_private_imports_are_seen():
 
 
 def test_core_runs_without_scikit_learn():
-    core = "skrbm.training, skrbm.likelihood.log_partition, skrbm.diagnostics.mixing, skrbm.diagnostics.samples"
+    core = "skrbm.training.update, skrbm.likelihood.log_partition, skrbm.diagnostics.mixing, skrbm.diagnostics.samples"
     code = f"import sys; sys.modules['sklearn'] = None; import {core}"
     subprocess.run([sys.executable, "-c", code], check=True)

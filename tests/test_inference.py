@@ -18,7 +18,7 @@ from skrbm import BernoulliRBMTorch, log_likelihood_scorer
 from skrbm.likelihood.log_partition import LogPartitionWarning, log_likelihood_exact, log_partition_exact
 from skrbm.machines.restricted import mean_h_given_v
 from skrbm.sampling.tempering import SwapWarning
-from skrbm.trajectory import Trajectory
+from skrbm.training.trajectory import Trajectory
 from tests import reference
 from tests.test_estimator import params_of
 

@@ -109,7 +109,7 @@ def test_going_on_is_more_than_beginning_anew(tmp_path, monkeypatch):
     whole = BernoulliRBMTorch(**settings).fit(X)
     model = BernoulliRBMTorch(**settings, checkpoint=tmp_path / "checkpoint")
     cut_off(model, X, 3, monkeypatch)
-    monkeypatch.setattr("skrbm.run.Run.restore_", lambda self, saved, own: setattr(self, "n_finished", 3))
+    monkeypatch.setattr("skrbm.training.fit.Run.restore_", lambda self, saved, own: setattr(self, "n_finished", 3))
     again = BernoulliRBMTorch(**settings, checkpoint=tmp_path / "checkpoint", resume=True).fit(X)
     assert not np.array_equal(whole.components_, again.components_)
 

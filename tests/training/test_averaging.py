@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.averaging import Average
 from skrbm.machines.restricted import RBMParameters
+from skrbm.training.averaging import Average
 from tests import reference
 
 

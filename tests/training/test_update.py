@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm import training
-from skrbm.averaging import Average
 from skrbm.backends.products import FloatProducts, Int8Products
-from skrbm.gradients import statistics
 from skrbm.likelihood.log_partition import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.rows.arrays import ArrayRows
-from skrbm.training import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_
+from skrbm.training import update as training
+from skrbm.training.averaging import Average
+from skrbm.training.gradients import statistics
+from skrbm.training.update import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_
 from tests import reference
 from tests.test_gradients import log_likelihood_gradient, model_statistics
 from tests.test_products import int8

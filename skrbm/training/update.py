@@ -29,10 +29,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from skrbm.averaging import Average, as_tuple, copy_
 from skrbm.backends.cuda_graph import record
 from skrbm.backends.products import Bfloat16Products, FloatProducts, Int8Products, Products
-from skrbm.gradients import (
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v
+from skrbm.rows.arrays import Binarize, RowSource, binarize_rows
+from skrbm.sampling.kernels import GibbsState
+from skrbm.support.randomness import Stream, bernoulli_
+from skrbm.training.averaging import Average, as_tuple, copy_
+from skrbm.training.gradients import (
     Gradient,
     Offsets,
     Statistics,
@@ -42,12 +46,8 @@ from skrbm.gradients import (
     penalize_,
     statistics,
 )
-from skrbm.machines.restricted import RBMParameters, mean_h_given_v
-from skrbm.rows.arrays import Binarize, RowSource, binarize_rows
-from skrbm.sampling.kernels import GibbsState
-from skrbm.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler
-from skrbm.support.randomness import Stream, bernoulli_
-from skrbm.trajectory import Trajectory
+from skrbm.training.schedules import KSchedule, RateSchedule, gibbs_steps, rate_scheduler
+from skrbm.training.trajectory import Trajectory
 
 __all__ = [
     "EpochRecord",

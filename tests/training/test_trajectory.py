@@ -8,8 +8,8 @@ from skrbm.rows.arrays import ArrayRows
 from skrbm.sampling.kernels import steps
 from skrbm.sampling.tempering import TEMPERING, Ladder, SwapRates, tempering_init
 from skrbm.support.randomness import Stream
-from skrbm.training import Streams, TrainSettings, epochs, start
-from skrbm.trajectory import Trajectory
+from skrbm.training.trajectory import Trajectory
+from skrbm.training.update import Streams, TrainSettings, epochs, start
 
 
 def without_weights(params):

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from skrbm.monitor import EarlyStopping, HeldOut
 from skrbm.support.randomness import Stream
-from skrbm.training import TrainState, restore_, saved_state
-from skrbm.trajectory import Trajectory
+from skrbm.training.measures import EarlyStopping, HeldOut
+from skrbm.training.trajectory import Trajectory
+from skrbm.training.update import TrainState, restore_, saved_state
 
 __all__ = ["Run"]
 

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm.gradients import (
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
+from skrbm.training.gradients import (
     Gradient,
     Offsets,
     centered_biases,
@@ -13,7 +14,6 @@ from skrbm.gradients import (
     plain_biases,
     statistics,
 )
-from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from tests import reference
 
 

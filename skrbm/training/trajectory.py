@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skrbm.averaging import Observer, as_tuple, copy_, move_towards_
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import GibbsState, gibbs_init, gibbs_step
 from skrbm.support.randomness import Stream
+from skrbm.training.averaging import Observer, as_tuple, copy_, move_towards_
 
 __all__ = ["Trajectory"]
 

@@ -6,8 +6,8 @@ import torch
 
 from skrbm.likelihood.log_partition import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters
-from skrbm.monitor import EarlyStopping, HeldOut, measure, validation_score
 from skrbm.support.randomness import Stream
+from skrbm.training.measures import EarlyStopping, HeldOut, measure, validation_score
 from tests import reference
 
 
