@@ -94,7 +94,7 @@ def bits(X, binarize, seed):
 
 
 def train_skrbm(X, settings, curves):
-    import skrbm.estimator
+    import skrbm.estimators.bernoulli
     import skrbm.training.update
     from skrbm import BernoulliRBMTorch
     from skrbm.callbacks import OnEpoch
@@ -107,8 +107,10 @@ def train_skrbm(X, settings, curves):
 
     settings = settings.copy()
     if settings.pop("bias_from_0", False):
-        start = skrbm.estimator.initial_parameters
-        skrbm.estimator.initial_parameters = lambda mean_v, *args, **kwargs: start(0 * mean_v + 0.5, *args, **kwargs)
+        start = skrbm.estimators.bernoulli.initial_parameters
+        skrbm.estimators.bernoulli.initial_parameters = lambda mean_v, *args, **kwargs: start(
+            0 * mean_v + 0.5, *args, **kwargs
+        )
     if n_rungs := settings.pop("tempered", None):
         skrbm.training.update._move_chains_ = partial(move_tempered_chains_, n_rungs, {})
     model = BernoulliRBMTorch(random_state=0, **settings)

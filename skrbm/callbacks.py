@@ -30,7 +30,7 @@ import joblib
 import numpy as np
 from sklearn.utils import check_scalar
 
-from skrbm._compat import ScoringMonitor, without_callbacks
+from skrbm.estimators._compat import ScoringMonitor, without_callbacks
 from skrbm.support.files import check_folder, write_atomically
 
 __all__ = ["Checkpoint", "LikelihoodMonitor", "OnEpoch"]

@@ -19,7 +19,7 @@ import torch
 from skrbm import __version__
 from skrbm.comparison import Split, compare, digits_splits, format_table, held_out_split, methods, write_csv
 from skrbm.datasets import load_digits, load_mnist
-from skrbm.estimator import BernoulliRBMTorch
+from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
 __all__ = ["main"]
 

@@ -36,7 +36,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
 
 from skrbm.datasets import Dataset, shift_images
-from skrbm.estimator import BernoulliRBMTorch
+from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
 __all__ = [
     "Method",

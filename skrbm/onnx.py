@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm.estimator import BernoulliRBMTorch
+from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder, write_atomically
 

@@ -66,9 +66,9 @@ class Deadly(ArrayRows):
 
 def death(folder):
     if current_group().rank == 1:
-        import skrbm.estimator
+        import skrbm.estimators.bernoulli
 
-        skrbm.estimator.ArrayRows = Deadly
+        skrbm.estimators.bernoulli.ArrayRows = Deadly
     return fit(checkpoint=folder / "checkpoint")
 
 

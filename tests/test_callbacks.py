@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.fixes import parse_version
 
 from skrbm import BernoulliRBMTorch
-from skrbm._compat import without_callbacks
 from skrbm.callbacks import Checkpoint, LikelihoodMonitor, OnEpoch
+from skrbm.estimators._compat import without_callbacks
 
 X = np.random.default_rng(0).integers(0, 2, (60, 7)).astype(float)
 Y = X[:, 0].astype(int)

@@ -365,7 +365,7 @@ def test_skops(optimizer):
     model.sample(2, n_steps=3)
     data = skops.dumps(model)
     types = skops.get_untrusted_types(data=data)
-    assert types == ["skrbm.estimator.BernoulliRBMTorch", "skrbm.support.randomness.Stream"]
+    assert types == ["skrbm.estimators.bernoulli.BernoulliRBMTorch", "skrbm.support.randomness.Stream"]
     loaded = skops.loads(data, trusted=types)
     assert fitted(loaded) == fitted(model)
     for one in (model, loaded):

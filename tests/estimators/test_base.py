@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-import skrbm.inference
+import skrbm.estimators.base
 from skrbm import BernoulliRBMTorch, log_likelihood_scorer
 from skrbm.likelihood.log_partition import LogPartitionWarning, log_likelihood_exact, log_partition_exact
 from skrbm.machines.restricted import mean_h_given_v
@@ -80,7 +80,7 @@ def test_random_state_and_the_models_own_stream(model):
 def test_verbose_models_report(model, capsys, monkeypatch):
     model.log_partition("ais", n_temperatures=200)
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(skrbm.inference, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(skrbm.estimators.base, "_PROGRESS_SECONDS", 0.0)
     model.set_params(verbose=1).log_partition("ais", n_temperatures=200)
     assert "[BernoulliRBMTorch] log Z: step 100 of 200" in capsys.readouterr().out
 
@@ -315,15 +315,17 @@ def test_nan_stays_an_error_elsewhere(model):
 
 
 def test_large_samples_by_tempering_come_in_blocks(model, monkeypatch):
-    monkeypatch.setattr(skrbm.inference, "_CHUNK_SYSTEMS", 2000)
+    monkeypatch.setattr(skrbm.estimators.base, "_CHUNK_SYSTEMS", 2000)
     assert model.sample(150, 5, method="trajectory_tempering").shape == (150, 10)
 
 
 def test_a_ladder_is_built_once_a_call(model, monkeypatch):
     calls = []
-    real = skrbm.inference.ladder_by_name
-    monkeypatch.setattr(skrbm.inference, "_CHUNK_ROWS", 10)
-    monkeypatch.setattr(skrbm.inference, "ladder_by_name", lambda *args, **kw: calls.append(1) or real(*args, **kw))
+    real = skrbm.estimators.base.ladder_by_name
+    monkeypatch.setattr(skrbm.estimators.base, "_CHUNK_ROWS", 10)
+    monkeypatch.setattr(
+        skrbm.estimators.base, "ladder_by_name", lambda *args, **kw: calls.append(1) or real(*args, **kw)
+    )
     model.sample(35, 3, method="parallel_tempering")
     assert len(calls) == 1
 
@@ -442,7 +444,7 @@ def test_exhausted_memory_halves_the_chunks(monkeypatch):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return mean_h_given_v(params, v)
 
-    monkeypatch.setattr("skrbm.inference.mean_h_given_v", small)
+    monkeypatch.setattr("skrbm.estimators.base.mean_h_given_v", small)
     np.testing.assert_allclose(rbm.transform(X), expected, rtol=1e-6)
     assert max(sizes[-3:]) <= 5
     assert sum(size for size in sizes if size <= 5) == len(X)
@@ -454,6 +456,6 @@ def test_exhausted_memory_is_an_error_in_the_end(monkeypatch):
     def never(params, v):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("skrbm.inference.mean_h_given_v", never)
+    monkeypatch.setattr("skrbm.estimators.base.mean_h_given_v", never)
     with pytest.raises(MemoryError, match="set device='cpu'"):
         rbm.transform(X)

@@ -24,8 +24,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
-import skrbm.estimator
-import skrbm.inference
+import skrbm.estimators.base
+import skrbm.estimators.bernoulli
 from skrbm import BernoulliRBMTorch, DataRangeWarning
 from skrbm.rows.arrays import ArrayRows
 from tests import reference
@@ -195,14 +195,14 @@ def products_of(n_hidden=300, device="cpu", weight=None, **kwargs):
 
 def test_auto_takes_fewer_bits_where_that_serves(monkeypatch):
     greys, weight = RNG.random((5, 500)), np.ones(5)
-    monkeypatch.setattr(skrbm.estimator, "has_int8", lambda device: device.type == "cpu")
+    monkeypatch.setattr(skrbm.estimators.bernoulli, "has_int8", lambda device: device.type == "cpu")
     assert products_of() == products_of(rows=greys) == products_of(binarize="none") == "int8"
     assert products_of(device="cuda") == "bfloat16"
     assert (
         products_of(rows=greys, binarize="none") == products_of(n_hidden=100) == products_of(weight=weight) == "float"
     )
     assert products_of(precision="float32") == products_of(precision="float64") == "float"
-    monkeypatch.setattr(skrbm.estimator, "has_int8", lambda device: False)
+    monkeypatch.setattr(skrbm.estimators.bernoulli, "has_int8", lambda device: False)
     assert products_of() == "float"
 
 
@@ -210,14 +210,14 @@ def test_fewer_bits_that_are_not_to_be_had(monkeypatch):
     for precision in ("int8", "bfloat16"):
         with pytest.raises(ValueError, match=f"precision='{precision}' takes zeros and ones"):
             rbm(precision=precision, binarize="none").fit(X)
-    monkeypatch.setattr(skrbm.estimator, "has_int8", lambda device: False)
+    monkeypatch.setattr(skrbm.estimators.bernoulli, "has_int8", lambda device: False)
     with pytest.raises(ValueError, match="precision='int8': cpu has no units for it"):
         rbm(precision="int8").fit(X)
 
 
 @pytest.mark.parametrize("precision", ["int8", "bfloat16"])
 def test_fewer_bits_learn_as_good_a_model(precision):
-    if precision == "int8" and not skrbm.estimator.has_int8(torch.device("cpu")):
+    if precision == "int8" and not skrbm.estimators.bernoulli.has_int8(torch.device("cpu")):
         pytest.skip("the processor has no units for 8-bit integers")
     rows = np.repeat((RNG.random((20, 12)) < 0.4).astype(np.float32), 5, 0)
     nats = {}
@@ -403,7 +403,7 @@ def test_sparse_rows_never_become_dense_as_a_whole(monkeypatch):
 
 def test_chunks_make_no_difference(fitted, monkeypatch):
     whole = {name: getattr(fitted, name)(X) for name in METHODS}
-    monkeypatch.setattr(skrbm.inference, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(skrbm.estimators.base, "_CHUNK_ROWS", 7)
     for name, expected in whole.items():
         np.testing.assert_allclose(getattr(fitted, name)(X), expected, rtol=1e-5)
 
@@ -587,7 +587,7 @@ def test_assigned_arrays_of_the_wrong_shape(fitted):
 
 
 def interrupted_after(n_epochs, monkeypatch):
-    real = skrbm.estimator.epochs
+    real = skrbm.estimators.bernoulli.epochs
 
     def epochs(state, source, n, *args):
         for i, record in enumerate(real(state, source, n, *args)):
@@ -595,7 +595,7 @@ def interrupted_after(n_epochs, monkeypatch):
                 raise KeyboardInterrupt
             yield record
 
-    monkeypatch.setattr(skrbm.estimator, "epochs", epochs)
+    monkeypatch.setattr(skrbm.estimators.bernoulli, "epochs", epochs)
 
 
 def test_ctrl_c_keeps_the_last_finished_epoch(monkeypatch):
@@ -740,7 +740,7 @@ def test_averaging_steadies_and_the_chains_run_on(monkeypatch):
         [rbm(**kwargs, averaging=share, random_state=seed).fit(V) for seed in range(5)] for share in (0.0, 0.5)
     )
     assert np.mean([m.log_likelihood(V).mean() for m in mean]) > np.mean([m.log_likelihood(V).mean() for m in plain])
-    monkeypatch.setattr(skrbm.estimator, "_SETTLING_STEPS", 0)
+    monkeypatch.setattr(skrbm.estimators.bernoulli, "_SETTLING_STEPS", 0)
     left = rbm(**kwargs, averaging=0.5, random_state=0).fit(V)
     np.testing.assert_array_equal(left.components_, mean[0].components_)
     assert not np.array_equal(left.h_samples_, mean[0].h_samples_)

@@ -18,13 +18,13 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags
 
-from skrbm._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
 from skrbm.backends.products import has_int8
-from skrbm.checkpoints import CheckpointMixin
 from skrbm.distributed import current_group
-from skrbm.inference import InferenceMixin
+from skrbm.estimators._compat import CallbackSupportMixin, EpochTasks, check_sample_weight, epoch_tasks, register_scorer
+from skrbm.estimators.base import InferenceMixin
+from skrbm.estimators.checkpoints import CheckpointMixin
+from skrbm.estimators.parameters import check_parameters
 from skrbm.machines.restricted import RBMParameters, initial_parameters, log_odds, mean_h_given_v
-from skrbm.parameters import check_parameters
 from skrbm.rows.arrays import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.rows.reading import DataRangeWarning, first_of, is_stream, range_of, source_type, warn_if_out_of_range
 from skrbm.sampling.kernels import GIBBS, GibbsState, gibbs_init, gibbs_step, steps

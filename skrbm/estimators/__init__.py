@@ -1,0 +1,1 @@
+"""The scikit-learn face. Imports all wings below."""
