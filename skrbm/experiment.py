@@ -24,7 +24,7 @@ from skrbm import __version__
 from skrbm.callbacks import OnEpoch
 from skrbm.datasets import load_digits, load_mnist
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
-from skrbm.plots import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
+from skrbm.plots.displays import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
 from skrbm.report import film, page, paragraph, picture, side_by_side, table
 from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream

@@ -44,7 +44,7 @@ FLOORS = {
     "bernoulli": 5,
     "callbacks": 6,
     "comparison": 6,
-    "plots": 6,
+    "displays": 6,
     "onnx": 6,
     "report": 6,
     "experiment": 6.5,

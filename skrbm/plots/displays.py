@@ -7,7 +7,7 @@ Examples
 --------
 >>> import numpy as np
 >>> from skrbm import BernoulliRBMTorch
->>> from skrbm.plots import HiddenActivityDisplay
+>>> from skrbm.plots.displays import HiddenActivityDisplay
 >>> rbm = BernoulliRBMTorch(n_hidden=4, n_iter=2, random_state=0).fit(np.eye(6))
 >>> HiddenActivityDisplay(rbm.transform(np.eye(6))).dead.sum()  # and .plot() draws it
 np.int64(0)
@@ -83,7 +83,7 @@ class FiltersDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from skrbm.plots import FiltersDisplay
+    >>> from skrbm.plots.displays import FiltersDisplay
     >>> display = FiltersDisplay(np.zeros((5, 6)), image_shape=(2, 3))  # and display.plot() draws it
     >>> display.weights.shape
     (5, 6)
@@ -212,7 +212,7 @@ class SamplesDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from skrbm.plots import SamplesDisplay
+    >>> from skrbm.plots.displays import SamplesDisplay
     >>> display = SamplesDisplay(np.eye(9), n_columns=3, column_labels=["a", "b", "c"])  # and display.plot() draws it
     >>> display.samples.shape
     (9, 9)
@@ -379,7 +379,7 @@ class LearningCurveDisplay:
     --------
     Curves of another machine go into the same panels: `second.plot(ax=first.axes_)`.
 
-    >>> from skrbm.plots import LearningCurveDisplay
+    >>> from skrbm.plots.displays import LearningCurveDisplay
     >>> history = {"epoch": [1, 2], "loss": [0.5, 0.1], "free_energy_gap": [float("nan")] * 2}
     >>> LearningCurveDisplay(history, measures=["loss", "free_energy_gap"]).panels
     ['loss']
@@ -515,7 +515,7 @@ class HiddenActivityDisplay:
 
     Examples
     --------
-    >>> from skrbm.plots import HiddenActivityDisplay
+    >>> from skrbm.plots.displays import HiddenActivityDisplay
     >>> display = HiddenActivityDisplay([[0.0, 0.3, 1.0], [0.001, 0.8, 1.0]])  # and display.plot() draws it
     >>> display.dead, display.saturated
     (array([ True, False, False]), array([False, False,  True]))

@@ -7,8 +7,9 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
-from skrbm import BernoulliRBMTorch, plots
-from skrbm.plots import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
+from skrbm import BernoulliRBMTorch
+from skrbm.plots import displays as plots
+from skrbm.plots.displays import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
 
 pytest.importorskip("matplotlib").use("Agg")
 colors, pyplot = pytest.importorskip("matplotlib.colors"), pytest.importorskip("matplotlib.pyplot")

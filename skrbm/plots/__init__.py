@@ -1,0 +1,1 @@
+"""Displays of a machine. Imports `estimators` and what is below."""
