@@ -1,6 +1,6 @@
 """`python -m skrbm` is `skrbm`."""
 
-from skrbm.cli import main
+from skrbm.commands.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

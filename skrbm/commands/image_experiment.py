@@ -22,10 +22,10 @@ from sklearn.model_selection import train_test_split
 
 from skrbm import __version__
 from skrbm.callbacks import OnEpoch
+from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
 from skrbm.datasets import load_digits, load_mnist
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.plots.displays import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
-from skrbm.report import film, page, paragraph, picture, side_by_side, table
 from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream
 

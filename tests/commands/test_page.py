@@ -1,7 +1,7 @@
 import re
 from html.parser import HTMLParser
 
-from skrbm.report import film, page, paragraph, picture, side_by_side, table
+from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 VOID = {"meta", "img", "input"}

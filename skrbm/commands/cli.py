@@ -17,7 +17,15 @@ import joblib
 import torch
 
 from skrbm import __version__
-from skrbm.comparison import Split, compare, digits_splits, format_table, held_out_split, methods, write_csv
+from skrbm.commands.feature_comparison import (
+    Split,
+    compare,
+    digits_splits,
+    format_table,
+    held_out_split,
+    methods,
+    write_csv,
+)
 from skrbm.datasets import load_digits, load_mnist
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
@@ -471,7 +479,7 @@ def _needs_plots(args: argparse.Namespace) -> Any:
     except ImportError:
         args.parser.error('it draws pictures, which needs matplotlib; install it with: pip install "skrbm[plots]"')
     matplotlib.use("Agg")
-    from skrbm import experiment
+    from skrbm.commands import image_experiment as experiment
 
     return experiment
 

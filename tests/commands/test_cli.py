@@ -9,8 +9,9 @@ import time
 import pytest
 from threadpoolctl import threadpool_limits
 
-from skrbm import __version__, cli
-from skrbm.comparison import methods
+from skrbm import __version__
+from skrbm.commands import cli
+from skrbm.commands.feature_comparison import methods
 from tests.test_datasets import write_mnist
 
 SMALL = ["--n-hidden", "3", "--k", "1", "--C", "1", "--n-iter", "1", "--n-jobs", "1"]

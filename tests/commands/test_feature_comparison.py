@@ -11,8 +11,9 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from skrbm import BernoulliRBMTorch, comparison
-from skrbm.comparison import (
+from skrbm import BernoulliRBMTorch
+from skrbm.commands import feature_comparison as comparison
+from skrbm.commands.feature_comparison import (
     Method,
     Result,
     Split,

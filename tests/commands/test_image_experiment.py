@@ -15,7 +15,8 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.image import imread
 
-from skrbm import cli, experiment
+from skrbm.commands import cli
+from skrbm.commands import image_experiment as experiment
 from skrbm.datasets import load_digits
 from tests.test_datasets import write_mnist
 from tests.test_report import checked
