@@ -19,7 +19,7 @@ from skrbm.commands import cli
 from skrbm.commands import image_experiment as experiment
 from skrbm.datasets import load_digits
 from tests.test_datasets import write_mnist
-from tests.test_report import checked
+from tests.commands.test_page import checked
 
 SMALL = ["--n-hidden", "8", "--n-iter", "3", "--device", "cpu"]
 PICTURES = ["activity.png", "curve.png", "filters.png", "samples.png", "steps.png"]

@@ -20,7 +20,7 @@ from skrbm.machines.restricted import mean_h_given_v
 from skrbm.sampling.tempering import SwapWarning
 from skrbm.training.trajectory import Trajectory
 from tests import reference
-from tests.test_estimator import params_of
+from tests.estimators.test_bernoulli import params_of
 
 RNG = np.random.default_rng(0)
 PATTERN = np.tile([1.0, 0.0], 5)

@@ -88,7 +88,7 @@ def test_a_new_file_has_the_permissions_of_any_other(tmp_path):
 
 # -- models ----------------------------------------------------------------------------------------------------------
 
-GOLDEN = Path(__file__).parent / "data" / "model_format_1.safetensors"  # written by skrbm 0.1.0
+GOLDEN = Path(__file__).parents[1] / "data" / "model_format_1.safetensors"  # written by skrbm 0.1.0
 BITS = (np.random.default_rng(0).random((60, 5)) < [0.1, 0.9, 0.5, 0.3, 0.7]).astype(np.float32)
 FRAME = pd.DataFrame(BITS, columns=["a", "b", "ç", "d e", "f/g"])
 SETTINGS = {"n_hidden": 3, "n_chains": 4, "n_iter": 4, "random_state": 0}

@@ -16,8 +16,8 @@ from skrbm.training.averaging import Average
 from skrbm.training.gradients import statistics
 from skrbm.training.update import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_
 from tests import reference
-from tests.test_gradients import log_likelihood_gradient, model_statistics
-from tests.test_products import int8
+from tests.training.test_gradients import log_likelihood_gradient, model_statistics
+from tests.backends.test_products import int8
 
 PLAIN = TrainSettings(n_chains=20, weight_decay=0.0, centered=False, binarize="none", learning_rate=0.01)
 

@@ -14,7 +14,7 @@ import torch
 from skrbm import BernoulliRBMTorch
 from skrbm.backends.products import has_int8
 
-KILLS = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+KILLS = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 X = np.random.default_rng(0).random((60, 12)).astype(np.float32)
 WIDE = np.random.default_rng(1).random((40, 400)).astype(np.float32)
 
