@@ -22,7 +22,7 @@ import numpy as np
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits
-from skrbm.support.files import read_checkpoint
+from skrbm.support.files import read_archive
 
 SETTINGS = {
     "defaults": {},
@@ -70,7 +70,7 @@ def kill_and_resume(model, X, n_kills, rng):
             n_killed += 1
             n_in_writes += bool(half_written(path))
             if path.exists():
-                read_checkpoint(path)  # raises if it is damaged
+                read_archive(path)  # raises if it is damaged
     check(whole, model.fit(X))
     return n_killed, n_in_writes, n_finished
 

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import read_idx
-from skrbm.support.files import read_checkpoint, write_checkpoint
+from skrbm.support.files import read_archive, write_checkpoint
 
 N_CASES = int(os.environ.get("SKRBM_FUZZ", "0"))
 USEFUL = (ValueError, TypeError, MemoryError, FloatingPointError, OverflowError)  # and what is derived from them
@@ -315,7 +315,7 @@ CHECKPOINT = {"a": np.arange(5.0), "b": [torch.ones(3), (1, "text", None)], "c":
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "checkpoint"
-    write_checkpoint(path, CHECKPOINT)
+    write_archive(path, CHECKPOINT)
     return path.read_bytes()
 
 
@@ -324,7 +324,7 @@ def checkpoint(tmp_path_factory):
 def test_checkpoints(checkpoint, tmp_path, data):
     path = tmp_path / "file"
     path.write_bytes(data.draw(mutants(checkpoint)))
-    found = outcome("checkpoint", lambda: read_checkpoint(path))
+    found = outcome("checkpoint", lambda: read_archive(path))
     if found is not None:  # nothing that matters was changed
         np.testing.assert_array_equal(found["a"], CHECKPOINT["a"])
         assert torch.equal(found["b"][0], CHECKPOINT["b"][0])

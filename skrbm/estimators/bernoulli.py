@@ -29,7 +29,7 @@ from skrbm.rows.arrays import ArrayRows, RowSource, binarize_rows, to_tensor
 from skrbm.rows.reading import DataRangeWarning, first_of, is_stream, range_of, source_type, warn_if_out_of_range
 from skrbm.sampling.kernels import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
 from skrbm.support.checks import find_device, from_torch, to_numpy
-from skrbm.support.files import remove_rests
+from skrbm.support.files import remove_leftovers
 from skrbm.support.randomness import Stream
 from skrbm.training.fit import Run
 from skrbm.training.measures import EarlyStopping, HeldOut, measure, validation_score
@@ -355,12 +355,12 @@ class BernoulliRBMTorch(CheckpointMixin, InferenceMixin, CallbackSupportMixin, B
             reuse = self.warm_start and hasattr(self, "components_")
             group = current_group()
             self._check_same_parameters(group)
-            saved = group.of_first(self._read_checkpoint() if group.rank == 0 else None)
+            saved = group.of_first(self._read_archive() if group.rank == 0 else None)
             seed = group.of_first(self._seed()) if saved is None else saved["seed"]
             source, held_out = self._source(X, sample_weight, dtype, device, reset=not reuse, split=group.seed(seed))
             n_rows = group.total(source.n_rows)
             if self.checkpoint is not None and group.rank == 0:
-                remove_rests(self.checkpoint)
+                remove_leftovers(self.checkpoint)
             if self.weight_decay == "auto":
                 settings = replace(settings, weight_decay=min(_PRIOR_PRECISION / n_rows, _MOST_DECAY))
             state = self._begin(settings, source, seed, reuse=reuse, n_epochs=self.n_iter)
@@ -516,10 +516,10 @@ class BernoulliRBMTorch(CheckpointMixin, InferenceMixin, CallbackSupportMixin, B
                 is_last = run.stopping.is_over or run.n_finished == run.n_epochs
                 due = is_last or run.n_finished % self.checkpoint_every == 0
                 if due:
-                    self._write_checkpoint(run, to_store)
+                    self._write_archive(run, to_store)
                 stop = group.least(not tasks.end_epoch(learned)) == 0 or run.stopping.is_over
                 if stop and not due:
-                    self._write_checkpoint(run, to_store)
+                    self._write_archive(run, to_store)
             if trajectory is not None:
                 trajectory.settle_(state.model)
         except torch.cuda.OutOfMemoryError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skrbm.distributed import Group, current_group
-from skrbm.support.files import read_checkpoint, write_checkpoint
+from skrbm.support.files import read_archive, write_checkpoint
 from skrbm.training.fit import Run
 
 __all__ = ["CheckpointMixin"]
@@ -42,7 +42,7 @@ class CheckpointMixin:
                     f"Rank {rank} has other parameters than rank 0: {', '.join(those)}. Give all the same."
                 )
 
-    def _write_checkpoint(self, run: Run, to_store: dict[str, Any] | None) -> None:
+    def _write_archive(self, run: Run, to_store: dict[str, Any] | None) -> None:
         """Store a fit between two epochs; of several ranks, rank 0 does."""
         if self.checkpoint is None or to_store is None:
             return
@@ -53,13 +53,13 @@ class CheckpointMixin:
             return
         fitted = {name: getattr(self, name) for name in _OF_A_RUN if hasattr(self, name)}
         content = {"parameters": self._identity(), "fitted": fitted, "run": shared, "ranks": ranks}
-        write_checkpoint(self.checkpoint, content | {name: to_store[name] for name in ("seed", "n_rows")})
+        write_archive(self.checkpoint, content | {name: to_store[name] for name in ("seed", "n_rows")})
 
-    def _read_checkpoint(self) -> dict[str, Any] | None:
+    def _read_archive(self) -> dict[str, Any] | None:
         """What is to be taken up, None where there is nothing."""
         if not self.resume or not os.path.exists(self.checkpoint):
             return None
-        saved = read_checkpoint(self.checkpoint)
+        saved = read_archive(self.checkpoint)
         mine = self._identity()
         if different := [name for name in mine if saved["parameters"].get(name) != mine[name]]:
             those = ", ".join(f"{name}={saved['parameters'].get(name)} (here {mine[name]})" for name in different)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
-from skrbm.support.linear import linear
+from skrbm.support.kernels import linear
 from skrbm.support.randomness import Stream
 
 __all__ = ["Progress", "adapted_schedule", "anneal", "log_partition_base", "uniform_schedule"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters, input_to_h
-from skrbm.machines.units import BERNOULLI
-from skrbm.support.linear import linear
+from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.support.kernels import linear
 
 __all__ = ["pseudo_log_likelihood"]
 

@@ -1,4 +1,4 @@
-"""The restricted Boltzmann machine itself: parameters, energy, free energy and the two conditionals.
+"""The restricted Boltzmann machine: parameters, energy, free energy and the two conditionals.
 
     E(v, h) = -h'Wv - b'v - c'h,    p(v, h) = exp(-E(v, h)) / Z
 
@@ -8,29 +8,18 @@ float32 or float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from skrbm.machines.units import BERNOULLI, Unit
-from skrbm.support.linear import linear
+from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.units import Unit
+from skrbm.support.kernels import linear
 from skrbm.support.randomness import Stream
-
-__all__ = [
-    "RBMParameters",
-    "energy",
-    "free_energy",
-    "free_energy_h",
-    "initial_parameters",
-    "input_to_h",
-    "input_to_v",
-    "log_odds",
-    "mean_h_given_v",
-    "mean_v_given_h",
-    "sample_h_given_v",
-    "sample_v_given_h",
-]
+from skrbm.support.tensors import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +39,8 @@ class RBMParameters:
 
     Raises
     ------
-    ValueError
-        If the shapes don't fit each other.
+    TypeError, ValueError
+        If they aren't tensors, or their shapes don't fit each other.
     """
 
     W: Tensor
@@ -77,23 +66,67 @@ class RBMParameters:
         """Number of visible units."""
         return self.W.shape[1]
 
-    def to(self, *args: object) -> RBMParameters:
-        """The same parameters on another device or in another float type, as `Tensor.to`; shares what it can."""
-        return replace(self, W=self.W.to(*args), b=self.b.to(*args), c=self.c.to(*args))  # type: ignore[call-overload]
+    @property
+    def placement(self) -> Placement:
+        """Float type and device."""
+        return Placement.of(self.W)
 
-    def clone(self) -> RBMParameters:
+    # -- all tensors at once -------------------------------------------------------------------------------------------
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters by name."""
+        return {"W": self.W, "b": self.b, "c": self.c}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """A machine whose parameters are `function` of each of these."""
+        return replace(self, **{name: function(tensor) for name, tensor in self.tensors.items()})
+
+    def with_tensors(self, tensors: Mapping[str, Any]) -> Self:
+        """A machine of the same units with other parameters, copied from tensors or arrays to where these are."""
+        place = self.placement
+        return replace(self, **{name: torch.as_tensor(t).to(*place, copy=True) for name, t in tensors.items()})
+
+    def to(self, *args: Any) -> Self:
+        """The same parameters on another device or in another float type, as `Tensor.to`; shares what it can."""
+        return self.map(lambda tensor: tensor.to(*args))
+
+    def clone(self) -> Self:
         """A copy that shares no memory."""
-        return replace(self, W=self.W.clone(), b=self.b.clone(), c=self.c.clone())
+        return self.map(Tensor.clone)
+
+    def copy_(self, other: RBMParameters) -> None:
+        """Take over the values of another machine, in place."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(other.tensors[name])
+
+    def lerp_(self, other: RBMParameters, rate: float) -> None:
+        """self ← self + rate (other - self), in place."""
+        for name, tensor in self.tensors.items():
+            tensor.lerp_(other.tensors[name], rate)
+
+    # -- other machines ------------------------------------------------------------------------------------------------
 
     def transposed(self) -> RBMParameters:
         """The same machine with its two layers exchanged; shares memory."""
         return RBMParameters(self.W.T, self.c, self.b, visible=self.hidden, hidden=self.visible)
 
+    def without_weights(self, b: Tensor) -> Self:
+        """A machine of the same shape whose only parameter that isn't 0 is the visible bias `b`."""
+        return replace(self, W=torch.zeros_like(self.W), b=b.to(self.b), c=torch.zeros_like(self.c))
+
 
 def initial_parameters(
-    mean_v: Tensor, n_hidden: int, stream: Stream, *, scale: float = 0.01, smoothing: float = 0.0
+    mean_v: Tensor,
+    n_hidden: int,
+    stream: Stream,
+    *,
+    scale: float = 0.01,
+    smoothing: float = 0.0,
+    visible: Unit = BERNOULLI,
+    hidden: Unit = BERNOULLI,
 ) -> RBMParameters:
-    """Parameters before learning: small normal weights, visible bias at the data's log-odds, hidden bias 0.
+    """Parameters before learning: small normal weights, visible bias at the data's mean, hidden bias 0.
 
     Parameters
     ----------
@@ -106,20 +139,12 @@ def initial_parameters(
     scale : float
         Standard deviation of the weights (Hinton 2010, section 8).
     smoothing : float
-        See `log_odds`.
+        See `Unit.bias_of`.
+    visible, hidden : Unit
+        What kind of unit each layer has.
     """
     W = torch.from_numpy(stream.normal((n_hidden, mean_v.numel()), scale)).to(mean_v)
-    return RBMParameters(W, log_odds(mean_v, smoothing), mean_v.new_zeros(n_hidden))
-
-
-def log_odds(mean: Tensor, smoothing: float) -> Tensor:
-    """log(p / (1-p)) with p the mean shrunk towards a half: (mean + smoothing) / (1 + 2 smoothing).
-
-    With `smoothing` = 1/n this is the estimate from n rows and one more of either kind (Laplace). Means outside
-    [0, 1] act as the nearest bound.
-    """
-    p = (mean.clamp(0.0, 1.0) + smoothing) / (1.0 + 2.0 * smoothing)
-    return torch.logit(p)
+    return RBMParameters(W, visible.bias_of(mean_v, smoothing), mean_v.new_zeros(n_hidden), visible, hidden)
 
 
 def input_to_h(params: RBMParameters, v: Tensor) -> Tensor:
@@ -134,38 +159,40 @@ def input_to_v(params: RBMParameters, h: Tensor) -> Tensor:
 
 def mean_h_given_v(params: RBMParameters, v: Tensor) -> Tensor:
     """P(h = 1 | v), shape (n, n_hidden)."""
-    if params.hidden is BERNOULLI:
-        return linear(v, params.W, params.c, sigmoid=True)
-    return params.hidden.mean(input_to_h(params, v))
+    return _mean(params.hidden, v, params.W, params.c)
 
 
 def mean_v_given_h(params: RBMParameters, h: Tensor) -> Tensor:
     """P(v = 1 | h), shape (n, n_features)."""
-    if params.visible is BERNOULLI:
-        return linear(h, params.W.T, params.b, sigmoid=True)
-    return params.visible.mean(input_to_v(params, h))
+    return _mean(params.visible, h, params.W.T, params.b)
+
+
+def _mean(unit: Unit, states: Tensor, W: Tensor, bias: Tensor) -> Tensor:
+    found = linear(states, W, bias, unit.activation)
+    return unit.mean(found) if unit.activation == "none" else found
 
 
 def sample_h_given_v(params: RBMParameters, v: Tensor, stream: Stream) -> Tensor:
     """h drawn from p(h | v), shape (n, n_hidden)."""
-    return params.hidden.mean_and_sample(input_to_h(params, v), stream)[1]
+    return params.hidden.sample(mean_h_given_v(params, v), stream)
 
 
 def sample_v_given_h(params: RBMParameters, h: Tensor, stream: Stream) -> Tensor:
     """v drawn from p(v | h), shape (n, n_features)."""
-    return params.visible.mean_and_sample(input_to_v(params, h), stream)[1]
+    return params.visible.sample(mean_v_given_h(params, h), stream)
 
 
 def energy(params: RBMParameters, v: Tensor, h: Tensor) -> Tensor:
     """E(v, h) of paired rows, in nats, shape (n,)."""
-    return -((h @ params.W) * v).sum(1) - v @ params.b - h @ params.c
+    interaction = ((h @ params.W) * v).sum(1)
+    return -interaction - params.visible.log_weight(v, params.b) - params.hidden.log_weight(h, params.c)
 
 
 def free_energy(params: RBMParameters, v: Tensor) -> Tensor:
     """F(v) = -log Σ_h exp(-E(v, h)) = -b'v - Σ_j softplus(c_j + W_j v), in nats, shape (n,)."""
-    return -(v @ params.b) - params.hidden.cumulant(input_to_h(params, v)).sum(1)
+    return -params.visible.log_weight(v, params.b) - params.hidden.cumulant(input_to_h(params, v)).sum(1)
 
 
 def free_energy_h(params: RBMParameters, h: Tensor) -> Tensor:
     """-log Σ_v exp(-E(v, h)), the free energy of hidden states, in nats, shape (n,)."""
-    return -(h @ params.c) - params.visible.cumulant(input_to_v(params, h)).sum(1)
+    return free_energy(params.transposed(), h)

@@ -1,59 +1,73 @@
-"""What a kind of unit is: the cumulant of its input, the mean and the sample of its state given that input.
+"""What a kind of unit is: all that the layers of a machine, training and sampling ask of their units.
 
 A unit with base measure ρ and input x has p(s | x) = ρ(s) exp(s x - cumulant(x)), and its mean is the derivative of
-the cumulant. The layers of an RBM know no more of their units than that.
+the cumulant. Nothing outside this folder and the backends asks which kind it is; a new kind is a file beside
+`bernoulli.py`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from skrbm.support.randomness import Stream
 
-__all__ = ["BERNOULLI", "Bernoulli", "Unit"]
 
+class Unit(ABC):
+    """A kind of unit; `x` is the input (for Bernoulli units the logit), `s` a state, both of any shape.
 
-class Unit(Protocol):
-    """A kind of unit; `x` is the input (for Bernoulli units the logit), of any shape."""
+    Attributes
+    ----------
+    states : tuple of float or None
+        All states, for enumeration; None if there are too many.
+    activation : str
+        The name by which a backend that can do so fuses `mean_` into its product; "none" where there is none.
+    """
 
+    states: ClassVar[tuple[float, ...] | None]
+    activation: ClassVar[str]
+
+    @abstractmethod
     def cumulant(self, x: Tensor) -> Tensor:
         """log Σ_s ρ(s) exp(s x), in nats, elementwise."""
 
+    @abstractmethod
     def cumulant_step(self, x: Tensor, scale: float, step: float) -> Tensor:
         """cumulant((scale + step) x) - cumulant(scale x), exact for small steps, elementwise; |step x| < 1."""
 
+    @abstractmethod
+    def log_weight(self, s: Tensor, bias: Tensor) -> Tensor:
+        """Σ_i log ρ(s_i) + bias_i s_i of rows, (n,): what a layer at given states adds to -F, in nats."""
+
+    @abstractmethod
+    def mean_(self, x: Tensor) -> Tensor:
+        """Mean state given the input, elementwise; written over `x`."""
+
+    @abstractmethod
+    def draw_(self, out: Tensor, mean: Tensor, uniform: Tensor) -> Tensor:
+        """Write states drawn given their `mean` to `out`, by as many numbers `uniform` on [0, 1); return `out`."""
+
+    @abstractmethod
+    def statistics(self, s: Tensor) -> Tensor:
+        """What the gradient takes the mean of: the derivative of log ρ(s) + s x by the unit's parameters."""
+
+    @abstractmethod
+    def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The input at which the mean is `mean`, shrunk as if `smoothing` times as many rows had shown each extreme."""
+
+    @abstractmethod
+    def check_range(self, low: float, high: float, whole: bool = False) -> str | None:
+        """What to say of data with values from `low` to `high`, all `whole` or not; None if there is nothing wrong."""
+
     def mean(self, x: Tensor) -> Tensor:
         """Mean state given the input, elementwise."""
+        return self.mean_(x.clone())
 
-    def mean_and_sample(self, x: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Mean state and a state drawn, given the input, elementwise."""
-
-
-class Bernoulli:
-    """Units with states 0 and 1."""
-
-    def cumulant(self, x: Tensor) -> Tensor:
-        """log(1 + exp(x)), without overflow and exact in the tails."""
-        return softplus(x, threshold=40.0)  # torch's default of 20 is off by 2e-9 in float64
-
-    def cumulant_step(self, x: Tensor, scale: float, step: float) -> Tensor:
-        """log(1 + σ(scale x) (exp(step x) - 1)): the same difference without its cancellation; |step x| < 1."""
-        return (x * scale).sigmoid_().mul_((x * step).expm1_()).log1p_()
-
-    def mean(self, x: Tensor) -> Tensor:
-        """P(s = 1 | x)."""
-        return x.sigmoid()
-
-    def mean_and_sample(self, x: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
-        """P(s = 1 | x), and 1 drawn with that probability, else 0."""
-        mean = x.sigmoid()
-        return mean, stream.bernoulli_logits(x, mean)
+    def sample(self, mean: Tensor, stream: Stream) -> Tensor:
+        """States drawn given their mean, in its shape and type."""
+        return self.draw_(mean.new_empty(mean.shape), mean, stream.uniform(mean.numel(), mean.device))
 
     def __repr__(self) -> str:
-        return "Bernoulli()"
-
-
-BERNOULLI = Bernoulli()
+        return f"{type(self).__name__}()"

@@ -1,32 +1,75 @@
-"""Markov chains over the states of an RBM, as small kernels.
+"""Markov chains over the states of a machine, as small kernels; and block Gibbs sampling, the simplest.
 
-A kernel is a pair of functions: `init(model, v, stream, given) -> State`, and `step(model, state, stream) -> (State,
-Info)`. The state is what is carried on; the info is what the step has to report, the visible states `info.v` and the
-means `info.mean_v` always among it. The rows of a state are independent chains. Where `given` holds numbers the visible
-units are clamped to them, where it holds NaN they are free: the chains then sample p(v_free | v_given).
+A kernel has two functions: `init(model, v, stream, given) -> State`, and `step(model, state, stream) -> (State, Info)`.
+The state is what is carried on; the info is what the step has to report, the visible states `info.v` and the means
+`info.mean_v` always among it. The rows of a state are independent chains. Where `given` holds numbers the visible units
+are clamped to them, where it holds NaN they are free: the chains then sample p(v_free | v_given).
 
-Block Gibbs sampling is here; `skrbm.sampling.tempering` has the kernel that runs several machines side by side.
+`skrbm.sampling.tempering` has the kernel that runs several machines side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from torch import Tensor, where
 
-from skrbm.machines.restricted import RBMParameters, input_to_h, input_to_v, sample_h_given_v
+from skrbm.backends.floats import FloatBackend
+from skrbm.backends.protocol import Backend
+from skrbm.machines.restricted import RBMParameters, sample_h_given_v
 from skrbm.support.randomness import Stream
 
-__all__ = ["GIBBS", "GibbsInfo", "GibbsState", "Kernel", "clamp", "gibbs_init", "gibbs_step", "steps"]
+
+class Watch(Protocol):
+    """Gathers what the steps of a kernel report about how well it works."""
+
+    def add_(self, state: Any, info: Any, late: bool) -> None:
+        """Take note of a step; `late` if it is of the second half of a run."""
+
+    @property
+    def swap_acceptance(self) -> float:
+        """The least mean probability of a swap between neighbours; NaN where nothing swaps."""
+
+    @property
+    def round_trips(self) -> float:
+        """Round trips of a system between the ends of a ladder; NaN where there is none."""
+
+    def warning_text(self) -> str | None:
+        """What is wrong, if something is."""
+
+
+class NothingToWatch(Watch):
+    """Of a kernel without a ladder."""
+
+    swap_acceptance, round_trips = np.nan, np.nan
+
+    def add_(self, state: Any, info: Any, late: bool) -> None:
+        """Nothing to gather."""
+
+    def warning_text(self) -> str | None:
+        """Nothing to say."""
+        return None
 
 
 class Kernel(NamedTuple):
-    """A way of sampling: how chains start and how they move."""
+    """A way of sampling.
+
+    Attributes
+    ----------
+    init, step : callable
+        How chains start, and how they move.
+    watch : callable
+        Makes a `Watch` for runs with a model.
+    n_copies : callable
+        How many states of the machine one chain of a model consists of, for which memory is needed.
+    """
 
     init: Callable[..., Any]
     step: Callable[..., tuple[Any, Any]]
+    watch: Callable[[Any], Watch] = lambda model: NothingToWatch()
+    n_copies: Callable[[Any], int] = lambda model: 1
 
 
 class GibbsState(NamedTuple):
@@ -69,10 +112,45 @@ def gibbs_init(params: RBMParameters, v: Tensor, stream: Stream, given: Tensor |
 
 def gibbs_step(params: RBMParameters, state: GibbsState, stream: Stream) -> tuple[GibbsState, GibbsInfo]:
     """One full step: v drawn from p(v | h), then h drawn from p(h | v)."""
-    mean_v, v = params.visible.mean_and_sample(input_to_v(params, state.h), stream)
-    mean_v, v = clamp(mean_v, state.given), clamp(v, state.given)
-    mean_h, h = params.hidden.mean_and_sample(input_to_h(params, v), stream)
-    return GibbsState(h, state.given), GibbsInfo(v, mean_v, mean_h)
+    h = state.h.clone()
+    v = h.new_empty((len(h), params.n_features))
+    mean_v, mean_h = gibbs_step_(FloatBackend(params), h, v, stream, given=state.given)
+    return GibbsState(h, state.given), GibbsInfo(v, clamp(mean_v, state.given), mean_h)
+
+
+def gibbs_step_(
+    backend: Backend, h: Tensor, v: Tensor, stream: Stream, *, rows: Tensor | None = None, given: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The step that sampling and training share, in place.
+
+    Parameters
+    ----------
+    backend : Backend
+        Products with the machine's weights.
+    h : Tensor of shape (n_chains, n_hidden)
+        Hidden states, moved on.
+    v : Tensor of shape (n_chains, n_features)
+        Overwritten by the visible states in between.
+    stream : Stream
+        Randomness: the draws of both layers come from one call.
+    rows : Tensor of shape (n, n_features), optional
+        Rows that end with the memory of `v`, such as those of an update: P(h = 1 | v) is wanted of all of them.
+    given : Tensor of shape (n_chains, n_features), optional
+        What is clamped, NaN where units are free.
+
+    Returns
+    -------
+    mean_v, mean_h : Tensor
+        P(v = 1 | h) that `v` was drawn from, and P(h = 1 | v) of `rows` (n, n_hidden).
+    """
+    uniform = stream.uniform(v.numel() + h.numel(), h.device)
+    mean_v = backend.mean_v(h)
+    backend.params.visible.draw_(v, mean_v, uniform[: v.numel()])
+    if given is not None:
+        v.copy_(clamp(v, given))
+    mean_h = backend.mean_h(v if rows is None else rows)
+    backend.params.hidden.draw_(h, mean_h[-len(h) :], uniform[v.numel() :])
+    return mean_v, mean_h
 
 
 GIBBS = Kernel(gibbs_init, gibbs_step)
@@ -80,7 +158,7 @@ GIBBS = Kernel(gibbs_init, gibbs_step)
 
 def clamp(v: Tensor, given: Tensor | None) -> Tensor:
     """`given` where it holds numbers, `v` where it holds NaN or is None."""
-    return v if given is None else torch.where(given.isnan(), v, given)
+    return v if given is None else where(given.isnan(), v, given)
 
 
 def steps(kernel: Kernel, model: Any, state: Any, n_steps: int, stream: Stream) -> Iterator[tuple[Any, Any]]:

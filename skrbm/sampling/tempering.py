@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters
-from skrbm.machines.units import BERNOULLI, Unit
+from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.units import Unit
 from skrbm.sampling.kernels import Kernel, clamp, steps
 from skrbm.support.randomness import Stream
 

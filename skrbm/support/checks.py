@@ -1,14 +1,16 @@
-"""Checks and conversions that the scikit-learn face shares."""
+"""Checks of arguments, packages that may be missing, and warnings that point at the user's line."""
 
 from __future__ import annotations
 
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-__all__ = ["ROUNDING", "check_choice", "find_device", "from_torch", "to_numpy"]
+# Files that a warning passes over: a user's call reaches skrbm through a pipeline, a wrapper or a context manager.
+_PACKAGES = ("skrbm", "sklearn", "joblib", "torch")
+_SKRBM = str(Path(__file__).parents[1])
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "") -> None:
@@ -18,35 +20,30 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "
         raise ValueError(f"{name}={value!r} is not known. Choose one of: {known}.")
 
 
-ROUNDING = 1e-6  # by which what is meant to lie in [0, 1] may miss it
+def optional(module: str, purpose: str, extra: str) -> Any:
+    """A module of a package that comes with an extra of skrbm.
 
-
-def find_device(device: Any, fall_back: bool = False) -> torch.device:
-    """The device of that name. With `fall_back` the CPU serves for one that this machine lacks."""
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    Raises
+    ------
+    ImportError
+        If it is missing: what needs it, and how to install it.
+    """
     try:
-        found = torch.device(device)
-        if found.type != "cpu":
-            torch.zeros(1, device=found).cpu()
-    except Exception as error:
-        if fall_back:
-            return torch.device("cpu")
-        raise ValueError(
-            f"device={device!r} is not to be had here ({error}). Choose 'auto', 'cpu', or a device that torch finds on "
-            "this machine, such as 'cuda' or 'cuda:1'."
-        ) from error
-    return found
+        import_module(module.partition(".")[0])
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(f'{purpose} needs {package}. Install it with: pip install "skrbm[{extra}]"') from error
 
 
-def from_torch(X: Any) -> Any:
-    """A tensor as an array; anything else as it is."""
-    if not isinstance(X, Tensor):
-        return X
-    X = X.detach().cpu()
-    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, at the line of the user that led here: the innermost one outside skrbm and what wraps its calls."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_passed_over(frame.f_globals.get("__name__", ""), frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
-def to_numpy(tensor: Tensor) -> np.ndarray:
-    """A copy on the CPU."""
-    return tensor.detach().cpu().numpy().copy()
+def _is_passed_over(module: str, path: str) -> bool:
+    package = module.partition(".")[0]
+    return path.startswith(_SKRBM) or package in _PACKAGES or package == "contextlib"

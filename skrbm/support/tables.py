@@ -1,12 +1,11 @@
-"""Tables: columns by name."""
+"""Tables: columns by name that print themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-__all__ = ["Table"]
 
 
 class Table(dict[str, np.ndarray]):
@@ -21,19 +20,26 @@ class Table(dict[str, np.ndarray]):
     """
 
     def __repr__(self) -> str:
-        cells = [[name, *(_words(value) for value in column)] for name, column in self.items()]
-        if not cells:
+        if not self:
             return "Table()"
-        widths = [max(map(len, column)) for column in cells]
-        text = [np.asarray(column).dtype.kind in "US" for column in self.values()]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if left else cell.rjust(width)
-                for cell, width, left in zip(row, widths, text, strict=True)
-            )
-            for row in zip(*cells, strict=True)
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+        cells = [[name, *map(_words, column)] for name, column in self.items()]
+        is_text = [np.asarray(column).dtype.kind in "US" for column in self.values()]
+        return as_text(list(zip(*cells, strict=True)), is_text)
+
+
+def as_text(rows: Sequence[Sequence[str]], to_the_left: Sequence[bool], rule: bool = False) -> str:
+    """Rows of cells in columns of equal width, the first row being the header; with a `rule` a line below it."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if rule:
+        rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(row, widths, to_the_left, strict=True)
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _words(value: Any) -> str:

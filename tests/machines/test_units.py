@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.machines.units import BERNOULLI
+from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.support.randomness import Stream
 
 

@@ -25,8 +25,8 @@ CONTENT = {
 
 def test_a_checkpoint_has_what_was_written(tmp_path):
     path = tmp_path / "file"
-    write_checkpoint(path, CONTENT)
-    found = read_checkpoint(path)
+    write_archive(path, CONTENT)
+    found = read_archive(path)
     np.testing.assert_array_equal(found["words"], CONTENT["words"])
     assert found["words"].dtype == np.uint64
     assert isinstance(found["tensors"], tuple)
@@ -59,25 +59,25 @@ class Trap:
 def test_loading_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(persistence, "_encoded", lambda content: Trap())
-    write_checkpoint("file", {})
+    write_archive("file", {})
     with pytest.raises(ValueError, match="no checkpoint of skrbm"):
-        read_checkpoint("file")
+        read_archive("file")
     assert os.listdir() == ["file"]
 
 
 def test_damaged_and_foreign_files(tmp_path):
     path = tmp_path / "file"
-    write_checkpoint(path, CONTENT)
+    write_archive(path, CONTENT)
     whole = path.read_bytes()
     for data in (b"", b"not one", whole[: len(whole) // 2], whole[:-1]):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=r"file is (a damaged checkpoint|no checkpoint of this version of skrbm)"):
-            read_checkpoint(path)
+            read_archive(path)
     torch.save({"weights": torch.ones(2)}, path)
     with pytest.raises(ValueError, match="no checkpoint of this version"):
-        read_checkpoint(path)
+        read_archive(path)
     with pytest.raises(FileNotFoundError):
-        read_checkpoint(tmp_path / "nothing")
+        read_archive(tmp_path / "nothing")
 
 
 def test_a_new_file_has_the_permissions_of_any_other(tmp_path):

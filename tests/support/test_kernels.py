@@ -3,9 +3,9 @@ import importlib
 import pytest
 import torch
 
-from skrbm.support.linear import linear
+from skrbm.support.kernels import linear
 
-module = importlib.import_module("skrbm.support.linear")
+module = importlib.import_module("skrbm.support.kernels")
 
 
 def tensors(n, dtype=torch.float32):
@@ -22,12 +22,12 @@ def test_linear(n, dtype, kernel, monkeypatch):
     v, W, bias = tensors(n, dtype)
     for weights in (W, W.T.contiguous().T):
         torch.testing.assert_close(linear(v, weights, bias), v @ W.T + bias)
-        torch.testing.assert_close(linear(v, weights, bias, sigmoid=True), (v @ W.T + bias).sigmoid())
+        torch.testing.assert_close(linear(v, weights, bias, activation="sigmoid"), (v @ W.T + bias).sigmoid())
 
 
 def test_gradients_are_not_lost():
     v, W, bias = tensors(5)
-    linear(v, W.requires_grad_(), bias, sigmoid=True).sum().backward()
+    linear(v, W.requires_grad_(), bias, activation="sigmoid").sum().backward()
     assert (W.grad != 0).any()
 
 

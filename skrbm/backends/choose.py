@@ -1,0 +1,69 @@
+"""The one place where a backend is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from skrbm.backends.floats import Bfloat16Backend, FloatBackend
+from skrbm.backends.int8 import Int8Backend
+from skrbm.backends.protocol import Backend
+from skrbm.machines.restricted import RBMParameters
+from skrbm.support.kernels import has_int8_mm
+
+PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
+_MIN_NARROW = 1 << 17  # weights from which on fewer bits pay: below, the products are a small part of an update
+
+_BACKENDS: dict[str, Callable[[RBMParameters], Backend]] = {
+    "float32": FloatBackend,
+    "float64": FloatBackend,
+    "int8": Int8Backend,
+    "bfloat16": Bfloat16Backend,
+}
+
+
+def choose_precision(precision: str, n_weights: int, device: torch.device, *, bits: bool, weighted: bool) -> str:
+    """What `precision` stands for: "auto" is the fastest that learns as well.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "float64", "int8", "bfloat16"}
+        What is asked for.
+    n_weights : int
+        Of the machine.
+    device : torch.device
+        Where it learns.
+    bits : bool
+        Whether all rows are zeros and ones as training sees them.
+    weighted : bool
+        Whether rows have weights, which backends of few bits don't take in one product.
+
+    Returns
+    -------
+    str
+        A name that `backend_for` knows.
+
+    Raises
+    ------
+    ValueError
+        If the rows or the device don't allow it.
+    """
+    if precision == "auto":
+        narrow = bits and n_weights >= _MIN_NARROW and not weighted
+        if narrow and device.type == "cuda":
+            return "bfloat16"
+        return "int8" if narrow and has_int8_mm(device) else "float32"
+    if precision in ("int8", "bfloat16") and not bits:
+        raise ValueError(
+            f"precision={precision!r} takes zeros and ones, but X has other values and binarize='none' keeps them. "
+            "Choose precision='float32', or let binarize draw or cut them."
+        )
+    if precision == "int8" and not has_int8_mm(device):
+        raise ValueError(f"precision='int8' is not available on {device}: no such units, or no product in torch.")
+    return precision
+
+
+def backend_for(precision: str, params: RBMParameters) -> Backend:
+    """The backend of that name, for a machine."""
+    return _BACKENDS[precision](params)

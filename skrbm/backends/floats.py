@@ -1,0 +1,101 @@
+"""Products in float types: that of the weights, on any device; or bfloat16 with float32 sums, meant for GPUs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from skrbm.backends.protocol import Backend, Contrast, Phases
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
+from skrbm.support.kernels import bfloat16_mm
+from skrbm.support.randomness import Stream
+
+
+class FloatBackend(Backend):
+    """In the float type of the weights, on any device."""
+
+    suffices = True
+
+    def __init__(self, params: RBMParameters) -> None:
+        self.params, self.state_dtype = params, params.W.dtype
+
+    def refresh_(self, max_change: float = math.inf) -> None:
+        """Nothing to do: the products read the weights themselves."""
+
+    def mean_h(self, v: Tensor) -> Tensor:
+        return mean_h_given_v(self.params, v)
+
+    def mean_v(self, h: Tensor) -> Tensor:
+        return mean_v_given_h(self.params, h)
+
+    def add_contrast_(
+        self,
+        target: Tensor,
+        mean_h: Tensor,
+        phases: Phases,
+        stream: Stream,
+        alpha: float,
+        beta: float,
+        mu: Tensor | None = None,
+    ) -> Contrast:
+        v, n_data = phases.all, phases.n_data
+        data_v, model_v = phases.data.mean(0), phases.chains.mean(0)
+        mean_h[n_data:].mul_(-n_data / phases.n_chains)  # from here on the sum over the rows is n_data times Δ
+        dh, dW_mu = mean_h.sum(0), None
+        if mu is not None:  # the product takes the term of rank one, -dh μ', along as a row
+            mean_h, v = torch.cat((mean_h, -dh[None])), torch.cat((v, mu[None]))
+            dW_mu = torch.mv(mean_h.T, torch.mv(v, mu)).div_(n_data)
+        target.addmm_(mean_h.T, v, beta=beta, alpha=alpha / n_data)
+        return Contrast(data_v, model_v, dh.div_(n_data), dW_mu)
+
+
+class Bfloat16Backend(Backend):
+    """In bfloat16 with float32 sums, for states that are bits and weights in float32; meant for GPUs.
+
+    Notes
+    -----
+    Weights and probabilities are rounded to 8 significant bits for the products; the weights are kept in full. Where
+    torch can't sum bfloat16 products into float32 (on the CPU), the sums are rounded too.
+    """
+
+    state_dtype = torch.bfloat16
+    suffices = True
+
+    def __init__(self, params: RBMParameters) -> None:
+        self.params = params
+        self._W = params.W.to(torch.bfloat16)
+
+    def refresh_(self, max_change: float = math.inf) -> None:
+        self._W.copy_(self.params.W)
+
+    def mean_h(self, v: Tensor) -> Tensor:
+        return self.params.hidden.mean_(bfloat16_mm(v, self._W.T).add_(self.params.c))
+
+    def mean_v(self, h: Tensor) -> Tensor:
+        return self.params.visible.mean_(bfloat16_mm(h, self._W).add_(self.params.b))
+
+    def add_contrast_(
+        self,
+        target: Tensor,
+        mean_h: Tensor,
+        phases: Phases,
+        stream: Stream,
+        alpha: float,
+        beta: float,
+        mu: Tensor | None = None,
+    ) -> Contrast:
+        n_data, bits = phases.n_data, phases.of(phases.all.float())
+        data_v, model_v = bits.data.mean(0), bits.chains.mean(0)
+        mean_h[n_data:].mul_(-n_data / phases.n_chains)  # from here on the sum over the rows is n_data times Δ
+        dh, dW_mu = mean_h.sum(0).div_(n_data), None
+        dW = bfloat16_mm(mean_h.to(phases.all.dtype).T, phases.all).div_(n_data)
+        if mu is not None:
+            dW.addr_(dh, mu, alpha=-1.0)
+            dW_mu = torch.mv(dW, mu)
+        if beta == 0.0:
+            torch.mul(dW, alpha, out=target)
+        else:
+            target.mul_(beta).add_(dW, alpha=alpha)
+        return Contrast(data_v, model_v, dh, dW_mu)

@@ -1,0 +1,146 @@
+"""Products in integers of 8 bits, for processors with units for these: a quarter of the time that float32 takes.
+
+All states are bits, which are exact in any type. The weights are rounded for the products and kept in full; the
+probabilities in Σ h v' are rounded at random, so that their mean stays what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from skrbm.backends.protocol import Backend, Contrast, Phases
+from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.units import Unit
+from skrbm.support.kernels import int8_mm
+from skrbm.support.randomness import TABLE, Stream
+
+_BLOCK = 1 << 19  # elements of W that are worked on at a time: 2 MB of float32, which stay in the processor's cache
+# Rounding may move an input by this much, root mean square; at 100 units on, the largest weight is about 6 then.
+_MAX_INPUT_ERROR = 0.15
+# 1.5 · 2^23 added to a float32 shifts its integer part to the end of the mantissa, in two's complement.
+_LAST_BITS = torch.tensor(1.5 * 2**23)
+# Two more columns beside h: a one for each row of data in the first, for each chain in the second. Their products with
+# v are the sums of v over each phase, for nothing.
+_DATA, _MODEL = torch.tensor([1, 0], dtype=torch.int8), torch.tensor([0, 1], dtype=torch.int8)
+
+
+class Int8Backend(Backend):
+    """In integers of 8 bits, for states that are bits and weights in float32, on the CPU.
+
+    Notes
+    -----
+    The weights are rounded to multiples of their largest magnitude over 127. That moves the inputs of units by
+    `input_error`; training sees rounded weights and updates the full ones (as in quantisation-aware training).
+    """
+
+    state_dtype = torch.int8
+
+    def __init__(self, params: RBMParameters) -> None:
+        self.params = params
+        n_hidden, n_features = params.W.shape
+        self._n_rows = min(n_hidden, max(64, _BLOCK // n_features))  # of W that are worked on at a time
+        self._W = torch.empty((n_hidden, n_features), dtype=torch.int8)
+        self._floats = torch.empty((self._n_rows, n_features))
+        self._sums = torch.empty((self._n_rows + 2, n_features), dtype=torch.int32)
+        self._unit = 0.0  # the weight that the integer 1 stands for
+        self._headroom = -1.0  # what the largest weight may still grow by before that has to change
+        self.refresh_()
+
+    @property
+    def input_error(self) -> float:
+        """Root mean square of what rounding adds to an input, if a hundred units are on."""
+        return self._unit * math.sqrt(100 / 12)  # 1/12 is the variance of a uniform rounding error
+
+    @property
+    def suffices(self) -> bool:
+        return self.input_error <= _MAX_INPUT_ERROR
+
+    def refresh_(self, max_change: float = math.inf) -> None:
+        self._headroom -= max_change
+        if self._headroom < 0.0:
+            low, high = self.params.W.aminmax()
+            largest = max(-float(low), float(high), 1e-6)
+            # A quarter in reserve: looking for the largest weight takes as long as rounding.
+            self._headroom = 0.0 if max_change == math.inf else max(0.25 * largest, 2.0 * max_change)
+            self._unit = (largest + self._headroom) / 127.0
+        for rows in self._blocks():
+            # The sum ends in the rounded weight in two's complement, of which the conversion takes the last 8 bits.
+            scaled = torch.add(
+                _LAST_BITS, self.params.W[rows], alpha=1.0 / self._unit, out=self._floats[: _length(rows)]
+            )
+            self._W[rows].copy_(scaled.view(torch.int32))
+
+    def mean_h(self, v: Tensor) -> Tensor:
+        return self._mean(self.params.hidden, int8_mm(v, self._W.T), self.params.c)
+
+    def mean_v(self, h: Tensor) -> Tensor:
+        return self._mean(self.params.visible, int8_mm(h, self._W), self.params.b)
+
+    def _mean(self, unit: Unit, sums: Tensor, bias: Tensor) -> Tensor:
+        return unit.mean_(torch.add(bias, sums, alpha=self._unit))
+
+    def add_contrast_(
+        self,
+        target: Tensor,
+        mean_h: Tensor,
+        phases: Phases,
+        stream: Stream,
+        alpha: float,
+        beta: float,
+        mu: Tensor | None = None,
+    ) -> Contrast:
+        n_hidden, n_data, n_model, v = mean_h.shape[1], phases.n_data, phases.n_chains, phases.all
+        signs = phases.signs(mean_h)
+        dh, dW_mu = torch.mv(mean_h.T, signs), None
+        if mu is not None:
+            dW_mu = torch.mv(mean_h.T, signs.mul_(torch.mv(v.to(mu.dtype), mu))).sub_(dh * torch.dot(mu, mu))
+        # The level of a one in the data; that in the chains is n_data / n_model times as high.
+        level = 127.0 * min(1.0, n_model / n_data)
+        rounded = self._rounded(phases.of(mean_h), level, level * n_data / n_model, stream)
+        for rows in self._blocks():
+            n, last = _length(rows), 2 * (rows.stop == n_hidden)  # the last block has the sums of v, see _DATA
+            sums = int8_mm(rounded[:, rows.start : rows.stop + last].T, v, out=self._sums[: n + last])
+            if beta == 0.0:
+                torch.mul(sums[:n], alpha / (level * n_data), out=target[rows])
+            else:  # beta follows below, with the term of rank one
+                target[rows].add_(sums[:n], alpha=alpha / (level * n_data * beta))
+        if mu is not None:
+            target.addr_(dh, mu, beta=beta or 1.0, alpha=-alpha)
+        elif beta not in (0.0, 1.0):
+            target.mul_(beta)
+        return Contrast(sums[-2] / n_data, sums[-1] / n_model, dh, dW_mu)
+
+    def _rounded(self, mean_h: Phases, level: float, model_level: float, stream: Stream) -> Tensor:
+        """P(h = 1 | v) times the levels, negative for the chains, rounded at random with the mean kept; and `_DATA`.
+
+        Shape (n, n_hidden + 2). Where both levels are 127, all rows are rounded by the same numbers, one for each unit:
+        the variance of Δ⟨h v'⟩ grows by less than a hundredth of what the draws of a hundred rows bring. Where one is
+        lower, each row has its own.
+        """
+        n, n_hidden = mean_h.all.shape
+        rounded = mean_h.of(torch.empty((n, n_hidden + 2), dtype=torch.int8))
+        n_alike = n if level == model_level else max(1, TABLE // n_hidden)
+        for out, means, factor, ones in (
+            (rounded.data, mean_h.data, level, _DATA),
+            (rounded.chains, mean_h.chains, model_level, _MODEL),
+        ):
+            out[:, n_hidden:] = ones
+            for first in range(0, len(means), n_alike):
+                some = means[first : first + n_alike]
+                dither = stream.dither(n_hidden if level == model_level else some.numel()).view(-1, n_hidden)
+                out[first : first + n_alike, :n_hidden].copy_(torch.add(dither, some, alpha=factor))  # cut towards 0
+        rounded.chains[:, :n_hidden].neg_()
+        return rounded.all
+
+    def _blocks(self) -> Iterator[slice]:
+        n_hidden = len(self._W)
+        for first in range(0, n_hidden, self._n_rows):
+            yield slice(first, min(first + self._n_rows, n_hidden))
+
+
+def _length(rows: slice) -> int:
+    return rows.stop - rows.start

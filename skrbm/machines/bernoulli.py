@@ -1,0 +1,62 @@
+"""Units that are on or off."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from skrbm.machines.units import Unit
+from skrbm.support.randomness import bernoulli_
+
+ROUNDING = 1e-6  # by which what is meant to lie in [0, 1] may miss it: float32 arithmetic on the user's side
+
+
+class Bernoulli(Unit):
+    """Units with states 0 and 1."""
+
+    states = (0.0, 1.0)
+    activation = "sigmoid"
+
+    def cumulant(self, x: Tensor) -> Tensor:
+        """log(1 + exp(x)), without overflow and exact in the tails."""
+        return softplus(x, threshold=40.0)  # torch's default of 20 is off by 2e-9 in float64
+
+    def cumulant_step(self, x: Tensor, scale: float, step: float) -> Tensor:
+        """log(1 + σ(scale x) (exp(step x) - 1)): the same difference without its cancellation; |step x| < 1."""
+        return (x * scale).sigmoid_().mul_((x * step).expm1_()).log1p_()
+
+    def log_weight(self, s: Tensor, bias: Tensor) -> Tensor:
+        """bias's, as ρ is 1."""
+        return s @ bias
+
+    def mean_(self, x: Tensor) -> Tensor:
+        """P(s = 1 | x) = 1 / (1 + exp(-x))."""
+        return x.sigmoid_()
+
+    def draw_(self, out: Tensor, mean: Tensor, uniform: Tensor) -> Tensor:
+        """1 where the number lies below the mean, else 0."""
+        return bernoulli_(out, mean, uniform)
+
+    def statistics(self, s: Tensor) -> Tensor:
+        """The state itself."""
+        return s
+
+    def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
+        """log(p / (1-p)) with p the mean shrunk towards a half: (mean + smoothing) / (1 + 2 smoothing).
+
+        With `smoothing` = 1/n this is the estimate from n rows and one more of either kind (Laplace). Means outside
+        [0, 1] act as the nearest bound.
+        """
+        return torch.logit((mean.clamp(0.0, 1.0) + smoothing) / (1.0 + 2.0 * smoothing))
+
+    def check_range(self, low: float, high: float, whole: bool = False) -> str | None:
+        """Probabilities lie in [0, 1]."""
+        if low >= -ROUNDING and high <= 1 + ROUNDING:
+            return None
+        pixels = low >= 0 and 1 < high <= 255 and whole
+        remedy = "These look like pixels of 0 to 255: pass X / 255." if pixels else "Scale it, with MinMaxScaler for one."
+        return f"values from {low:g} to {high:g}, but the machine reads values in [0, 1] as probabilities. {remedy}"
+
+
+BERNOULLI = Bernoulli()

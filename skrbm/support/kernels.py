@@ -1,0 +1,92 @@
+"""The fastest products that torch has for a machine, the private ones among them: no other file knows their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def linear(v: Tensor, W: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
+    """v W' + bias, or a function of it that the product takes along.
+
+    Parameters
+    ----------
+    v : Tensor of shape (n, n_in)
+        Rows.
+    W : Tensor of shape (n_out, n_in)
+        Weights; a transposed view is as good.
+    bias : Tensor of shape (n_out,)
+        Bias.
+    activation : {"none", "sigmoid"}
+        The function, elementwise.
+
+    Returns
+    -------
+    Tensor of shape (n, n_out)
+
+    Notes
+    -----
+    For float32 on the CPU this is oneDNN's, which takes the function along, and which is up to twice as fast as torch's
+    own choice (MKL) on AMD processors; for anything else, and where gradients are asked for, it is torch's.
+    """
+    differentiated = torch.is_grad_enabled() and (v.requires_grad or W.requires_grad or bias.requires_grad)
+    # A single row is a matrix-vector product, which MKL does as fast.
+    suits = v.dtype == torch.float32 and v.device.type == "cpu" and len(v) > 1 and not differentiated
+    if _onednn is not None and suits:
+        return _onednn(v, W, bias, activation, [], "")
+    inputs = torch.addmm(bias, v, W.T)
+    return inputs if activation == "none" else getattr(inputs, activation)()
+
+
+def int8_mm(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """The product of matrices of int8 as int32; see `has_int8_mm`."""
+    return _int8_mm(a, b) if out is None else _int8_mm(a, b, out=out)
+
+
+def has_int8_mm(device: torch.device) -> bool:
+    """Whether `int8_mm` works on this device, and is faster than float32 there."""
+    return device.type == "cpu" and _int8_mm is not None
+
+
+def bfloat16_mm(a: Tensor, b: Tensor) -> Tensor:
+    """The product of bfloat16 matrices as float32, with sums in float32 where torch can do that (on CUDA)."""
+    if a.device.type == "cuda" and _SUMS_IN_FLOAT32:
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return torch.mm(a, b).float()
+
+
+def _find_onednn() -> Any:
+    """oneDNN's linear layer; None where it is missing or doesn't do what is expected."""
+    try:
+        kernel = torch.ops.mkldnn._linear_pointwise
+        v, W, bias = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[3.0, -4.0]]), torch.tensor([0.5])
+        for weights in (W, W.T.contiguous().T):
+            if not torch.allclose(kernel(v, weights, bias, "sigmoid", [], ""), torch.addmm(bias, v, W.T).sigmoid()):
+                return None
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return kernel
+
+
+def _find_int8_mm() -> Any:
+    """torch's product of integers of 8 bits; None where it is missing or the processor has no units for it."""
+    try:
+        capabilities = torch.cpu.get_capabilities()
+        if not any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8")):
+            return None
+        kernel = torch._int_mm
+        # At the ends of the range.
+        a, b = (torch.tensor(rows, dtype=torch.int8) for rows in ([[127, -127]] * 20, [[127, 1], [-127, 1]]))
+        out = torch.empty((20, 2), dtype=torch.int32)
+        kernel(a, b, out=out)
+        if out[-1].tolist() != [2 * 127 * 127, 0]:
+            return None
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return kernel
+
+
+_onednn, _int8_mm = _find_onednn(), _find_int8_mm()
+_SUMS_IN_FLOAT32 = any("out_dtype" in str(schema) for schema in torch._C._jit_get_schemas_for_operator("aten::mm"))

@@ -1,0 +1,97 @@
+"""Arrays to tensors and back, where tensors live, and rows a few thousand at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CHUNK_ROWS = 4096  # rows that become dense floats at a time: 25 MB of 784 columns in float64
+
+
+class Placement(NamedTuple):
+    """Float type and device of tensors."""
+
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Placement:
+        """Where a tensor lives."""
+        return cls(tensor.dtype, tensor.device)
+
+
+def find_device(device: Any, fall_back: bool = False) -> torch.device:
+    """The device of that name. With `fall_back` the CPU serves for one that this machine lacks.
+
+    Raises
+    ------
+    ValueError
+        If it is not available, without `fall_back`.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        if found.type != "cpu":
+            torch.zeros(1, device=found).cpu()
+    except Exception as error:  # what torch raises depends on the device
+        if fall_back:
+            return torch.device("cpu")
+        what = "CUDA" if str(device).startswith("cuda") else f"device={device!r}"
+        raise ValueError(
+            f"{what} is not available: device={device!r} ({error}). Choose 'auto', 'cpu', or a device that torch finds "
+            "on this machine, such as 'cuda' or 'cuda:1'."
+        ) from error
+    return found
+
+
+def from_torch(X: Any) -> Any:
+    """A tensor as an array; anything else as it is."""
+    if not isinstance(X, Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy on the CPU."""
+    return from_torch(tensor).copy()
+
+
+def to_tensor(X: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """An array or a sparse matrix as a dense tensor; shares memory with X where that is possible."""
+    array = np.ascontiguousarray(dense(X), dtype=numpy_type(dtype))
+    if not array.flags.writeable:  # torch has no read-only tensors
+        array = array.copy()
+    return torch.from_numpy(array).to(device)
+
+
+def numpy_type(dtype: torch.dtype) -> np.dtype:
+    """numpy's name for a type of torch's."""
+    return np.dtype(str(dtype).removeprefix("torch."))
+
+
+def dense(X: Any) -> np.ndarray:
+    """An array, or a sparse matrix as one."""
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+
+
+def is_bits(v: Any) -> bool:
+    """Whether all values of a tensor or an array are 0 or 1."""
+    return bool(((v == 0) | (v == 1)).all())
+
+
+def chunks(n_rows: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
+    """0 … n_rows-1, some thousands at a time."""
+    for first in range(0, n_rows, size):
+        yield slice(first, min(first + size, n_rows))
+
+
+def take_rows(X: Any, rows: Any) -> Any:
+    """Rows of X, by a slice or by their numbers, in X's own type."""
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
