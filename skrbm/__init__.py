@@ -1,19 +1,83 @@
-"""Restricted Boltzmann machines for scikit-learn, on a torch core."""
+"""Boltzmann machines for scikit-learn, on a torch core.
 
+`BernoulliRBMTorch` is the estimator; `skrbm.datasets`, `skrbm.plots`, `skrbm.callbacks` and `skrbm.onnx` stand beside
+it. The core, which works on tensors and knows no scikit-learn: `skrbm.machines`, `skrbm.sampling`, `skrbm.likelihood`,
+`skrbm.diagnostics`, `skrbm.training`, and `skrbm.distributed`. Each is imported at its first use.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from skrbm._version import __version__
+
 if TYPE_CHECKING:
-    from skrbm.estimators.bernoulli import BernoulliRBMTorch, DataRangeWarning, log_likelihood_scorer
+    from skrbm import (
+        callbacks,
+        datasets,
+        diagnostics,
+        distributed,
+        likelihood,
+        machines,
+        onnx,
+        plots,
+        sampling,
+        training,
+    )
+    from skrbm.estimators.bernoulli import BernoulliRBMTorch
+    from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
+    from skrbm.likelihood.result import LogPartitionWarning
+    from skrbm.rows.reading import DataRangeWarning
+    from skrbm.sampling.tempering import SwapWarning
 
-__all__ = ["BernoulliRBMTorch", "DataRangeWarning", "__version__", "log_likelihood_scorer"]
+_FROM = {  # names, and the files that they are in: late, so that the core can be imported without scikit-learn
+    "BernoulliRBMTorch": "skrbm.estimators.bernoulli",
+    "DataRangeWarning": "skrbm.rows.reading",
+    "LogPartitionWarning": "skrbm.likelihood.result",
+    "SwapWarning": "skrbm.sampling.tempering",
+    "log_likelihood_scorer": "skrbm.estimators.scoring",
+    "register_scorer": "skrbm.estimators.scoring",
+}
+_MODULES = (
+    "callbacks",
+    "datasets",
+    "diagnostics",
+    "distributed",
+    "likelihood",
+    "machines",
+    "onnx",
+    "plots",
+    "sampling",
+    "training",
+)
 
-__version__ = "0.1.0"
+__all__ = [
+    "BernoulliRBMTorch",
+    "DataRangeWarning",
+    "LogPartitionWarning",
+    "SwapWarning",
+    "__version__",
+    "callbacks",
+    "datasets",
+    "diagnostics",
+    "distributed",
+    "likelihood",
+    "log_likelihood_scorer",
+    "machines",
+    "onnx",
+    "plots",
+    "register_scorer",
+    "sampling",
+    "training",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that the core (skrbm.machines.restricted, skrbm.training.update, …) can be imported without scikit-learn.
-    if name in ("BernoulliRBMTorch", "DataRangeWarning", "log_likelihood_scorer"):
-        from skrbm.estimators import bernoulli as estimator
-
-        return getattr(estimator, name)
+    if name in _FROM:
+        return getattr(import_module(_FROM[name]), name)
+    if name in _MODULES:
+        return import_module(f"skrbm.{name}")
     raise AttributeError(f"module 'skrbm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -21,23 +21,19 @@ have, so give all ranks about as many rows. Rank 0 writes the checkpoint, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from skrbm.training.gradients import Statistics
 
-__all__ = ["Group", "current_group", "process_group"]
-
-
-class Group:
-    """Processes that learn one machine together; this one consists of a single process.
+class Group(Protocol):
+    """Processes that learn one machine together.
 
     Attributes
     ----------
@@ -45,42 +41,69 @@ class Group:
         Number of this process, from 0.
     size : int
         How many there are.
-    reduce : callable or None
-        What `skrbm.training.update_` averages the statistics of all ranks by.
-    mean_ : callable or None
-        What it averages their differences by, where all ranks have as many rows and chains.
     """
 
-    rank, size = 0, 1
-    reduce: Callable[[Statistics, Statistics], tuple[Statistics, Statistics]] | None = None
-    mean_: Callable[[Tensor], None] | None = None
+    rank: int
+    size: int
 
     def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
         """Weighted mean of a tensor over the ranks."""
-        return value
+
+    def mean_(self, values: Tensor) -> None:
+        """Replace a tensor by its mean over the ranks."""
+
+    def pooled(self, *phases: Any) -> tuple[Any, ...]:
+        """Named tuples of weighted means and, last, their total weight: what they are over all ranks together."""
 
     def total(self, number: int) -> int:
         """Sum over the ranks."""
-        return number
 
     def least(self, number: int) -> int:
         """The least of the numbers of all ranks."""
-        return number
 
     def of_first(self, value: Any) -> Any:
         """What rank 0 has."""
-        return value
 
     def gather(self, value: Any) -> list[Any]:
         """What each rank has, on rank 0; on others an empty list."""
-        return [value]
 
     def gather_everywhere(self, value: Any) -> list[Any]:
         """What each rank has, on all."""
-        return [value]
 
     def seed(self, seed: list[int]) -> list[int]:
         """A seed of this rank's own."""
+
+
+class Alone(Group):
+    """A single process: everybody has what it has."""
+
+    rank, size = 0, 1
+
+    def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
+        return value
+
+    def mean_(self, values: Tensor) -> None:
+        pass
+
+    def pooled(self, *phases: Any) -> tuple[Any, ...]:
+        return phases
+
+    def total(self, number: int) -> int:
+        return number
+
+    def least(self, number: int) -> int:
+        return number
+
+    def of_first(self, value: Any) -> Any:
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def gather_everywhere(self, value: Any) -> list[Any]:
+        return [value]
+
+    def seed(self, seed: list[int]) -> list[int]:
         return seed
 
 
@@ -89,14 +112,26 @@ class _ProcessGroup(Group):
 
     def __init__(self, timeout: float) -> None:
         self.rank, self.size, self._timeout = dist.get_rank(), dist.get_world_size(), timeout
-        if self.size > 1:
-            self.reduce, self.mean_ = self._reduce, self._mean_
         self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
         both = torch.cat((weight * value.double().ravel(), torch.tensor([weight], device=value.device).double()))
         both = self._sum(both.to(self._device)).to(value.device)
         return (both[:-1] / both[-1]).view(value.shape).to(value.dtype)
+
+    def mean_(self, values: Tensor) -> None:
+        self._sum(values).div_(self.size)
+
+    def pooled(self, *phases: Any) -> tuple[Any, ...]:
+        sums = [part for *means, weight in phases for part in (*(weight * mean for mean in means), weight)]
+        flat = self._sum(torch.cat([part.reshape(-1) for part in sums]))  # all in one piece
+        parts = iter(flat.split([part.numel() for part in sums]))  # type: ignore[no-untyped-call]
+        found = []
+        for *means, _ in phases:
+            totals = [next(parts).view(mean.shape) for mean in means]
+            weight = next(parts)
+            found.append([*(total / weight for total in totals), weight[0]])
+        return tuple(type(phase)(*values) for phase, values in zip(phases, found, strict=True))
 
     def total(self, number: int) -> int:
         return int(self._sum(torch.tensor(number, device=self._device)))
@@ -128,21 +163,6 @@ class _ProcessGroup(Group):
     def seed(self, seed: list[int]) -> list[int]:
         return [*seed, self.rank]
 
-    def _reduce(self, data: Statistics, model: Statistics) -> tuple[Statistics, Statistics]:
-        """The statistics over the rows and the chains of all ranks, by one all-reduce."""
-        sums = [
-            part
-            for phase in (data, model)
-            for part in (*(phase.weight * mean for mean in (phase.v, phase.h, phase.hv)), phase.weight)
-        ]
-        sizes = [part.numel() for part in sums]
-        flat = self._sum(torch.cat([part.reshape(-1) for part in sums]))
-        v, h, hv, weight, *others = flat.split(sizes)  # type: ignore[no-untyped-call]
-        return _means(v, h, hv, weight), _means(*others)
-
-    def _mean_(self, values: Tensor) -> None:
-        self._sum(values).div_(self.size)
-
     def _sum(self, values: Tensor) -> Tensor:
         with self._explained():
             dist.all_reduce(values)
@@ -160,12 +180,8 @@ class _ProcessGroup(Group):
             ) from error
 
 
-def _means(v: Tensor, h: Tensor, hv: Tensor, weight: Tensor) -> Statistics:
-    return Statistics(v / weight, h / weight, (hv / weight).view(len(h), len(v)), weight[0])
-
-
-_ALONE = Group()
-_current: ContextVar[Group] = ContextVar("group", default=_ALONE)
+ALONE = Alone()
+_current: ContextVar[Group] = ContextVar("group", default=ALONE)
 
 
 def current_group() -> Group:

@@ -40,8 +40,8 @@ class FloatBackend(Backend):
         beta: float,
         mu: Tensor | None = None,
     ) -> Contrast:
-        v, n_data = phases.all, phases.n_data
-        data_v, model_v = phases.data.mean(0), phases.chains.mean(0)
+        v, n_data, unit = phases.all, phases.n_data, self.params.visible
+        data_v, model_v = unit.statistics(phases.data).mean(0), unit.statistics(phases.chains).mean(0)
         mean_h[n_data:].mul_(-n_data / phases.n_chains)  # from here on the sum over the rows is n_data times Δ
         dh, dW_mu = mean_h.sum(0), None
         if mu is not None:  # the product takes the term of rank one, -dh μ', along as a row

@@ -1,1 +1,7 @@
-"""The scikit-learn face. Imports all wings below."""
+"""The scikit-learn face. Imports `training` and what is below; nothing below knows scikit-learn."""
+
+from skrbm.estimators.base import BaseRBM
+from skrbm.estimators.bernoulli import BernoulliRBMTorch
+from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
+
+__all__ = ["BaseRBM", "BernoulliRBMTorch", "log_likelihood_scorer", "register_scorer"]

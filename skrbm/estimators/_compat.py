@@ -1,10 +1,10 @@
-"""What skrbm takes from scikit-learn that is private or differs between versions: this file, and no other, knows it."""
+"""Whatever of scikit-learn is private or differs between versions: no other file knows it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +15,10 @@ from sklearn.metrics import _scorer
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
+from skrbm.estimators.fitted import attributes_of
+from skrbm.training.learned import Learned
+from skrbm.training.listeners import Listener, Run
+
 try:
     from sklearn.callback import CallbackSupportMixin, ScoringMonitor
     from sklearn.callback._callback_support import callback_management_context
@@ -24,7 +28,7 @@ except ImportError:  # before scikit-learn 1.9
         """Stands in for scikit-learn's."""
 
         def set_callbacks(self, *callbacks: Any) -> Self:
-            """Not to be had before scikit-learn 1.9."""
+            """Not available before scikit-learn 1.9."""
             raise NotImplementedError(_TOO_OLD)
 
     class ScoringMonitor:  # type: ignore[no-redef]
@@ -39,37 +43,23 @@ except ImportError:  # before scikit-learn 1.9
 
 
 _TOO_OLD = f"Callbacks need scikit-learn 1.9 or newer, but this is {sklearn.__version__}. Upgrade it to use them."
-_OF_CALLBACKS = ("_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx")
-
-__all__ = [
-    "CallbackSupportMixin",
-    "EpochTasks",
-    "ScoringMonitor",
-    "check_sample_weight",
-    "epoch_tasks",
-    "register_scorer",
-    "without_callbacks",
-]
+_CALLBACK_ATTRIBUTES = ("_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx")
 
 
-class EpochTasks:
+class TellCallbacks(Listener):
     """Tells the callbacks of an estimator, if it has any, of its fit and of the epochs in it.
 
     Parameters
     ----------
-    estimator : estimator instance, optional
-        It is being fitted; without it there is nobody to tell.
+    estimator : estimator instance
+        It is being fitted.
     n_epochs : int
         How many there will be at most.
-    X, y
+    X, y, sample_weight
         What `fit` was given.
-    sample_weight : array-like or None
-        Likewise.
     """
 
-    def __init__(
-        self, estimator: Any = None, n_epochs: int = 0, X: Any = None, y: Any = None, sample_weight: Any = None
-    ) -> None:
+    def __init__(self, estimator: Any, n_epochs: int, X: Any, y: Any, sample_weight: Any) -> None:
         self._fit: Any = None
         self._epoch: Any = None
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
@@ -78,40 +68,31 @@ class EpochTasks:
             self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
             self._fit.call_on_fit_task_begin(**self._told)
 
-    def skip(self, n_epochs: int) -> None:
-        """So many epochs are over already, in an earlier fit that this one takes up."""
-        for _ in range(n_epochs if self._fit is not None else 0):
+    def begin(self, run: Run) -> None:
+        for _ in range(run.n_finished if self._fit is not None else 0):  # epochs of an earlier fit
             self._fit.subcontext(task_name="epoch")
 
-    def begin_epoch(self, fitted: Callable[[], dict[str, Any]]) -> None:
-        """An epoch begins; `fitted` would give the fitted attributes that there are so far."""
+    def begin_epoch(self, run: Run) -> None:
         if self._fit is not None:
             self._epoch = self._fit.subcontext(task_name="epoch")
-            self._epoch.call_on_fit_task_begin(**self._told, reconstruction_attributes=fitted)
+            self._epoch.call_on_fit_task_begin(
+                **self._told, reconstruction_attributes=lambda: attributes_of(run.learned())
+            )
 
-    def end_epoch(self, fitted: dict[str, Any]) -> bool:
-        """An epoch has ended, with these fitted attributes; whether a callback wants no more of them."""
+    def end_epoch(self, run: Run, learned: Learned) -> bool:
         if self._epoch is None:
             return False
-        return bool(self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=fitted))
+        return bool(self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes_of(learned)))
 
-    def end(self, fitted: dict[str, Any]) -> None:
-        """The fit has ended, with these fitted attributes."""
+    def end(self, learned: Learned) -> None:
         if self._fit is not None:
-            self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes=fitted)
-
-
-@contextmanager
-def epoch_tasks(estimator: Any, n_epochs: int, X: Any, y: Any, sample_weight: Any) -> Iterator[EpochTasks]:
-    """`EpochTasks` for the time of a fit; in the end the callbacks are told that it is over, whatever happens."""
-    with callback_management_context(estimator):
-        yield EpochTasks(estimator, n_epochs, X, y, sample_weight)
+            self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes_of(learned))
 
 
 def without_callbacks(estimator: Any) -> Any:
     """A shallow copy that knows of no callbacks, to be kept or pickled."""
     new = copy.copy(estimator)
-    for name in _OF_CALLBACKS:
+    for name in _CALLBACK_ATTRIBUTES:
         new.__dict__.pop(name, None)
     return new
 
@@ -135,14 +116,20 @@ def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
     return weight
 
 
-def register_scorer(name: str, scorer: Callable[..., float]) -> None:
-    """Let scikit-learn know `scorer` by `name`, as in `scoring=name`, if it has no scorer of that name.
+def add_scorer(name: str, scorer: Callable[..., float]) -> None:
+    """Let scikit-learn know `scorer` by `name`, as in `scoring=name`.
 
-    scikit-learn has no public way to do so; where its private one has changed, `scoring=scorer` remains.
+    Raises
+    ------
+    RuntimeError
+        If it has another scorer of that name, or keeps its scorers in another way than those before it.
     """
     known = getattr(_scorer, "_SCORERS", None)
     if not isinstance(known, dict) or known.setdefault(name, scorer) is not scorer:
-        return
+        raise RuntimeError(
+            f"scikit-learn {sklearn.__version__} doesn't take the name {name!r} for a scorer. Pass the scorer itself: "
+            "scoring=skrbm.log_likelihood_scorer."
+        )
     for thing in (*vars(sklearn.metrics).values(), *vars(sklearn.model_selection).values()):
         for attribute in ("_skl_parameter_constraints", "_parameter_constraints"):  # of functions, and of classes
             constraints = getattr(thing, attribute, None)

@@ -1,65 +1,218 @@
-"""What a fitted machine can do: features, likelihoods, samples, completions, diagnostics."""
+"""What every estimator of a machine can do: learn, describe rows, sample, complete, tell how well."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.special import logit
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state, check_scalar
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags, check_array, check_random_state, check_scalar
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skrbm.diagnostics.mixing import diagnose
-from skrbm.likelihood.log_partition import (
-    METHODS,
-    LogPartition,
-    checked_schedule,
-    log_partition,
-    method_for,
-)
+from skrbm.distributed import current_group
+from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
+from skrbm.estimators.fitted import Fitted, learned_of, restored_on_error, set_learned
+from skrbm.estimators.inputs import array_of, array_with_gaps, rows_of
+from skrbm.estimators.parameters import identity_of, settings_of
+from skrbm.estimators.saving import read_model, write_model
+from skrbm.likelihood.annealed import checked_schedule
+from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
+from skrbm.likelihood.result import LogPartition
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
-from skrbm.rows.arrays import binarize_rows, to_tensor
-from skrbm.sampling.kernels import GIBBS, Kernel, clamp, steps
-from skrbm.sampling.tempering import TEMPERING, SwapRates, SwapWarning, ladder_by_name
-from skrbm.support.checks import ROUNDING, check_choice, find_device, from_torch
-from skrbm.support.files import plain, read_model, unplain, write_model
+from skrbm.machines.units import Unit
+from skrbm.rows.shared import SharedRows
+from skrbm.rows.source import binarize_rows
+from skrbm.sampling.chains import run_chains
+from skrbm.sampling.kernels import GIBBS, Kernel
+from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
+from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
+from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
+from skrbm.training.checkpoint import Checkpoint, check_same_parameters
+from skrbm.training.fit import Start, train
+from skrbm.training.listeners import Listener, Listeners, PrintEpochs
+from skrbm.training.settings import TrainSettings
 
-__all__ = ["InferenceMixin"]
-
-_CHUNK_ROWS = 4096  # rows that are turned into floats at a time
-_CHUNK_SYSTEMS = 1 << 25  # elements of the layers of a ladder that are sampled at a time
 _PROGRESS_SECONDS = 5.0  # between two lines of progress
-_METHODS = ("gibbs", "parallel_tempering", "trajectory_tempering")
+_SAMPLERS = ("gibbs", "parallel_tempering", "trajectory_tempering")
+_STUCK_SHARE = 0.9  # of units that are always on or always off, from which on a fit has failed
 
 
-class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
-    """The methods of a fitted machine, which its parameters and `base_rates_` are enough for."""
+class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
+    """All methods of a machine. A final class has the parameters, their docs, and the units of the layers."""
 
+    components_: np.ndarray
+    intercept_visible_: np.ndarray
+    intercept_hidden_: np.ndarray
     n_features_in_: int
-    components_: Any
-    intercept_visible_: Any
-    intercept_hidden_: Any
-    h_samples_: Any
-    device: Any
-    binarize: Any
-    verbose: Any
-    random_state: Any
-    trajectory_: Any
 
-    # -- what the model says about rows ----------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def units(self) -> tuple[Unit, Unit]:
+        """What kind of unit the visible and the hidden layer have."""
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from X. With scikit-learn 1.9 or newer `set_callbacks` sets what is told of each epoch.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
+            Rows with values in [0, 1], the probabilities of a one. A sparse matrix becomes dense a batch at a time; of
+            a `numpy.memmap` no more than a batch is in memory. Or what yields batches of rows, or pairs (rows, labels),
+            each time it is iterated over, such as a torch `DataLoader`; or a torch `Dataset` of rows. These are gone
+            through once more, before the first epoch. Batches larger than `batch_size` are split.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, >= 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data is not as described.
+        FloatingPointError
+            If the parameters stop being finite.
+        MemoryError
+            If the memory of a GPU is exhausted; the message says what to lower.
+
+        After any error a model that was fitted before is as it was.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values of X lie outside [0, 1].
+        ConvergenceWarning
+            If nearly all hidden units end up always on or always off.
+
+        Notes
+        -----
+        Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
+        `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows.
+        """
+        settings = settings_of(self)
+        if isinstance(X, Iterator) and settings.n_epochs > 1:
+            raise ValueError(
+                f"X is an iterator ({type(X).__name__}), which ends after the first of n_iter={settings.n_epochs} "
+                "epochs. Pass what can be iterated over again, such as a DataLoader, or give it to partial_fit."
+            )
+        with restored_on_error(self), self._listener(settings, X, y, sample_weight) as (listener, saved):
+            start, group = self._start(saved), current_group()
+            rows = rows_of(self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed)
+            self._learn(rows, settings, start, listener)
+            self._warn_if_stuck()
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from one pass over X, in mini-batches, at the constant rate `learning_rate`.
+
+        The chains, the optimiser and the randomness carry on from the call before, or from `fit`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+            Any number of rows, as in `fit`; or an iterator over batches of rows, of any length. The first call sets the
+            visible bias to the log-odds of its rows, those of the first batch where X is an iterator.
+        y : Ignored
+            Present for scikit-learn's conventions.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, >= 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError
+            As in `fit`.
+        """
+        settings = settings_of(self).for_one_pass()
+        if settings.early_stopping:
+            raise ValueError(
+                f"partial_fit does not support early_stopping={settings.early_stopping!r}, as it can't tell what comes "
+                "next. Set early_stopping=False, or use fit."
+            )
+        group = current_group()
+        with restored_on_error(self):
+            learned = learned_of(self) if hasattr(self, "components_") else None
+            rows = rows_of(self, X, sample_weight, settings, group, reset=learned is None)
+            start = Start(group.of_first(self._seed()), self._of_my_size(learned), carries_on=True)
+            self._learn(rows, settings, start, PrintEpochs(type(self).__name__) if self.verbose else None)
+        return self
+
+    def _learn(self, rows: SharedRows, settings: TrainSettings, start: Start, listener: Listener | None) -> None:
+        """Train, and be at any time what has been learned by the last finished epoch."""
+        if start.learned is None:
+            self._sampling = Stream(start.seed, "sampling")
+        learning = train(rows, settings, start, listener)
+        try:
+            for learned in learning:
+                set_learned(self, learned)
+        except KeyboardInterrupt as stop:  # it struck here, between two epochs: the fit ends as if there
+            set_learned(self, learning.throw(stop))
+            for learned in learning:
+                set_learned(self, learned)
+
+    @contextmanager
+    def _listener(
+        self, settings: TrainSettings, X: Any, y: Any, sample_weight: Any
+    ) -> Iterator[tuple[Listener, dict[str, Any] | None]]:
+        """Who is told of a fit, and what a checkpoint has; in the end callbacks are told that it is over anyway."""
+        group, identity, saved = current_group(), identity_of(self), None
+        with callback_management_context(self):
+            callbacks = TellCallbacks(self, settings.n_epochs, X, y, sample_weight)
+            told: list[Listener] = [PrintEpochs(type(self).__name__)] if self.verbose else []
+            check_same_parameters(identity | {"checkpoint": str(self.checkpoint)}, group)
+            if self.checkpoint is not None:
+                checkpoint = Checkpoint(self.checkpoint, self.checkpoint_every, identity, group)
+                saved = checkpoint.read(self.resume)
+                told.append(checkpoint)
+            yield Listeners(*told, callbacks), saved
+
+    def _start(self, saved: dict[str, Any] | None) -> Start:
+        """Where a fit starts."""
+        learned = learned_of(self) if self.warm_start and hasattr(self, "components_") else None
+        seed = current_group().of_first(self._seed()) if saved is None else saved["shared"]["seed"]
+        return Start(seed, self._of_my_size(learned), saved=saved)
+
+    def _of_my_size(self, learned: Any) -> Any:
+        if learned is not None and learned.params.n_hidden != self.n_hidden:
+            n_hidden = learned.params.n_hidden
+            raise ValueError(
+                f"n_hidden={self.n_hidden}, but the fitted model has {n_hidden} hidden units. To go on with it set "
+                f"n_hidden={n_hidden}; to start anew call fit with warm_start=False."
+            )
+        return learned
+
+    def _warn_if_stuck(self) -> None:
+        off, on = (self.history_[name][-1] for name in ("dead_share", "saturated_share"))
+        if off + on > _STUCK_SHARE:
+            warn(
+                f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next "
+                f"to nothing. Lower the learning rate (learning_rate={self.learning_rate!r}).",
+                ConvergenceWarning,
+            )
+
+    # -- what the model says about rows --------------------------------------------------------------------------------
 
     def transform(self, X: Any) -> np.ndarray:
         """P(h = 1 | v) of each row, the features that the machine has learned.
@@ -74,7 +227,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ndarray of shape (n_samples, n_hidden)
             In X's float type; float64 for other types.
         """
-        return self._map(mean_h_given_v, self._rows(X))
+        return Fitted(self).over_rows(mean_h_given_v, array_of(self, X))
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """P(v = 1 | h) for hidden states or their probabilities.
@@ -88,12 +241,12 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
+        fitted = Fitted(self)
         H = check_array(from_torch(X), dtype=[np.float64, np.float32], input_name="X")
-        n_hidden = np.shape(self.components_)[0]
+        n_hidden = fitted.machine().n_hidden
         if H.shape[1] != n_hidden:
             raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
-        return self._map(mean_v_given_h, H)
+        return fitted.over_rows(mean_v_given_h, H)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
@@ -107,7 +260,8 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        return self._map(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), self._rows(X))
+        rows = array_of(self, X)
+        return Fitted(self).over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), rows)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
@@ -121,7 +275,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples,)
         """
-        return self._map(free_energy, self._rows(X))
+        return Fitted(self).over_rows(free_energy, array_of(self, X))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
@@ -137,7 +291,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given all the
             other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
         """
-        return self._map(pseudo_log_likelihood, self._rows(X))
+        return Fitted(self).over_rows(pseudo_log_likelihood, array_of(self, X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
@@ -155,7 +309,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         return float(self.score_samples(X).mean(dtype=np.float64))
 
-    # -- likelihood ------------------------------------------------------------------------------------------------
+    # -- likelihood ----------------------------------------------------------------------------------------------------
 
     def log_partition(
         self,
@@ -221,33 +375,28 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         >>> abs(exact.value - estimate.value) < 4 * estimate.standard_error
         True
         """
-        check_is_fitted(self)
-        check_choice("method", method, METHODS)
-        self._check_trajectory(method)
+        fitted = Fitted(self)
+        self._check_method("method", method, METHODS)
         schedule = checked_schedule(schedule)
-        if n_temperatures is not None:
-            check_scalar(n_temperatures, "n_temperatures", Integral, min_val=2)
-        for name, value in (("n_chains", n_chains), ("n_steps", n_steps)):
-            check_scalar(value, name, Integral, min_val=2)
+        for name, value in (("n_temperatures", n_temperatures), ("n_chains", n_chains), ("n_steps", n_steps)):
+            if value is not None or name != "n_temperatures":
+                check_scalar(value, name, Integral, min_val=2)
         if bracket is not None:
             check_scalar(bracket, "bracket", Real, min_val=0)
             if math.isnan(bracket):
                 raise ValueError("bracket=nan must be a width in nats, or None.")
-        dtype, device = self._own_type()
-        params = self._params(dtype, device)
+        path, stream = fitted.path(), self._stream(random_state)
         if samples is not None:
-            samples = to_tensor(self._rows(samples, "samples"), dtype, device)
-            if not _are_bits(samples):
+            samples = to_tensor(array_of(self, samples, "samples"), *fitted.place)
+            if not is_bits(samples):
                 raise ValueError(
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
                 )
-        stream = self._stream(random_state)
-        if samples is None and bracket is not None and method_for(params, method) == "ais":
-            samples = to_tensor(self._equilibrium(n_chains, stream), dtype, device)
+        elif bracket is not None and method_for(path.machine, method) == "ais":
+            samples = to_tensor(self._equilibrium(n_chains, stream), *fitted.place)
         found = log_partition(
-            params,
+            path,
             method,
-            base_b=self._base_b(dtype, device),
             stream=stream,
             n_temperatures=n_temperatures,
             n_chains=n_chains,
@@ -255,10 +404,10 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             schedule=schedule,
             samples=samples,
             max_width=bracket,
-            checkpoints=self._checkpoints(dtype, device),
+            rungs=fitted.rungs() if method == "trajectory_tempering" else None,
             progress=_Report(f"[{type(self).__name__}] log Z: ") if self.verbose else None,
         )
-        self._log_partition = (self._fingerprint(), found)
+        self._log_partition = (fitted.fingerprint(), found)
         return found
 
     def log_likelihood(self, X: Any, return_std: bool = False) -> Any:
@@ -298,31 +447,27 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         In `GridSearchCV` and the like, `scoring="log_likelihood"` is the mean of this; importing `BernoulliRBMTorch`
         makes scikit-learn know the name.
         """
-        rows = self._rows(X)
-        rule = self.binarize
+        rows, fitted, rule = array_of(self, X), Fitted(self), self.binarize
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
-            if bool(((v < -ROUNDING) | (v > 1 + ROUNDING)).any()):
-                raise ValueError(
-                    f"X has values from {float(v.min()):g} to {float(v.max()):g}, which are no probabilities of a one. "
-                    "Scale it into [0, 1], as for fit."
-                )
-            if isinstance(rule, str) and rule == "none" and not _are_bits(v):
+            if complaint := params.visible.check_range(float(v.min()), float(v.max())):
+                raise ValueError(f"X has {complaint}")
+            if isinstance(rule, str) and rule == "none" and not is_bits(v):
                 raise ValueError(
                     "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
                     "what to make of them. Pass zeros and ones, such as X > 0.5, or set binarize."
                 )
             return -free_energy(params, binarize_rows(v, rule, pixels))
 
-        nats = self._map(minus_free_energy, rows)
+        nats = fitted.over_rows(minus_free_energy, rows)
         fingerprint, found = getattr(self, "_log_partition", (None, None))
-        if found is None or fingerprint != self._fingerprint():
+        if found is None or fingerprint != fitted.fingerprint():
             found = self.log_partition()
         nats = (nats - found.value).astype(nats.dtype)
         return (nats, found.standard_error) if return_std else nats
 
-    # -- sampling --------------------------------------------------------------------------------------------------
+    # -- sampling ------------------------------------------------------------------------------------------------------
 
     def gibbs(self, v: Any, k: int = 1, random_state: Any = None) -> np.ndarray:
         """Visible states after `k` steps of block Gibbs sampling from each row.
@@ -342,8 +487,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Zeros and ones, in v's float type; float64 for other types.
         """
         check_scalar(k, "k", Integral, min_val=1)
-        rows = self._rows(v, "v")
-        return self._run_chains("gibbs", k, self._stream(random_state), rows)
+        return self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v"))
 
     def sample(
         self,
@@ -394,12 +538,12 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_sampler("method", method)
+        self._check_method("method", method, _SAMPLERS)
         given = None
         if condition is not None:
             condition = from_torch(condition)
             one_row = np.ndim(condition) == 1
-            given = self._rows_with_gaps(np.asarray(condition)[None] if one_row else condition, "condition")
+            given = array_with_gaps(self, np.asarray(condition)[None] if one_row else condition, "condition")
             if len(given) not in (1, n_samples):
                 raise ValueError(
                     f"condition has {len(given)} rows, but n_samples={n_samples}. Pass one row, or as many as samples."
@@ -460,8 +604,8 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_choice("kind", kind, ("mean", "sample"))
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_sampler("method", method)
-        given = self._rows_with_gaps(X, "X")
+        self._check_method("method", method, _SAMPLERS)
+        given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
         starts = self._starts(len(given), "random", stream).astype(given.dtype)
         return self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean")
@@ -474,7 +618,7 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Parameters
         ----------
         methods : sequence of {"gibbs", "parallel_tempering", "trajectory_tempering"}, optional
-            By default all that the model is fit for.
+            By default all that the model can be sampled by.
         n_steps : int
             Length of the chains, >= 8.
         n_chains : int
@@ -494,27 +638,25 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Notes
         -----
         Chains that mix have a `merge_time` well below `n_steps`, and `r_hat` below 1.01 if they are some hundred
-        autocorrelation times long. See `skrbm.diagnostics.chains` for the formulas.
+        autocorrelation times long. See `skrbm.diagnostics` for the formulas.
         """
-        check_is_fitted(self)
+        fitted = Fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=8)
         check_scalar(n_chains, "n_chains", Integral, min_val=2)
         if methods is None:
-            methods = _METHODS if hasattr(self, "trajectory_") else _METHODS[:2]
+            methods = _SAMPLERS if hasattr(self, "trajectory_") else _SAMPLERS[:2]
         methods = [methods] if isinstance(methods, str) else methods
         if not isinstance(methods, Iterable) or not (methods := list(methods)):
             raise ValueError(f"methods={methods!r} must be names of samplers, at least one.")
         for method in methods:
-            self._check_sampler("methods", method)
-        stream = self._stream(random_state)
-        dtype, device = self._own_type()
-        params = self._params(dtype, device)
-        random_v = to_tensor(self._starts(n_chains, "random", stream), dtype, device)
+            self._check_method("methods", method, _SAMPLERS)
+        stream, place, params = self._stream(random_state), fitted.place, fitted.machine()
+        random_v = to_tensor(self._starts(n_chains, "random", stream), *place)
         has_data = hasattr(self, "data_samples_")
-        data_v = to_tensor(self._starts(n_chains, "data", stream), dtype, device) if has_data else None
+        data_v = to_tensor(self._starts(n_chains, "data", stream), *place) if has_data else None
         tables = []
         for method in methods:
-            kernel, model = self._sampler(method, params, stream)
+            kernel, model = self._sampler(method, fitted, place, stream)
             table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
             tables.append({"method": np.full(len(table["statistic"]), method)} | table)
         return Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
@@ -523,61 +665,39 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self, method: str, n_steps: int, stream: Stream, starts: Any, given: Any = None, mean: bool = False
     ) -> np.ndarray:
         """The ends of chains from `starts`, or the means over their second halves."""
-        sampler: tuple[Kernel, Any] | None = None
-        rates: SwapRates | None = None
+        fitted = Fitted(self)
+        kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream)
+        watch = kernel.watch(model)
 
         def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
-            nonlocal sampler, rates
-            if sampler is None:
-                sampler = self._sampler(method, params, stream)
-            kernel, model = sampler
-            n_rows = len(v)
-            if kernel is TEMPERING:
-                rates = SwapRates(model.n_rungs) if rates is None else rates
-                n_rows = max(1, _CHUNK_SYSTEMS // (model.n_rungs * max(params.n_features, params.n_hidden)))
-            ends = []
-            for first in range(0, len(v), n_rows):
-                rows = slice(first, first + n_rows)
-                fixed = None if given is None else given[rows]
-                state = kernel.init(model, v[rows], stream, fixed)
-                total = torch.zeros_like(v[rows])
-                for step, (_, info) in enumerate(steps(kernel, model, state, n_steps, stream)):
-                    if mean and step >= n_steps // 2:
-                        total += info.mean_v
-                    if rates is not None and step >= n_steps // 2:
-                        rates.add_(info)
-                ends.append(clamp(total / (n_steps - n_steps // 2), fixed) if mean else info.v)
-            return torch.cat(ends)
+            return run_chains(kernel, model, v, n_steps, stream, given, mean, watch)[0]
 
-        found = self._map(run, starts) if given is None else self._map(run, starts, given)
-        if rates is not None and (complaint := rates.complaint()):
-            warnings.warn(f"Samples by method={method!r} are not to be trusted. {complaint}", SwapWarning, stacklevel=3)
+        found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
+        if text := watch.warning_text():
+            warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
         return found
 
-    def _sampler(self, method: str, params: RBMParameters, stream: Stream) -> tuple[Kernel, Any]:
+    def _sampler(self, method: str, fitted: Fitted, place: Placement, stream: Stream) -> tuple[Kernel, Any]:
         """The kernel of that name and the model that it samples."""
         if method == "gibbs":
-            return GIBBS, params
-        dtype, device = params.W.dtype, params.W.device
-        checkpoints = self._checkpoints(dtype, device)
-        return TEMPERING, ladder_by_name(method, params, self._base_b(dtype, device), stream, checkpoints=checkpoints)
+            return GIBBS, fitted.machine(place)
+        rungs = fitted.rungs(place) if method == "trajectory_tempering" else None
+        return TEMPERING, ladder_by_name(method, fitted.path(place), stream, rungs=rungs)
 
-    def _check_sampler(self, name: str, method: Any) -> None:
+    def _check_method(self, name: str, method: Any, known: tuple[str, ...]) -> None:
         check_is_fitted(self)
-        check_choice(name, method, _METHODS)
-        self._check_trajectory(method)
-
-    def _check_trajectory(self, method: str) -> None:
+        check_choice(name, method, known)
         if method == "trajectory_tempering" and not hasattr(self, "trajectory_"):
             raise ValueError(
-                "method='trajectory_tempering' needs the checkpoints of a fit. Call fit with store_trajectory=True, or "
-                "choose 'parallel_tempering'."
+                "method='trajectory_tempering' needs the machines on the way of a fit. Call fit with "
+                "store_trajectory=True, or choose 'parallel_tempering'."
             )
 
     def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
+        """Where chains start, (n_samples, n_features_in_)."""
         dtype = np.asarray(self.components_).dtype
         if not isinstance(init, str):
-            rows = self._rows(init, "init")
+            rows = array_of(self, init, "init")
             if rows.shape[0] != n_samples:
                 raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
             return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
@@ -594,11 +714,11 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         starts = self._starts(n, "random", stream)
         h = np.asarray(getattr(self, "h_samples_", ()))
         if h.ndim == 2 and len(h) and h.shape[1] == np.shape(self.components_)[0]:
-            starts = np.resize(self._map(mean_v_given_h, h.astype(starts.dtype)), starts.shape)
-            starts = stream.bernoulli(torch.from_numpy(starts)).numpy()
+            means = Fitted(self).over_rows(mean_v_given_h, h.astype(starts.dtype))
+            starts = self.units[0].sample(torch.from_numpy(np.resize(means, starts.shape)), stream).numpy()
         return self._run_chains("gibbs", 1000, stream, starts)
 
-    # -- files, and other libraries --------------------------------------------------------------------------------
+    # -- files, and other libraries ------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], *, data_samples: bool = False) -> None:
         """Write the fitted machine to a file that `load` reads, here or elsewhere, without running code.
@@ -691,52 +811,22 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         >>> network(torch.from_numpy(X)).shape
         torch.Size([1797, 10])
         """
-        check_is_fitted(self)
-        params = self._params(self._own_type()[0], torch.device("cpu"))
+        params = Fitted(self).machine().to("cpu")
         layer = nn.Linear(params.n_features, params.n_hidden, device="meta")  # draws no weights
         layer.weight, layer.bias = nn.Parameter(params.W.clone()), nn.Parameter(params.c.clone())
         return nn.Sequential(layer, nn.Sigmoid())
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        return state | {"_carried": plain(state["_carried"])} if "_carried" in state else state
+    # -- scikit-learn's hooks, and randomness --------------------------------------------------------------------------
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if "_carried" in state:
-            state = state | {"_carried": unplain(state["_carried"])}
-        super().__setstate__(state)
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
-    # -- validation and plumbing -----------------------------------------------------------------------------------
-
-    def _rows(self, X: Any, name: str = "X", reset: bool = False) -> Any:
-        """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
-        return self._validated(X, name, reset, accept_sparse="csr", dtype="numeric")
-
-    def _validated(self, X: Any, name: str, reset: bool, **kwargs: Any) -> Any:
-        if not reset:
-            check_is_fitted(self)
-        X = from_torch(X)
-        if isinstance(X, np.ndarray) and not X.dtype.isnative:  # in which scikit-learn 1.6 overlooks infinity
-            X = X.astype(X.dtype.newbyteorder("="))
-        try:
-            rows = validate_data(self, X, reset=reset, **kwargs)
-            if rows.dtype.kind not in "biuf":
-                raise TypeError(f"{'X' if name == 'X' else 'it'} has values of type {rows.dtype}. Pass numbers.")
-            return rows
-        except (TypeError, ValueError) as error:
-            if name == "X":
-                raise
-            raise type(error)(f"{name} won't do: {error}") from error
-
-    def _rows_with_gaps(self, X: Any, name: str) -> np.ndarray:
-        """X as a float array whose NaN are gaps."""
-        rows = self._validated(X, name, False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        low, high = np.nanmin(rows, initial=0.0), np.nanmax(rows, initial=1.0)
-        if low < -ROUNDING or high > 1.0 + ROUNDING:
-            raise ValueError(
-                f"{name} has values from {low:g} to {high:g}. What is given must lie in [0, 1], what is free be NaN."
-            )
-        return rows
+    @property
+    def _n_features_out(self) -> int:
+        return np.shape(self.components_)[0]
 
     def _seed(self) -> list[int]:
         if self.random_state is None:
@@ -744,87 +834,13 @@ class InferenceMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return [int(n) for n in check_random_state(self.random_state).randint(0, 2**32, 4, np.uint64)]
 
     def _stream(self, random_state: Any) -> Stream:
+        """That of a call, or the model's own, which goes on from call to call."""
         if random_state is not None:
             seed = check_random_state(random_state).randint(0, 2**32, 4, np.uint64)
             return Stream([int(n) for n in seed], "sampling")
         if not hasattr(self, "_sampling"):
             self._sampling = Stream(self._seed(), "sampling")
         return self._sampling
-
-    def _own_type(self) -> tuple[torch.dtype, torch.device]:
-        """The float type of the parameters, and the device that the model works on."""
-        dtype = torch.float32 if np.asarray(self.components_).dtype == np.float32 else torch.float64
-        return dtype, find_device(self.device, fall_back=True)
-
-    def _params(self, dtype: torch.dtype, device: torch.device) -> RBMParameters:
-        return _as_params((self.components_, self.intercept_visible_, self.intercept_hidden_), dtype, device)
-
-    def _checkpoints(self, dtype: torch.dtype, device: torch.device) -> list[RBMParameters] | None:
-        """Those of the trajectory, None without one."""
-        if not hasattr(self, "trajectory_"):
-            return None
-        found = [_as_params(arrays, dtype, device) for arrays in self.trajectory_]
-        for params in found:
-            if params.W.shape != np.shape(self.components_):
-                raise ValueError(
-                    f"trajectory_ has checkpoints of shape {tuple(params.W.shape)}, but components_ has shape "
-                    f"{np.shape(self.components_)}. Delete trajectory_, or fit again."
-                )
-        return found
-
-    def _base_b(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Visible bias of the machine without weights that has the base rates; 0 if they aren't known."""
-        if not hasattr(self, "base_rates_"):
-            return torch.zeros(self.n_features_in_, dtype=dtype, device=device)
-        rates = np.asarray(self.base_rates_, np.float64)
-        if rates.shape != (self.n_features_in_,) or not ((rates > 0) & (rates < 1)).all():
-            raise ValueError(
-                f"base_rates_ must be {self.n_features_in_} numbers between 0 and 1, both excluded; got an array of "
-                f"shape {rates.shape} with values from {rates.min(initial=1.0):g} to {rates.max(initial=0.0):g}."
-            )
-        return to_tensor(logit(rates), dtype, device)
-
-    def _fingerprint(self) -> bytes:
-        """Changes when the parameters do."""
-        hasher = hashlib.blake2b(digest_size=16)
-        for array in (self.components_, self.intercept_visible_, self.intercept_hidden_):
-            hasher.update(np.ascontiguousarray(array).tobytes())
-        return hasher.digest()
-
-    @torch.no_grad()
-    def _map(self, function: Callable[..., Tensor], X: Any, *others: Any) -> np.ndarray:
-        """`function` of the parameters and the rows of X and of others, a chunk at a time, in X's float type."""
-        dtype = torch.float32 if X.dtype in (np.float32, np.float16) else torch.float64
-        device = find_device(self.device, fall_back=True)
-        params = self._params(dtype, device)
-        result, first, n_rows = None, 0, _CHUNK_ROWS
-        while first < X.shape[0]:
-            rows = slice(first, first + n_rows)
-            try:
-                part = function(params, *(to_tensor(array[rows], dtype, device) for array in (X, *others)))
-            except torch.cuda.OutOfMemoryError as error:
-                if n_rows == 1:
-                    raise MemoryError(
-                        f"The memory of {device} is exhausted by a single row of {X.shape[1]} columns and a model of "
-                        f"{params.n_hidden} hidden units. Free some, or set device='cpu'."
-                    ) from error
-                n_rows = n_rows // 2
-                continue
-            first += n_rows
-            if result is None:  # memory of numpy's, which comes in large pages
-                result = np.empty((X.shape[0], *part.shape[1:]), str(part.dtype).removeprefix("torch."))
-            torch.from_numpy(result[rows]).copy_(part)
-        assert result is not None, "validation lets no X without rows through"
-        return result
-
-
-def _are_bits(v: Tensor) -> bool:
-    return bool(((v == 0) | (v == 1)).all())
-
-
-def _as_params(arrays: Any, dtype: torch.dtype, device: torch.device) -> RBMParameters:
-    W, b, c = (to_tensor(np.asarray(array), dtype, device) for array in arrays)
-    return RBMParameters(W, b, c)
 
 
 class _Report:

@@ -1,101 +1,181 @@
-"""What the parameters of `BernoulliRBMTorch` may be."""
+"""What the parameters of an estimator may be, as a table, and what they mean to training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, get_args
 
 import numpy as np
 from sklearn.utils import check_scalar
 
+from skrbm.backends.choose import PRECISIONS
 from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
-from skrbm.training.measures import Criterion
+from skrbm.support.tensors import find_device
 from skrbm.training.schedules import RateScheduleName
+from skrbm.training.settings import CRITERIA, TrainSettings
 
-__all__ = ["check_parameters"]
-
-_PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
-_COUNTS = ("n_hidden", "n_chains", "n_iter", "n_iter_no_change", "checkpoint_every")
-_NUMBERS = (
-    "learning_rate",
-    "momentum",
-    "weight_decay",
-    "l1_penalty",
-    "sparsity_target",
-    "sparsity_cost",
-    "averaging",
-    "binarize",
-    "validation_fraction",
-    "tol",
-)
+_NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
+_OTHER_NAMES = {"n_iter": "n_epochs"}  # of settings
 
 
-def check_parameters(model: Any) -> None:
-    """Raise a ValueError or a TypeError unless all parameters are as the docstring of the class says.
+@dataclass(frozen=True)
+class Number:
+    """A finite number in a range; a truth value is none.
 
-    The message names the parameter, its value, and what it may be.
+    Attributes
+    ----------
+    low, high : float or None
+        Bounds.
+    boundaries : {"both", "left", "neither"}
+        Which of these belong to it.
+    kind : type
+        `Integral` or `Real`.
     """
-    for name in {*_COUNTS, *_NUMBERS, "k", "batch_size"} - {"binarize"}:
-        if isinstance(getattr(model, name), bool | np.bool_):
-            raise TypeError(f"{name}={getattr(model, name)!r} must be a number, not a truth value.")
-    for name in _COUNTS:
-        check_scalar(getattr(model, name), name, Integral, min_val=1)
-    _check_k(model.k)
-    if isinstance(model.batch_size, str):
-        check_choice("batch_size", model.batch_size, ("auto",), "a number of rows")
-    else:
-        check_scalar(model.batch_size, "batch_size", Integral, min_val=1)
-    check_scalar(model.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
-    check_scalar(model.momentum, "momentum", Real, min_val=0, max_val=1, include_boundaries="left")
-    if model.weight_decay != "auto":
-        check_scalar(model.weight_decay, "weight_decay", Real, min_val=0)
-    for name in ("l1_penalty", "sparsity_cost", "tol"):
-        check_scalar(getattr(model, name), name, Real, min_val=0)
-    check_scalar(model.averaging, "averaging", Real, min_val=0, max_val=1)
-    check_scalar(
-        model.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
-    )
-    if model.sparsity_target is not None:
-        check_scalar(model.sparsity_target, "sparsity_target", Real, min_val=0, max_val=1, include_boundaries="neither")
-    for name in _NUMBERS:
-        value = getattr(model, name)
-        if isinstance(value, Real) and not math.isfinite(value):
+
+    low: float | None = None
+    high: float | None = None
+    boundaries: str = "both"
+    kind: type = Real
+
+    def __call__(self, name: str, value: Any) -> None:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name}={value!r} must be a number, not a truth value.")
+        bounds = {"min_val": self.low, "max_val": self.high, "include_boundaries": self.boundaries}
+        check_scalar(value, name, self.kind, **(bounds if self.low is not None else {}))
+        if not math.isfinite(value):
             raise ValueError(f"{name}={value!r} must be a finite number.")
-    if model.checkpoint is not None:
-        check_folder("checkpoint", model.checkpoint)
-    elif model.resume:
-        raise ValueError("resume=True needs to know where from: set checkpoint to the path of a file.")
-    check_choice("algorithm", model.algorithm, ("cd", "pcd"))
-    if not isinstance(model.centered, bool | np.bool_):
-        check_choice("centered", model.centered, ("visible",), "True, or False")
-    check_choice("precision", model.precision, _PRECISIONS)
-    if not isinstance(model.early_stopping, bool | np.bool_):
-        check_choice("early_stopping", model.early_stopping, get_args(Criterion), "True, or False")
-    if not callable(model.optimizer):
-        known = ("sgd", "nesterov", "adam")
-        check_choice("optimizer", model.optimizer, known, "a factory such as torch.optim.RMSprop")
-        if model.optimizer == "nesterov" and not model.momentum:
-            raise ValueError("optimizer='nesterov' needs a momentum, got momentum=0. Set it, to 0.9 for one.")
-    if not callable(model.learning_rate_schedule):
-        check_choice(
-            "learning_rate_schedule",
-            model.learning_rate_schedule,
-            get_args(RateScheduleName),
-            "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR",
-        )
-    if not isinstance(model.binarize, Real) or isinstance(model.binarize, bool):
-        check_choice("binarize", model.binarize, ("sample", "none"), "a threshold")
 
 
-def _check_k(k: Any) -> None:
+@dataclass(frozen=True)
+class Choice:
+    """One of some names, or something else.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The names.
+    other : str
+        What else it may be, for the message.
+    accepts : callable
+        Whether something that isn't a name is accepted, or what checks that by itself.
+    """
+
+    names: tuple[str, ...]
+    other: str = ""
+    accepts: Callable[[Any], bool] = lambda value: False
+
+    def __call__(self, name: str, value: Any) -> None:
+        if not self.accepts(value):
+            check_choice(name, value, self.names, self.other)
+
+
+@dataclass(frozen=True)
+class Or:
+    """A value of its own, or what a constraint allows."""
+
+    value: Any
+    constraint: Callable[[str, Any], None]
+
+    def __call__(self, name: str, value: Any) -> None:
+        if value is not self.value and not (isinstance(value, str) and value == self.value):
+            self.constraint(name, value)
+
+
+def _is_truth_value(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def _is_threshold(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, str)
+
+
+def _check_k(name: str, k: Any) -> None:
     if not isinstance(k, Mapping):
-        check_scalar(k, "k", Integral, min_val=1)
+        _COUNT(name, k)
         return
     if 0 not in k:
         raise ValueError(f"k={k!r} must have an entry for 0, the steps to begin with, such as {{0: 1, 0.6: 5}}.")
     for share, n_steps in k.items():
         check_scalar(share, f"k={k!r}: the share of the epochs", Real, min_val=0, max_val=1, include_boundaries="left")
         check_scalar(n_steps, f"k={k!r}: the number of steps", Integral, min_val=1)
+
+
+def _check_batch_size(name: str, value: Any) -> None:
+    Choice(("auto",), "a number of rows", _is_number)(name, value)
+    Or("auto", _COUNT)(name, value)
+
+
+def _check_binarize(name: str, value: Any) -> None:
+    if isinstance(value, Real) and not math.isfinite(value):
+        raise ValueError(f"{name}={value!r} must be a finite number.")
+    Choice(("sample", "none"), "a threshold", _is_threshold)(name, value)
+
+
+_COUNT = Number(1, kind=Integral)
+_SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR"
+
+CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
+    "n_hidden": _COUNT,
+    "k": _check_k,
+    "algorithm": Choice(("cd", "pcd")),
+    "n_chains": _COUNT,
+    "learning_rate": Number(0, boundaries="neither"),
+    "learning_rate_schedule": Choice(get_args(RateScheduleName), _SCHEDULE, callable),
+    "optimizer": Choice(("sgd", "nesterov", "adam"), "a factory such as torch.optim.RMSprop", callable),
+    "momentum": Number(0, 1, "left"),
+    "weight_decay": Or("auto", Number(0)),
+    "l1_penalty": Number(0),
+    "sparsity_target": Or(None, Number(0, 1, "neither")),
+    "sparsity_cost": Number(0),
+    "averaging": Number(0, 1),
+    "centered": Choice(("visible",), "True, or False", _is_truth_value),
+    "batch_size": _check_batch_size,
+    "n_iter": _COUNT,
+    "binarize": _check_binarize,
+    "precision": Choice(PRECISIONS),
+    "early_stopping": Choice(CRITERIA, "True, or False", _is_truth_value),
+    "validation_fraction": Number(0, 1, "neither"),
+    "n_iter_no_change": _COUNT,
+    "tol": Number(0),
+    "checkpoint": Or(None, check_folder),
+    "checkpoint_every": _COUNT,
+}
+
+
+def settings_of(model: Any) -> TrainSettings:
+    """The parameters of an estimator, checked, in the core's words.
+
+    Raises
+    ------
+    ValueError, TypeError, FileNotFoundError
+        Unless all parameters are as the docstring of the class says. The message names the parameter, its value, and
+        what it may be.
+    """
+    values = model.get_params(deep=False)
+    for name, constraint in CONSTRAINTS.items():
+        if name in values:
+            constraint(name, values[name])
+    if values["resume"] and values["checkpoint"] is None:
+        raise ValueError("resume=True needs to know where from: set checkpoint to the path of a file.")
+    if values["optimizer"] == "nesterov" and not values["momentum"]:
+        raise ValueError("optimizer='nesterov' needs a momentum, got momentum=0. Set it, to 0.9 for one.")
+    known = {field.name for field in fields(TrainSettings)}
+    settings = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
+    visible, hidden = model.units
+    settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
+    return TrainSettings(**{name: value for name, value in settings.items() if name in known})
+
+
+def identity_of(model: Any) -> dict[str, str]:
+    """The parameters that what is learned depends on, as text without addresses."""
+    values = model.get_params(deep=False).items()
+    return {name: re.sub(" at 0x[0-9a-f]+", "", repr(value)) for name, value in values if name not in _NOT_LEARNED_BY}

@@ -17,8 +17,8 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 from skrbm.likelihood.annealed import Progress, adapted_schedule, anneal, log_partition_base, uniform_schedule
-from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import gibbs_init, gibbs_step, steps
 from skrbm.sampling.tempering import TEMPERING, Ladder, SwapRates, ladder_by_name, tempering_init
 from skrbm.support.randomness import Stream

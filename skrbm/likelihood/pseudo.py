@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, input_to_h
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.restricted import RBMParameters, input_to_h
 from skrbm.support.kernels import linear
 
 __all__ = ["pseudo_log_likelihood"]

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
 from skrbm.sampling.kernels import Kernel, clamp, steps
 from skrbm.support.randomness import Stream

@@ -1,1 +1,46 @@
-"""Learning. Imports `backends`, `rows`, `likelihood` and what is below; nothing of scikit-learn."""
+"""Learning. Imports `likelihood` and what is below; nothing of scikit-learn."""
+
+from skrbm.training.averaging import Average, Observer
+from skrbm.training.checkpoint import Checkpoint
+from skrbm.training.fit import Run, Start, begin, train
+from skrbm.training.gradients import Centering, Gradient, Statistics, statistics
+from skrbm.training.learned import Learned
+from skrbm.training.listeners import Listener, Listeners, PrintEpochs
+from skrbm.training.measures import EarlyStopping, Measures, measure, validation_score
+from skrbm.training.schedules import gibbs_steps, rate_scheduler
+from skrbm.training.settings import TrainSettings
+from skrbm.training.state import Streams, TrainState, start_state
+from skrbm.training.trajectory import Trajectory
+from skrbm.training.update import EpochRecord, epoch_, update_
+
+__all__ = [
+    "Average",
+    "Centering",
+    "Checkpoint",
+    "EarlyStopping",
+    "EpochRecord",
+    "Gradient",
+    "Learned",
+    "Listener",
+    "Listeners",
+    "Measures",
+    "Observer",
+    "PrintEpochs",
+    "Run",
+    "Start",
+    "Statistics",
+    "Streams",
+    "TrainSettings",
+    "TrainState",
+    "Trajectory",
+    "begin",
+    "epoch_",
+    "gibbs_steps",
+    "measure",
+    "rate_scheduler",
+    "start_state",
+    "statistics",
+    "train",
+    "update_",
+    "validation_score",
+]

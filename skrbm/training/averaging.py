@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters
-
-__all__ = ["Average", "Observer", "as_tuple", "copy_", "move_towards_"]
-
-
-def move_towards_(mean: RBMParameters, params: RBMParameters, rate: float) -> None:
-    """mean ← mean + rate (params - mean)."""
-    for old, new in ((mean.W, params.W), (mean.b, params.b), (mean.c, params.c)):
-        old.lerp_(new, rate)
+from skrbm.support.files import to_plain
 
 
-def as_tuple(params: RBMParameters) -> tuple[Tensor, Tensor, Tensor]:
-    """Copies of W, b and c on the CPU."""
-    return tuple(tensor.detach().cpu().clone() for tensor in (params.W, params.b, params.c))  # type: ignore[return-value]
-
-
-def copy_(params: RBMParameters, values: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Set W, b and c in place."""
-    for tensor, value in zip((params.W, params.b, params.c), values, strict=True):
-        tensor.copy_(value)
-
-
-class Observer:
-    """Looks at the machine at every so many updates of training."""
+class Observer(ABC):
+    """Looks at the machine once every so many updates of training."""
 
     every: int
     _n_updates = 0
@@ -42,17 +24,17 @@ class Observer:
         if self._n_updates % self.every == 0:
             self.look_(params)
 
+    @abstractmethod
     def look_(self, params: RBMParameters) -> None:
         """Take note of the machine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything that it carries on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `state()` was taken."""
-        raise NotImplementedError
 
 
 class Average(Observer):
@@ -90,13 +72,13 @@ class Average(Observer):
         """Take the machine into the mean."""
         self._n_looks += 1
         rate = min(1.0, self._n / (self._n_looks + self._n - 1.0))
-        move_towards_(self.params, params, rate)
+        self.params.lerp_(params, rate)
 
     def state(self) -> dict[str, Any]:
         """Everything that it carries on."""
-        return {"params": as_tuple(self.params), "n_updates": self._n_updates, "n_looks": self._n_looks}
+        return {"params": to_plain(self.params.tensors), "n_updates": self._n_updates, "n_looks": self._n_looks}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `state()` was taken."""
-        copy_(self.params, state["params"])
+        self.params.copy_(self.params.with_tensors(state["params"]))
         self._n_updates, self._n_looks = state["n_updates"], state["n_looks"]

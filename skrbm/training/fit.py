@@ -1,20 +1,58 @@
-"""A fit in progress: what it carries on from epoch to epoch, to be stored and taken up again."""
+"""A fit: what it carries from epoch to epoch, and the loop over epochs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from skrbm.machines.restricted import RBMParameters, initial_parameters
+from skrbm.rows.shared import SharedRows
+from skrbm.rows.source import binarize_rows
+from skrbm.sampling.kernels import GIBBS, GibbsState, steps
+from skrbm.support.checks import warn
+from skrbm.support.files import to_plain
 from skrbm.support.randomness import Stream
-from skrbm.training.measures import EarlyStopping, HeldOut
+from skrbm.support.tensors import to_numpy, to_tensor
+from skrbm.training.checkpoint import check_same_rows
+from skrbm.training.learned import Learned
+from skrbm.training.listeners import Listener, Listeners
+from skrbm.training.measures import EarlyStopping, measure, validation_score
+from skrbm.training.settings import TrainSettings
+from skrbm.training.state import Streams, TrainState, start_state
 from skrbm.training.trajectory import Trajectory
-from skrbm.training.update import TrainState, restore_, saved_state
+from skrbm.training.update import EpochRecord, epoch_
 
-__all__ = ["Run"]
+_KEPT_ROWS = 100  # training rows that a model keeps, for chains that start at data
+_WATCHED_ROWS = 1000  # training rows that are measured after each epoch
+_LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
+_OWN = ("h", "streams")  # of the state of training: what each of several processes has for itself
 
-_OWN = ("h", "streams")  # of what `saved_state` returns
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit starts: anew, at a machine that has learned already, or where a checkpoint was written.
+
+    Attributes
+    ----------
+    seed : list of int
+        Of all randomness.
+    learned : Learned or None
+        The machine to go on from.
+    carries_on : bool
+        Whether optimiser, offsets and randomness go on too.
+    saved : dict or None
+        What a checkpoint has, see `Checkpoint.read`.
+    """
+
+    seed: list[int]
+    learned: Learned | None = None
+    carries_on: bool = False
+    saved: dict[str, Any] | None = None
 
 
 @dataclass
@@ -25,55 +63,288 @@ class Run:
     ----------
     state : TrainState
         Training itself.
-    n_epochs : int
-        How many there will be at most.
+    rows : SharedRows
+        What is learned.
+    start : Start
+        Where it has started.
+    first : dict
+        State of the stream of the start, before it was used for what follows.
+    base_rates, data_samples : ndarray
+        See `Learned`.
     watched : Tensor of shape (n, n_features)
         Training rows that are measured after each epoch.
     stream : Stream
         Randomness of the measures.
     stopping : EarlyStopping
-        Tells the best epoch.
-    held_out : HeldOut or None
-        Rows that it goes by.
+        Tells the best epoch, where rows are held out.
     trajectory : Trajectory or None
-        Keeps checkpoints for tempering.
-    best : dict or None
-        Fitted attributes of the best epoch.
+        Keeps machines for tempering.
+    history : dict of list
+        Measures by name.
+    last, best : Learned or None
+        After the last epoch, and after the best one.
     n_finished : int
         Epochs so far.
     """
 
     state: TrainState
-    n_epochs: int
+    rows: SharedRows
+    start: Start
+    first: dict[str, Any]
+    base_rates: np.ndarray
+    data_samples: np.ndarray
     watched: Tensor
     stream: Stream
     stopping: EarlyStopping
-    held_out: HeldOut | None = None
     trajectory: Trajectory | None = None
-    best: dict[str, Any] | None = None
+    history: dict[str, list[Any]] = field(default_factory=dict)
+    last: Learned | None = None
+    best: Learned | None = None
     n_finished: int = 0
 
-    def saved(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """All that the coming epochs depend on but the rows, on the CPU.
+    @property
+    def n_epochs(self) -> int:
+        """How many there will be at most."""
+        return self.state.settings.n_epochs
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no epoch is to follow, as far as nobody asks for that."""
+        return self.n_finished >= self.n_epochs or self.stopping.is_over
+
+    @property
+    def base_b(self) -> Tensor:
+        """Visible bias of the machine without weights that has the base rates."""
+        return base_bias(self.base_rates, self.state.params)
+
+    def learned(self) -> Learned:
+        """What has been learned so far, as copies."""
+        stopping, has_scores = self.stopping, self.rows.held_out is not None and bool(self.stopping.scores)
+        return Learned(
+            params=self.state.model.to("cpu").clone(),
+            h=to_numpy(self.state.h.to(self.state.params.W.dtype)),
+            base_rates=self.base_rates,
+            data_samples=self.data_samples,
+            history={name: np.array(values) for name, values in self.history.items()} or None,
+            n_epochs=self.state.n_epochs or None,
+            trajectory=self._kept(),
+            validation_scores=[*stopping.scores] if has_scores else None,
+            best_validation_score=stopping.best if has_scores else None,
+            carried=self.state.carried(),
+        )
+
+    def _kept(self) -> list[RBMParameters] | None:
+        """The machines on the way, or those of an earlier fit."""
+        if self.trajectory is None:
+            return None if self.start.learned is None else self.start.learned.trajectory
+        return [params.to("cpu") for params in self.trajectory.kept]
+
+    def measure(self, record: EpochRecord, before: RBMParameters) -> None:
+        """Take note of an epoch; `before` is the machine before it."""
+        state, held_out = self.state, self.rows.held_out
+        h = state.h.to(state.params.W.dtype)
+        measures = measure(state.model, before, h, self.watched, held_out, self.stream)
+        is_best = False
+        if held_out is not None:
+            score = measures.pseudo_log_likelihood
+            if state.settings.early_stopping == "log_likelihood":
+                score = validation_score(state.model, held_out, "log_likelihood", self.base_b, self.stream)
+            score = float(self.rows.group.mean(torch.tensor(score, dtype=torch.float64)))
+            is_best = self.stopping.is_best(score)
+        for name, value in {**record._asdict(), **measures._asdict()}.items():
+            self.history.setdefault(name, []).append(value)
+        self.n_finished += 1
+        self.last = self.learned()
+        self.best = self.last if is_best else self.best
+
+    def finished(self) -> Learned:
+        """What the fit hands out in the end, from the last epoch that is over: the best machine, its chains run on."""
+        learned, state = self.last, self.state
+        assert learned is not None, "a fit that has no epoch behind it has nothing to hand out"
+        if self.best is not None:
+            learned = replace(learned, params=self.best.params, h=self.best.h, carried=self.best.carried)
+        if self.trajectory is not None:
+            learned = replace(learned, trajectory=self._kept())
+        if state.settings.algorithm == "pcd" and (state.average is not None or self.best is not None):
+            place = state.params.placement
+            params = learned.params.to(place.device)
+            chains = GibbsState(to_tensor(learned.h, *place))
+            for moved, _ in steps(GIBBS, params, chains, _LAST_STEPS, state.streams.chains):
+                chains = moved
+            learned = replace(learned, h=to_numpy(chains.h))
+        return learned
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def state_of_fit(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All that the coming epochs depend on but the rows, as plain data. Take it between two epochs.
 
         First what is the same in each of several processes, then what each has for itself: chains and randomness.
         """
-        training = saved_state(self.state)
-        own = {name: training.pop(name) for name in _OWN} | {"monitor": self.stream.state()}
+        training = self.state.state()
+        own = {name: training.pop(name) for name in _OWN}
+        own |= {"measures": self.stream.state(), "first": self.first, "data_samples": self.data_samples}
+        best = self.best and {"params": to_plain(self.best.params.tensors), "carried": self.best.carried}
+        own["best_h"] = None if self.best is None else self.best.h
         shared = {
             "training": training,
             "stopping": self.stopping.state(),
             "trajectory": None if self.trajectory is None else self.trajectory.state(),
-            "best": self.best,
+            "best": best,
+            "history": self.history,
+            "base_rates": self.base_rates,
             "n_finished": self.n_finished,
+            "n_rows": self.rows.n_rows,
+            "seed": self.start.seed,
         }
         return shared, own
 
-    def restore_(self, saved: dict[str, Any], own: dict[str, Any]) -> None:
-        """Continue where `saved()` was taken."""
-        restore_(self.state, saved["training"] | {name: own[name] for name in _OWN})
-        self.stream.set_state(own["monitor"])
-        self.stopping.set_state(saved["stopping"])
+    def set_state_of_fit(self, shared: dict[str, Any], own: dict[str, Any]) -> None:
+        """Continue where `state_of_fit()` was taken."""
+        self.state.set_state(shared["training"] | {name: own[name] for name in _OWN})
+        self.stream.set_state(own["measures"])
+        self.stopping.set_state(shared["stopping"])
         if self.trajectory is not None:
-            self.trajectory.set_state(saved["trajectory"])
-        self.best, self.n_finished = saved["best"], saved["n_finished"]
+            self.trajectory.set_state(shared["trajectory"])
+        self.data_samples, self.base_rates = own["data_samples"], shared["base_rates"]
+        self.history = {name: [*values] for name, values in shared["history"].items()}
+        self.n_finished = shared["n_finished"]
+        self.last = self.learned()
+        if (best := shared["best"]) is not None:
+            params = self.last.params.with_tensors(best["params"])
+            self.best = replace(self.last, params=params, h=own["best_h"], carried=best["carried"])
+
+
+def base_bias(base_rates: Any, params: RBMParameters) -> Tensor:
+    """The visible bias that gives units without weights these means, where the parameters live."""
+    return params.visible.bias_of(torch.as_tensor(base_rates, dtype=torch.float64)).to(params.b)
+
+
+@torch.no_grad()
+def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
+    """A fit before its first epoch, or where a checkpoint was written.
+
+    Raises
+    ------
+    ValueError
+        If the rows don't go with the settings, with the machine that the fit starts from, or with the checkpoint.
+    """
+    settings, group, learned = settings.resolved(rows), rows.group, start.learned
+    streams = Streams.from_seed(start.seed, group.seed(start.seed))
+    mean_v, smoothing, h = rows.mean(settings.binarize), 1.0 / rows.n_rows, None
+    if learned is None:
+        params = initial_parameters(
+            mean_v,
+            settings.n_hidden,
+            streams.start,
+            smoothing=smoothing,
+            visible=settings.visible,
+            hidden=settings.hidden,
+        )
+    else:
+        params = learned.params.to(settings.place.device).to(settings.place.dtype)
+        if learned.h is not None and learned.h.shape == (settings.n_chains, settings.n_hidden):
+            h = to_tensor(learned.h, *settings.place)
+    visible = params.visible
+    data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
+    base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
+    state = start_state(params, mean_v, settings, streams, h=h)
+    if start.carries_on and learned is not None and learned.carried is not None:
+        state.carry_on_(learned.carried)
+    if start.saved is not None:
+        check_same_rows(start.saved, rows.n_rows, base_rates, group)
+        own = start.saved["ranks"][group.rank]
+        streams.start.set_state(own["first"])
+    first, trajectory = streams.start.state(), None
+    if settings.store_trajectory:
+        kept = [] if learned is None or learned.trajectory is None else learned.trajectory
+        kept = [rung.to(settings.place.device).to(settings.place.dtype) for rung in kept]
+        trajectory = Trajectory.after(kept, params, base_bias(base_rates, params), streams.start.spawn("trajectory"))
+    stream = streams.start.spawn("monitor")
+    watched = binarize_rows(rows.some(_WATCHED_ROWS, stream), settings.binarize, stream)
+    past = {} if learned is None or learned.history is None else learned.history
+    run = Run(
+        state,
+        rows,
+        start,
+        first,
+        base_rates,
+        data_samples,
+        watched,
+        stream,
+        EarlyStopping(settings.tol, settings.n_iter_no_change),
+        trajectory,
+        {name: values.tolist() for name, values in past.items()},
+    )
+    if start.saved is not None:
+        run.set_state_of_fit(start.saved["shared"], own)
+    return run
+
+
+def train(
+    rows: SharedRows, settings: TrainSettings, start: Start, listener: Listener | None = None
+) -> Iterator[Learned]:
+    """Train; yields what has been learned after each epoch, and in the end the best of it.
+
+    Parameters
+    ----------
+    rows : SharedRows
+        What is to be learned.
+    settings : TrainSettings
+        How.
+    start : Start
+        Where from.
+    listener : Listener, optional
+        Who is told.
+
+    Yields
+    ------
+    Learned
+        On Ctrl-C, here or thrown into this generator between two epochs, what `Run.finished` has, with a warning.
+
+    Raises
+    ------
+    FloatingPointError
+        If the parameters stop being finite.
+    MemoryError
+        If the memory of a GPU is exhausted.
+    KeyboardInterrupt
+        On Ctrl-C before the first epoch is over.
+    """
+    run = begin(rows, settings, start)
+    told = Listeners(run.stopping, *(() if listener is None else (listener,)))
+    try:
+        yield from _epochs(run, told)
+    except torch.cuda.OutOfMemoryError as error:
+        final = run.state.settings
+        raise MemoryError(
+            f"The memory of {final.device} is exhausted by a training with n_hidden={final.n_hidden}, "
+            f"n_chains={final.n_chains} and batches of {final.batch_size} rows. Lower one of these, or set "
+            "device='cpu'."
+        ) from error
+    except KeyboardInterrupt:
+        if not run.n_finished:
+            raise
+        which = "that of this epoch" if run.best is None else "the best until then"
+        warn(f"Training was interrupted after epoch {run.n_finished} of {run.n_epochs}; the model is {which}.")
+    learned = run.finished()
+    yield learned
+    told.end(learned)
+
+
+def _epochs(run: Run, told: Listener) -> Iterator[Learned]:
+    """One after the other, until they are over or somebody asks for no more."""
+    observers = () if run.trajectory is None else (run.trajectory,)
+    is_over = run.is_over
+    told.begin(run)
+    while not is_over:
+        told.begin_epoch(run)
+        before = run.state.model.clone()
+        run.measure(epoch_(run.state, run.rows, *observers), before)
+        assert run.last is not None
+        yield run.last
+        asked = told.end_epoch(run, run.last)
+        is_over = run.rows.group.least(not asked) == 0 or run.is_over
+    told.stop(run)
+    if run.trajectory is not None:
+        run.trajectory.catch_up_(run.state.model)

@@ -11,24 +11,21 @@ Zero offsets give the plain gradient.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.units import Unit
+from skrbm.support.files import to_plain
+from skrbm.training.settings import TrainSettings
 
-__all__ = [
-    "Gradient",
-    "Offsets",
-    "Statistics",
-    "centered_biases",
-    "centered_gradient_",
-    "loss_gradient",
-    "penalize_",
-    "plain_biases",
-    "statistics",
-]
+# Updates for which Wμ and W'λ are taken for constant where weights decay slowly: they only correct the biases for the
+# decay, by rate · decay · Wμ an update, and cost a pass over W each.
+_DECAY_EVERY = 16
+_SLOW_DECAY = 1e-4  # of the weights in an update
 
 
 class Statistics(NamedTuple):
@@ -52,13 +49,6 @@ class Statistics(NamedTuple):
     weight: Tensor
 
 
-class Offsets(NamedTuple):
-    """Offsets of centring: `v` (n_features,), the μ of the papers, and `h` (n_hidden,), their λ."""
-
-    v: Tensor
-    h: Tensor
-
-
 class Gradient(NamedTuple):
     """Gradient of the loss by W (n_hidden, n_features), by b̃ (n_features,) and by c̃ (n_hidden,)."""
 
@@ -67,93 +57,143 @@ class Gradient(NamedTuple):
     c: Tensor
 
 
-def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Statistics:
+def statistics(v: Tensor, mean_h: Tensor, weight: Tensor | None = None, visible: Unit = BERNOULLI) -> Statistics:
     """Statistics of rows `v` (n, n_features) with P(h = 1 | v) `mean_h` (n, n_hidden), weighted by `weight` (n,)."""
     weight = v.new_ones(v.shape[0]) if weight is None else weight
     total = weight.sum()
     share = weight / total
-    return Statistics(share @ v, share @ mean_h, (mean_h * share[:, None]).T @ v, total)
+    return Statistics(share @ visible.statistics(v), share @ mean_h, (mean_h * share[:, None]).T @ v, total)
 
 
-def loss_gradient(
-    data: Statistics, model: Statistics, W: Tensor, offsets: Offsets | None = None, weight_decay: float = 0.0
-) -> Gradient:
-    """Gradient of the loss in centred coordinates, with an L2 penalty on the weights.
+def difference(data: Statistics, model: Statistics) -> Gradient:
+    """The plain gradient: the model's means less the data's."""
+    return Gradient(model.hv - data.hv, model.v - data.v, model.h - data.h)
+
+
+class Centering:
+    """Which layers the gradient is centred in, and at what.
 
     Parameters
     ----------
-    data, model : Statistics
-        Of the batch, and of the chains.
-    W : Tensor of shape (n_hidden, n_features)
-        Weights; only the penalty needs them.
-    offsets : Offsets, optional
-        Offsets of centring; None for the plain gradient.
-    weight_decay : float
-        The penalty is `weight_decay` / 2 · Σ W².
-
-    Returns
-    -------
-    Gradient
-        ∇W = Δ⟨hv'⟩ - λΔ⟨v⟩' - Δ⟨h⟩μ' + weight_decay·W, ∇b̃ = Δ⟨v⟩, ∇c̃ = Δ⟨h⟩, where Δ is the model's mean minus
-        the data's.
+    mu : Tensor of shape (n_features,), optional
+        Offset of the visible layer, a moving average of the data's ⟨v⟩; None where it isn't centred.
+    lam : Tensor of shape (n_hidden,), optional
+        Offset of the hidden layer, of the data's ⟨h⟩; only together with `mu`.
+    rate : float
+        Of the moving averages.
     """
-    difference = Gradient(model.hv - data.hv, model.v - data.v, model.h - data.h)
-    return centered_gradient_(difference, W, offsets, weight_decay)
 
+    def __init__(self, mu: Tensor | None = None, lam: Tensor | None = None, rate: float = 0.01) -> None:
+        self.mu, self.lam, self._rate = mu, lam, rate
+        self.forget_()
 
-def centered_gradient_(
-    difference: Gradient, W: Tensor, offsets: Offsets | None = None, weight_decay: float = 0.0
-) -> Gradient:
-    """The same from the differences Δ⟨hv'⟩, Δ⟨v⟩ and Δ⟨h⟩; the first is overwritten."""
-    dW, dv, dh = difference
-    if offsets is not None:  # both outer products as one product of rank two
-        dW.addmm_(torch.stack((offsets.h, dh), 1), torch.stack((dv, offsets.v)), alpha=-1.0)
-    if weight_decay:
-        dW.add_(W, alpha=weight_decay)
-    return difference
+    @classmethod
+    def of(cls, kind: bool | Literal["visible"], mean_v: Tensor, mean_h: Tensor, rate: float = 0.01) -> Centering:
+        """The centring of that name, with these means as the first offsets."""
+        return cls(mean_v.clone() if kind else None, mean_h.clone() if kind is True else None, rate)
+
+    def trained(self, params: RBMParameters) -> tuple[Tensor, Tensor, Tensor]:
+        """What an optimiser is to move: W, b̃ and c̃; those that aren't centred are the machine's own."""
+        b = params.b if self.lam is None else torch.addmv(params.b, params.W.T, self.lam)
+        c = params.c if self.mu is None else torch.addmv(params.c, params.W, self.mu)
+        return params.W, b, c
+
+    def gradient_(self, plain: Gradient) -> Gradient:
+        """∇W = Δ⟨hv'⟩ - λΔ⟨v⟩' - Δ⟨h⟩μ' from the plain gradient, whose W is overwritten; the others are the same."""
+        dW, dv, dh = plain
+        if self.mu is not None and self.lam is not None:  # both outer products as one product of rank two
+            dW.addmm_(torch.stack((self.lam, dh), 1), torch.stack((dv, self.mu)), alpha=-1.0)
+        elif self.mu is not None:
+            dW.addr_(dh, self.mu, alpha=-1.0)
+        return plain
+
+    def follow_(
+        self, params: RBMParameters, trained: tuple[Tensor, Tensor, Tensor], data_v: Tensor, data_h: Tensor
+    ) -> None:
+        """The machine's biases from those that an optimiser has moved; then move the offsets to the data's means."""
+        W, b, c = trained
+        if self.mu is not None:
+            self._move_offset_(W, self.mu, data_v, c, params.c)
+        if self.lam is not None:
+            self._move_offset_(W.T, self.lam, data_h, b, params.b)
+
+    def _move_offset_(self, W: Tensor, offset: Tensor, mean: Tensor, centered: Tensor, plain: Tensor) -> None:
+        """plain ← centered - W offset; then offset towards mean, and centered ← plain + W offset."""
+        at_offset = torch.mv(W, offset)
+        torch.sub(centered, at_offset, out=plain)
+        centered.add_(torch.mv(W, mean).sub_(at_offset), alpha=self._rate)
+        offset.lerp_(mean, self._rate)
+
+    # -- plain descent in one pass, see `training.update` --------------------------------------------------------------
+
+    def keep_biases_(self, params: RBMParameters, decay: float, n_updates: int) -> None:
+        """Let b̃ and c̃ stay what they are while the weights shrink to `decay` times what they were."""
+        if self.mu is None:
+            return
+        on_cpu = self.mu.device.type == "cpu"  # elsewhere a CUDA graph repeats one update, and the products cost little
+        if self._W_mu is None or decay < 1.0 - _SLOW_DECAY or n_updates % _DECAY_EVERY == 0 or not on_cpu:
+            self._W_mu = torch.mv(params.W, self.mu)
+            self._W_lam = None if self.lam is None else torch.mv(params.W.T, self.lam)
+        params.c.add_(self._W_mu, alpha=1.0 - decay)
+        if self._W_lam is not None:
+            params.b.add_(self._W_lam, alpha=1.0 - decay)
+
+    def move_(self, data_v: Tensor, data_h: Tensor | None = None) -> None:
+        """Move the offsets towards the data's means."""
+        if self.mu is not None:
+            self.mu.lerp_(data_v, self._rate)
+        if self.lam is not None and data_h is not None:
+            self.lam.lerp_(data_h, self._rate)
+
+    def forget_(self) -> None:
+        """Of Wμ and W'λ as they were some updates ago."""
+        self._W_mu: Tensor | None = None
+        self._W_lam: Tensor | None = None
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that it carries on."""
+        return {"mu": to_plain(self.mu), "lam": to_plain(self.lam)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken; a layer that was not centred there begins here."""
+        for offset, values in ((self.mu, state["mu"]), (self.lam, state["lam"])):
+            if offset is not None and values is not None:
+                offset.copy_(torch.from_numpy(values))
+        self.forget_()
 
 
 def penalize_(
     gradient: Gradient,
+    settings: TrainSettings,
     W: Tensor,
     data_v: Tensor,
     data_h: Tensor,
-    offsets: Offsets | None = None,
-    l1_penalty: float = 0.0,
-    sparsity_target: float | None = None,
-    sparsity_cost: float = 0.0,
+    mu: Tensor | None = None,
 ) -> None:
-    """Add the gradients of penalties on large weights and on the hidden units' means, in centred coordinates.
+    """Add the gradients of the penalties to one in centred coordinates, in place.
 
     Parameters
     ----------
     gradient : Gradient
         Changed in place.
+    settings : TrainSettings
+        The penalties are `weight_decay` / 2 · Σ W², `l1_penalty` · Σ |W|, and `sparsity_cost` ·
+        Σ_j KL(`sparsity_target` ‖ ⟨h_j⟩), whose derivative by a common input of unit j is ⟨h_j⟩ - target (Hinton 2010,
+        section 11).
     W : Tensor of shape (n_hidden, n_features)
         Weights.
     data_v, data_h : Tensor of shape (n_features,) and (n_hidden,)
         ⟨v⟩ and ⟨h⟩ of the data.
-    offsets : Offsets, optional
-        Offsets of centring.
-    l1_penalty : float
-        The penalty is `l1_penalty` · Σ |W|.
-    sparsity_target, sparsity_cost : float
-        The penalty is `sparsity_cost` · Σ_j KL(target ‖ ⟨h_j⟩), whose derivative by a common input of unit j is
-        ⟨h_j⟩ - target (Hinton 2010, section 11).
+    mu : Tensor of shape (n_features,), optional
+        Offset of the visible layer.
     """
-    if l1_penalty:
-        gradient.W.add_(W.sign(), alpha=l1_penalty)
-    if sparsity_target is not None:
-        excess = data_h - sparsity_target
-        gradient.c.add_(excess, alpha=sparsity_cost)
-        gradient.W.addr_(excess, data_v if offsets is None else data_v - offsets.v, alpha=sparsity_cost)
-
-
-def centered_biases(params: RBMParameters, offsets: Offsets) -> tuple[Tensor, Tensor]:
-    """b̃ = b + W'λ and c̃ = c + Wμ."""
-    return torch.addmv(params.b, params.W.T, offsets.h), torch.addmv(params.c, params.W, offsets.v)
-
-
-def plain_biases(W: Tensor, b: Tensor, c: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor]:
-    """b and c of weights W and biases in centred coordinates: the inverse of `centered_biases`."""
-    return torch.addmv(b, W.T, offsets.h, alpha=-1.0), torch.addmv(c, W, offsets.v, alpha=-1.0)
+    if settings.decay:
+        gradient.W.add_(W, alpha=settings.decay)
+    if settings.l1_penalty:
+        gradient.W.add_(W.sign(), alpha=settings.l1_penalty)
+    if settings.sparsity_target is not None:
+        excess = data_h - settings.sparsity_target
+        gradient.c.add_(excess, alpha=settings.sparsity_cost)
+        gradient.W.addr_(excess, data_v if mu is None else data_v - mu, alpha=settings.sparsity_cost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,29 +12,13 @@ from torch import Tensor
 from skrbm.likelihood.log_partition import log_partition
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_v_given_h
+from skrbm.rows.source import HeldOut
+from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
-
-__all__ = ["Criterion", "EarlyStopping", "HeldOut", "Measures", "measure", "validation_score"]
-
-Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
-
+from skrbm.training.listeners import Listener
+from skrbm.training.settings import Criterion
 
 _N_SCORED = 100  # training rows whose pseudo-likelihood is watched, about
-
-
-class HeldOut(NamedTuple):
-    """Rows that learning doesn't see.
-
-    Attributes
-    ----------
-    v : Tensor of shape (n, n_features)
-        The rows.
-    weight : Tensor of shape (n,) or None
-        Their weights.
-    """
-
-    v: Tensor
-    weight: Tensor | None = None
 
 
 class Measures(NamedTuple):
@@ -132,7 +116,7 @@ def validation_score(
     criterion : {"pseudo_log_likelihood", "log_likelihood"}
         Which.
     base_b : Tensor of shape (n_features,), optional
-        See `skrbm.likelihood.log_partition`.
+        See `skrbm.sampling.AnnealingPath`; by default 0.
     stream : Stream, optional
         Randomness of AIS.
     """
@@ -140,7 +124,8 @@ def validation_score(
         return _mean(pseudo_log_likelihood(params, held_out.v), held_out.weight)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a small effective sample size: epochs are only compared
-        log_z = log_partition(params, base_b=base_b, stream=stream, n_temperatures=1000).value
+        path = AnnealingPath(params, torch.zeros_like(params.b) if base_b is None else base_b)
+        log_z = log_partition(path, stream=stream, n_temperatures=1000).value
     return -_mean(free_energy(params, held_out.v), held_out.weight) - log_z
 
 
@@ -149,7 +134,7 @@ def _mean(values: Tensor, weight: Tensor | None) -> float:
     return float(values.mean() if weight is None else values @ weight.double() / weight.sum(dtype=torch.float64))
 
 
-class EarlyStopping:
+class EarlyStopping(Listener):
     """Tells which epoch is the best so far, and when there is no more to be expected.
 
     Parameters
@@ -186,8 +171,11 @@ class EarlyStopping:
 
     @property
     def is_over(self) -> bool:
-        """Whether to stop."""
+        """Whether there is no more to be expected."""
         return self._n_without > self._patience
+
+    def end_epoch(self, run: Any, learned: Any) -> bool:
+        return self.is_over
 
     def state(self) -> dict[str, Any]:
         """Everything that the next decision depends on."""

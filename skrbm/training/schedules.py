@@ -9,8 +9,6 @@ from typing import Literal, get_args
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, PolynomialLR
 
-__all__ = ["KSchedule", "RateSchedule", "RateScheduleName", "gibbs_steps", "rate_scheduler"]
-
 RateScheduleName = Literal["constant", "linear", "cosine", "exponential"]
 RateSchedule = RateScheduleName | Callable[[Optimizer], LRScheduler]
 KSchedule = int | Mapping[float, int]
@@ -55,7 +53,7 @@ def rate_scheduler(optimizer: Optimizer, schedule: RateSchedule, n_epochs: int) 
     return None
 
 
-def gibbs_steps(k: KSchedule, epoch: int, n_epochs: int | None) -> int:
+def gibbs_steps(k: KSchedule, epoch: int, n_epochs: int) -> int:
     """The number of Gibbs steps of an epoch.
 
     Parameters
@@ -64,8 +62,8 @@ def gibbs_steps(k: KSchedule, epoch: int, n_epochs: int | None) -> int:
         The same in all epochs; or from which share of the epochs on how many, such as {0: 1, 0.6: 5, 0.9: 25}.
     epoch : int
         Counted from 0.
-    n_epochs : int or None
-        How many there will be. Where that isn't known, the first entry of a mapping holds.
+    n_epochs : int
+        How many there will be.
 
     Examples
     --------
@@ -74,6 +72,6 @@ def gibbs_steps(k: KSchedule, epoch: int, n_epochs: int | None) -> int:
     """
     if not isinstance(k, Mapping):
         return k
-    passed = 0.0 if n_epochs is None else epoch / n_epochs
+    passed = epoch / n_epochs
     share = max(share for share in k if share <= passed or math.isclose(share, passed))
     return k[share]

@@ -1,19 +1,21 @@
-"""The trajectory of training: averaged checkpoints close enough to each other to be the rungs of a ladder."""
+"""The trajectory of training: averaged machines close enough to each other to be the rungs of a ladder."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters, free_energy
-from skrbm.sampling.kernels import GibbsState, gibbs_init, gibbs_step
+from skrbm.sampling.kernels import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
+from skrbm.support.files import to_plain
 from skrbm.support.randomness import Stream
-from skrbm.training.averaging import Observer, as_tuple, copy_, move_towards_
+from skrbm.support.tensors import to_tensor
+from skrbm.training.averaging import Observer
 
-__all__ = ["Trajectory"]
-
+_CHAINS = 100  # that tell how far apart two machines are
 _MAX_INTERVAL = 200  # looks between two checks
 
 
@@ -51,6 +53,17 @@ class Trajectory(Observer):
 
     every = 4
 
+    @classmethod
+    def after(cls, kept: list[RBMParameters], params: RBMParameters, base_b: Tensor, stream: Stream) -> Self:
+        """What goes on from the machines `kept`, or from one of the shape of `params` without weights."""
+        first = params.without_weights(base_b)
+        v = first.visible.sample(first.visible.mean(first.b.expand(_CHAINS, -1)), stream)
+        if kept:
+            first = kept[-1]
+            for _, info in steps(GIBBS, first, gibbs_init(first, v, stream), 100, stream):
+                v = info.v
+        return cls(first, v, stream, kept=kept)
+
     def __init__(
         self,
         first: RBMParameters,
@@ -69,31 +82,30 @@ class Trajectory(Observer):
         self._interval, self._wait = 1, 1
 
     @torch.no_grad()
-    def settle_(self, params: RBMParameters) -> None:
+    def catch_up_(self, params: RBMParameters) -> None:
         """Called at the end of training: let the average come close to `params`, and keep what it needs for that."""
-        for _ in range(int(8 / self._rate)):
+        for _ in range(int(8 / self._rate)):  # e^-8 of the distance remains
             self.look_(params)
 
     def look_(self, params: RBMParameters) -> None:
         """Move the average towards `params` and its chains by a step; keep it where it has gone far enough."""
         average = self._average
-        move_towards_(average, params, self._rate)
+        average.lerp_(params, self._rate)
         self._chains, info = gibbs_step(average, self._chains, self._stream)
         self._wait -= 1
         if self._wait == 0:
             self._check(info.v)
 
     def state(self) -> dict[str, Any]:
-        """Everything that it carries on, on the CPU."""
-        kept = [as_tuple(params) for params in self.kept]
-        last = len(kept) - 1 if self.kept and self._last is self.kept[-1] else None
+        """Everything that it carries on, as plain data."""
+        last = len(self.kept) - 1 if self.kept and self._last is self.kept[-1] else None
         return {
-            "kept": kept,
-            "average": as_tuple(self._average),
-            "h": self._chains.h.cpu().clone(),
-            "last": as_tuple(self._last) if last is None else None,
-            "last_v": self._last_v.cpu().clone(),
-            "candidate": self._candidate and (as_tuple(self._candidate[0]), self._candidate[1].cpu().clone()),
+            "kept": [to_plain(params.tensors) for params in self.kept],
+            "average": to_plain(self._average.tensors),
+            "h": to_plain(self._chains.h),
+            "last": to_plain(self._last.tensors) if last is None else None,
+            "last_v": to_plain(self._last_v),
+            "candidate": self._candidate and (to_plain(self._candidate[0].tensors), to_plain(self._candidate[1])),
             "position": (self._interval, self._wait, self._n_updates),
             "stream": self._stream.state(),
         }
@@ -101,20 +113,18 @@ class Trajectory(Observer):
     @torch.no_grad()
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `state()` was taken."""
+        machine, place = self._average.with_tensors, self._average.placement
 
-        def machine(values: tuple[Tensor, Tensor, Tensor]) -> RBMParameters:
-            new = self._average.clone()
-            copy_(new, values)
-            return new
+        def tensor(values: np.ndarray) -> Tensor:
+            return to_tensor(values, *place)
 
-        device = self._last_v.device
-        self.kept[:] = [machine(values) for values in state["kept"]]
+        self.kept[:] = [machine(tensors) for tensors in state["kept"]]
         self._last = self.kept[-1] if state["last"] is None else machine(state["last"])
-        self._last_v = state["last_v"].to(device)
+        self._last_v = tensor(state["last_v"])
         candidate = state["candidate"]
-        self._candidate = candidate and (machine(candidate[0]), candidate[1].to(device))
+        self._candidate = candidate and (machine(candidate[0]), tensor(candidate[1]))
         self._average = machine(state["average"])
-        self._chains = GibbsState(state["h"].to(device))
+        self._chains = GibbsState(tensor(state["h"]))
         self._interval, self._wait, self._n_updates = state["position"]
         self._stream.set_state(state["stream"])
 

@@ -1,0 +1,206 @@
+"""Fitted attributes: what has been learned, and a machine that works with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from skrbm.machines.restricted import RBMParameters
+from skrbm.sampling.ladder import AnnealingPath
+from skrbm.support.tensors import CHUNK_ROWS, Placement, find_device, to_numpy, to_tensor
+from skrbm.training.fit import base_bias
+from skrbm.training.learned import Learned
+
+TENSORS = {"W": "components_", "b": "intercept_visible_", "c": "intercept_hidden_"}  # of a machine, at the face
+ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS`
+    "h": "h_samples_",
+    "base_rates": "base_rates_",
+    "data_samples": "data_samples_",
+    "history": "history_",
+    "n_epochs": "n_iter_",
+    "trajectory": "trajectory_",
+    "validation_scores": "validation_scores_",
+    "best_validation_score": "best_validation_score_",
+    "carried": "_carried",
+}
+assert {"params", *ATTRIBUTES} == {field.name for field in fields(Learned)}, "give the new field an attribute"
+
+
+def attributes_of(learned: Learned) -> dict[str, Any]:
+    """What has been learned as fitted attributes, by name; those that it lacks are left out."""
+    found = {TENSORS[name]: to_numpy(tensor) for name, tensor in learned.params.tensors.items()}
+    for field, attribute in ATTRIBUTES.items():
+        if (value := getattr(learned, field)) is not None:
+            found[attribute] = value
+    if learned.trajectory is not None:
+        found["trajectory_"] = [tuple(map(to_numpy, rung.tensors.values())) for rung in learned.trajectory]
+    return found
+
+
+def fitted_attributes(model: Any) -> dict[str, Any]:
+    """Those that an estimator has, by name, as they are."""
+    names = (*TENSORS.values(), *ATTRIBUTES.values())
+    return {name: getattr(model, name) for name in names if hasattr(model, name)}
+
+
+def set_learned(model: Any, learned: Learned) -> None:
+    """Make an estimator a fitted one: it has these fitted attributes then, and no others of an earlier fit."""
+    attributes = attributes_of(learned)
+    vars(model).update(attributes)  # at once, so that Ctrl-C finds a whole epoch
+    for name in {*ATTRIBUTES.values()} - {*attributes}:
+        vars(model).pop(name, None)
+
+
+def learned_of(model: Any) -> Learned:
+    """What a fitted estimator has learned; shares memory with its attributes."""
+    check_is_fitted(model)
+    values = {field: getattr(model, attribute, None) for field, attribute in ATTRIBUTES.items()}
+    if values["trajectory"] is not None:
+        values["trajectory"] = [machine_of(model, rung) for rung in values["trajectory"]]
+        for rung in values["trajectory"]:
+            if rung.W.shape != np.shape(model.components_):
+                raise ValueError(
+                    f"trajectory_ has machines of shape {tuple(rung.W.shape)}, but components_ has shape "
+                    f"{np.shape(model.components_)}. Delete trajectory_, or fit again."
+                )
+    if values["h"] is not None:
+        values["h"] = np.asarray(values["h"])
+    return Learned(machine_of(model, [getattr(model, name) for name in TENSORS.values()]), **values)
+
+
+def machine_of(model: Any, arrays: Any) -> RBMParameters:
+    """Arrays, in the order of `TENSORS`, as a machine of the model's units."""
+    visible, hidden = model.units
+    tensors = (to_tensor(array := np.asarray(values), _float_type(array)) for values in arrays)
+    return RBMParameters(*tensors, visible=visible, hidden=hidden)
+
+
+def _float_type(array: Any) -> torch.dtype:
+    """The float type to compute in: float32 for what is no wider, else float64."""
+    return torch.float32 if array.dtype in (np.float32, np.float16) else torch.float64
+
+
+@contextmanager
+def restored_on_error(model: Any) -> Iterator[None]:
+    """Put all attributes back if what happens inside fails. (Fitted arrays are replaced, never written into.)"""
+    before = vars(model).copy()
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        raise
+
+
+class Fitted:
+    """A fitted estimator at work.
+
+    Parameters
+    ----------
+    model : estimator
+        Must be fitted.
+
+    Attributes
+    ----------
+    place : Placement
+        The float type of its parameters, and the device that it works on.
+    """
+
+    def __init__(self, model: Any) -> None:
+        check_is_fitted(model)
+        self._model = model
+        self.place = Placement(_float_type(np.asarray(model.components_)), find_device(model.device, fall_back=True))
+
+    def machine(self, place: Placement | None = None) -> RBMParameters:
+        """Its parameters there."""
+        return self._placed(machine_of(self._model, [getattr(self._model, name) for name in TENSORS.values()]), place)
+
+    def rungs(self, place: Placement | None = None) -> list[RBMParameters] | None:
+        """The machines of its trajectory there, None without one."""
+        trajectory = learned_of(self._model).trajectory
+        return None if trajectory is None else [self._placed(rung, place) for rung in trajectory]
+
+    def path(self, place: Placement | None = None) -> AnnealingPath:
+        """The way to it from a machine without weights that has the base rates; those are a half if they aren't known.
+
+        Raises
+        ------
+        ValueError
+            If somebody has set base rates that are none.
+        """
+        machine = self.machine(place)
+        if not hasattr(self._model, "base_rates_"):
+            return AnnealingPath(machine, torch.zeros_like(machine.b))
+        rates = np.asarray(self._model.base_rates_, np.float64)
+        if rates.shape != (machine.n_features,) or not ((rates > 0) & (rates < 1)).all():
+            raise ValueError(
+                f"base_rates_ must be {machine.n_features} numbers between 0 and 1, both excluded; got an array of "
+                f"shape {rates.shape} with values from {rates.min(initial=1.0):g} to {rates.max(initial=0.0):g}."
+            )
+        return AnnealingPath(machine, base_bias(rates, machine))
+
+    def _placed(self, machine: RBMParameters, place: Placement | None) -> RBMParameters:
+        dtype, device = self.place if place is None else place
+        return machine.to(device).to(dtype)
+
+    def place_for(self, X: Any) -> Placement:
+        """X's own float type, float64 for others, on the device."""
+        return self.place._replace(dtype=_float_type(X))
+
+    @torch.no_grad()
+    def over_rows(self, function: Callable[..., Tensor], X: Any, *others: Any) -> np.ndarray:
+        """`function` of the machine and the rows of X and of others, a chunk at a time, in X's float type.
+
+        Raises
+        ------
+        MemoryError
+            If the memory of a GPU is exhausted by a single row; chunks get smaller until then.
+        """
+        place = self.place_for(X)
+        machine = self.machine(place)
+        result, first, n_rows = None, 0, CHUNK_ROWS
+        while first < X.shape[0]:
+            rows = slice(first, first + n_rows)
+            try:
+                part = function(machine, *(to_tensor(array[rows], *place) for array in (X, *others)))
+            except torch.cuda.OutOfMemoryError as error:
+                if n_rows == 1:
+                    raise MemoryError(
+                        f"The memory of {place.device} is exhausted by a single row of {X.shape[1]} columns and a "
+                        f"model of {machine.n_hidden} hidden units. Free some, or set device='cpu'."
+                    ) from error
+                n_rows = n_rows // 2
+                continue
+            first += n_rows
+            if result is None:  # memory of numpy's, which comes in large pages
+                result = np.empty((X.shape[0], *part.shape[1:]), str(part.dtype).removeprefix("torch."))
+            torch.from_numpy(result[rows]).copy_(part)
+        assert result is not None, "validation lets no X without rows through"
+        return result
+
+    def fingerprint(self) -> bytes:
+        """Changes when the parameters do."""
+        hasher = hashlib.blake2b(digest_size=16)
+        for name in TENSORS.values():
+            hasher.update(np.ascontiguousarray(getattr(self._model, name)).tobytes())
+        return hasher.digest()
+
+
+def arrays_in(attributes: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """All arrays of fitted attributes by name; those in a dict or a list as `history_/loss` or `trajectory_/0/W`."""
+    for name, value in attributes.items():
+        if name == "history_":
+            yield from ((f"{name}/{measure}", np.asarray(values)) for measure, values in value.items())
+        elif name == "trajectory_":
+            for i, rung in enumerate(value):
+                yield from ((f"{name}/{i}/{tensor}", array) for tensor, array in zip(TENSORS, rung, strict=True))
+        else:
+            yield name, np.asarray(value)

@@ -1,0 +1,193 @@
+"""Rows that pass by in batches, from loaders, datasets and iterators: none is kept but a sample."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from skrbm.rows.source import Batch, Binarize, Mean, RowSource
+from skrbm.support.randomness import Stream
+from skrbm.support.tensors import Placement, is_bits, to_tensor
+
+_KEPT = 1000  # rows of the sample: enough for the measures after an epoch
+
+
+class PassingRows(RowSource):
+    """Rows that are not kept but for a sample of a thousand; what is to be known of them is seen before training.
+
+    Parameters
+    ----------
+    seen : iterable
+        Batches to look at beforehand: best all rows once.
+    check : callable
+        Turns a batch into an array of finite numbers with the right columns, or raises.
+    rule : {"none", "sample"} or float
+        See `binarize_rows`; of `mean`.
+    shuffle : bool
+        Whether rows are shuffled.
+    place : Placement
+        Of the batches.
+    stream : Stream
+        Decides which rows are kept.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows that were seen beforehand.
+    is_binary : bool
+        Whether all values of these are 0 or 1.
+    low, high : float
+        Their range.
+    is_whole : bool
+        Whether they are all whole numbers.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows.
+    """
+
+    is_weighted = False
+    has_full_batches = False
+
+    def __init__(
+        self,
+        seen: Iterable[Any],
+        check: Callable[[Any], Any],
+        *,
+        rule: Binarize,
+        shuffle: bool,
+        place: Placement,
+        stream: Stream,
+    ) -> None:
+        self._check, self._place, self.shuffle = check, place, shuffle
+        mean, kept = Mean(rule), _Reservoir(_KEPT, stream)
+        self._sizes: list[int] = []
+        self.n_rows, self.is_binary, self.is_whole, self.low, self.high = 0, True, True, np.inf, -np.inf
+        for v in map(self._tensor, seen):
+            mean.add_(v)
+            kept.add_(v)
+            self.n_rows += len(v)
+            self._sizes.append(len(v))
+            self.is_binary = self.is_binary and is_bits(v)
+            self.is_whole = self.is_whole and bool((v == v.round()).all())
+            self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
+        if not self.n_rows:
+            raise ValueError("X yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them.")
+        self._mean, self._sample = mean.value, kept.rows
+        self.n_features, self.total_weight = len(self._mean), float(self.n_rows)
+
+    @abstractmethod
+    def n_batches(self, batch_size: int) -> int:
+        """Number of batches in an epoch, if those that pass by always have the same sizes."""
+
+    @abstractmethod
+    def _passing(self, stream: Stream, batch_size: int) -> Iterable[Any]:
+        """The batches of an epoch."""
+
+    def mean(self, rule: Binarize) -> Tensor:
+        return self._mean  # by the rule that was given at first
+
+    def some(self, n: int, stream: Stream) -> Tensor:
+        order = torch.from_numpy(np.sort(stream.permutation(len(self._sample))[:n]))
+        return self._sample[order.to(self._place.device)]
+
+    def epoch(self, stream: Stream, batch_size: int = 100) -> Iterator[Batch]:
+        n_seen = 0
+        for v in map(self._tensor, self._passing(stream, batch_size)):
+            if self.shuffle:
+                v = v[torch.from_numpy(stream.permutation(len(v))).to(v.device)]
+            n_seen += len(v)
+            for rows in torch.split(v, batch_size):
+                yield Batch(rows)
+        if n_seen < self.n_rows:
+            raise ValueError(
+                f"X yielded {self.n_rows} rows the first time and {n_seen} now. Pass what begins anew each time it is "
+                "iterated over, or give an iterator that ends to partial_fit."
+            )
+
+    def _tensor(self, batch: Any) -> Tensor:
+        return to_tensor(self._check(batch), *self._place)
+
+
+class IterableRows(PassingRows):
+    """Rows of what yields arrays of shape (n, n_features) each time it is asked for an iterator: all rows once.
+
+    Or of an iterator over them, for a single epoch; what is to be known of the rows is then taken from its first batch.
+    Larger batches than asked for are split (after shuffling their rows), smaller ones are used as they come.
+
+    Parameters
+    ----------
+    batches : iterable
+        The batches.
+    check, **settings
+        See `PassingRows`.
+    """
+
+    def __init__(self, batches: Iterable[Any], check: Callable[[Any], Any], **settings: Any) -> None:
+        self._batches, seen = batches, batches
+        if isinstance(batches, Iterator):
+            seen = list(islice(batches, 1))
+            self._batches = chain(seen, batches)
+        super().__init__(seen, check, **settings)
+
+    def n_batches(self, batch_size: int) -> int:
+        return sum(-(-size // batch_size) for size in self._sizes)
+
+    def _passing(self, stream: Stream, batch_size: int) -> Iterable[Any]:
+        return self._batches
+
+
+class DatasetRows(PassingRows):
+    """Rows of a `torch.utils.data.Dataset` that can be asked for its i-th row, in a new order each epoch.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        Of rows, or of pairs (row, label).
+    check, **settings
+        See `PassingRows`.
+    """
+
+    def __init__(self, dataset: Dataset[Any], check: Callable[[Any], Any], **settings: Any) -> None:
+        self._dataset = dataset
+        super().__init__(DataLoader(dataset, batch_size=_KEPT), check, **settings)
+
+    def n_batches(self, batch_size: int) -> int:
+        return -(-self.n_rows // batch_size)
+
+    def _passing(self, stream: Stream, batch_size: int) -> Iterable[Any]:
+        order = stream.permutation(self.n_rows) if self.shuffle else np.arange(self.n_rows)
+        return DataLoader(self._dataset, batch_size=batch_size, sampler=order.tolist())
+
+
+def rows_in_passing(X: Any, check: Callable[[Any], Any], **settings: Any) -> PassingRows:
+    """The rows of X, which yields batches or is a dataset of torch's."""
+    if isinstance(X, Dataset) and not isinstance(X, IterableDataset):
+        return DatasetRows(X, check, **settings)
+    return IterableRows(X, check, **settings)
+
+
+class _Reservoir:
+    """A sample of rows that pass by, all with the same chance (Vitter 1985, algorithm R)."""
+
+    def __init__(self, size: int, stream: Stream) -> None:
+        self._size, self._stream, self._n_seen = size, stream, 0
+        self.rows = torch.empty(0)
+
+    def add_(self, v: Tensor) -> None:
+        n_free = self._size - self._n_seen
+        if n_free > 0:
+            self.rows = v[:n_free].clone() if not self._n_seen else torch.cat((self.rows, v[:n_free]))
+        later = np.arange(max(n_free, 0), len(v))
+        places = self._stream.integers(self._n_seen + later + 1, later.shape)
+        for i, place in zip(later[places < self._size], places[places < self._size], strict=True):
+            self.rows[place] = v[i]
+        self._n_seen += len(v)

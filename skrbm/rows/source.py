@@ -1,0 +1,133 @@
+"""What training asks of a source of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from skrbm.support.randomness import Stream, bernoulli_
+
+Binarize = Literal["none", "sample"] | float
+
+
+class Batch(NamedTuple):
+    """Rows of an update.
+
+    Attributes
+    ----------
+    v : Tensor of shape (n, n_features)
+        Floats, or zeros and ones as uint8.
+    weight : Tensor of shape (n,) or None
+        Their weights.
+    is_even : bool
+        Of several processes: whether all have as many rows in theirs, without weights.
+    """
+
+    v: Tensor
+    weight: Tensor | None = None
+    is_even: bool = False
+
+
+class HeldOut(NamedTuple):
+    """Rows that learning doesn't see.
+
+    Attributes
+    ----------
+    v : Tensor of shape (n, n_features)
+        The rows.
+    weight : Tensor of shape (n,) or None
+        Their weights.
+    """
+
+    v: Tensor
+    weight: Tensor | None = None
+
+
+class RowSource(Protocol):
+    """Where rows come from.
+
+    Attributes
+    ----------
+    n_features : int
+        Number of columns.
+    n_rows : int
+        Number of rows in an epoch, as far as it is known.
+    total_weight : float
+        Sum of the weights of the rows; their number where they have none.
+    is_binary : bool
+        Whether all values are 0 or 1.
+    is_weighted : bool
+        Whether batches have weights.
+    has_full_batches : bool
+        Whether all batches of an epoch but the last have as many rows as was asked for.
+    """
+
+    n_features: int
+    n_rows: int
+    total_weight: float
+    is_binary: bool
+    is_weighted: bool
+    has_full_batches: bool
+
+    def n_batches(self, batch_size: int) -> int:
+        """Number of batches in an epoch."""
+
+    def mean(self, rule: Binarize) -> Tensor:
+        """Weighted mean over the rows as `rule` (see `binarize_rows`) shows them to the machine, (n_features,)."""
+
+    def some(self, n: int, stream: Stream) -> Tensor:
+        """`n` different rows, or all if there are fewer, as floats (n, n_features)."""
+
+    def epoch(self, stream: Stream, batch_size: int = 100) -> Iterator[Batch]:
+        """Every row once, in batches of so many; `stream` decides on their order. The last batch has what remains."""
+
+
+class Mean:
+    """Weighted mean of rows as `rule` shows them, added up in float64."""
+
+    def __init__(self, rule: Binarize) -> None:
+        self._rule, self._total, self._weight = rule, torch.zeros((), dtype=torch.float64), 0.0
+        self._dtype = torch.float64
+
+    def add_(self, v: Tensor, weight: Tensor | None = None) -> None:
+        """Count rows (n, n_features) with their weights."""
+        v = v.clamp(0.0, 1.0) if self._rule == "sample" else binarize_rows(v, self._rule, Stream(0))
+        self._total = self._total + (v.sum(0, dtype=torch.float64) if weight is None else weight.double() @ v.double())
+        self._weight += len(v) if weight is None else float(weight.double().sum())
+        self._dtype = v.dtype
+
+    @property
+    def value(self) -> Tensor:
+        """The mean of those counted so far, (n_features,)."""
+        return (self._total / self._weight).to(self._dtype)
+
+
+def binarize_rows(v: Tensor, rule: Binarize, stream: Stream, out: Tensor | None = None) -> Tensor:
+    """Rows as the machine shall see them.
+
+    Parameters
+    ----------
+    v : Tensor of shape (n, n_features)
+        Values in [0, 1], floats; or zeros and ones of an integer type, which stay as they are.
+    rule : {"none", "sample"} or float
+        Leave the values as they are, draw each as a Bernoulli variable of that probability, or cut: 1 where the value
+        exceeds the threshold.
+    stream : Stream
+        Randomness of the draws.
+    out : Tensor of shape (n, n_features), optional
+        Where to write to, contiguous, of a float type or int8.
+
+    Returns
+    -------
+    Tensor of shape (n, n_features)
+        `out` if given; else of the type of `v`, and `v` itself where nothing changes.
+    """
+    if rule == "none" or not v.is_floating_point():
+        return v if out is None else out.copy_(v)
+    if rule == "sample":
+        return stream.bernoulli(v) if out is None else bernoulli_(out, v, stream.uniform(v.numel(), v.device))
+    above = v.gt(rule)
+    return above.to(v.dtype) if out is None else out.copy_(above)

@@ -1,0 +1,137 @@
+"""How to train: plain data, final before the first update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self, get_args
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from skrbm.backends.choose import choose_precision
+from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.units import Unit
+from skrbm.rows.shared import SharedRows
+from skrbm.rows.source import Binarize
+from skrbm.support.tensors import Placement
+from skrbm.training.schedules import KSchedule, RateSchedule
+
+Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
+CRITERIA: tuple[str, ...] = get_args(Criterion)
+
+# The penalty of weight_decay="auto" is that of a Gaussian prior with this precision, spread over the rows; at most as
+# much as kept tables of a few hundred rows from being flattened.
+_PRIOR_PRECISION, _MOST_DECAY = 3.0, 2e-3
+_DECAY_WITHOUT_END = 1e-4  # what "auto" means for partial_fit, where the number of rows isn't known
+
+
+class OptimizerFactory(Protocol):
+    """What makes an optimiser, such as a class of `torch.optim` or a `functools.partial` of one."""
+
+    def __call__(self, params: list[Tensor], *, lr: float) -> Optimizer: ...
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train; the words and the defaults are `skrbm.BernoulliRBMTorch`'s, which documents them.
+
+    Attributes
+    ----------
+    n_epochs : int
+        There `n_iter`.
+    device : torch.device
+        Where to train.
+    visible, hidden : Unit
+        What kind of unit each layer has.
+    offset_rate : float
+        Of the moving averages that give the offsets of centring.
+    """
+
+    n_hidden: int = 256
+    k: KSchedule = 1
+    algorithm: Literal["cd", "pcd"] = "pcd"
+    n_chains: int = 100
+    learning_rate: float = 0.2
+    learning_rate_schedule: RateSchedule = "linear"
+    optimizer: Literal["sgd", "nesterov", "adam"] | OptimizerFactory = "sgd"
+    momentum: float = 0.0
+    weight_decay: float | Literal["auto"] = "auto"
+    l1_penalty: float = 0.0
+    sparsity_target: float | None = None
+    sparsity_cost: float = 0.1
+    averaging: float = 0.2
+    centered: bool | Literal["visible"] = "visible"
+    batch_size: int | Literal["auto"] = "auto"
+    n_epochs: int = 100
+    binarize: Binarize = "sample"
+    shuffle: bool = True
+    precision: str = "auto"
+    store_trajectory: bool = False
+    early_stopping: bool | Criterion = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 (immutable)
+    visible: Unit = BERNOULLI
+    hidden: Unit = BERNOULLI
+    offset_rate: float = 0.01
+
+    def resolved(self, rows: SharedRows) -> Self:
+        """The settings for these rows: the one place where "auto" gets its meaning.
+
+        Raises
+        ------
+        ValueError
+            If the rows don't go with the precision.
+        """
+        batch_size, weight_decay, binarize = self.batch_size, self.weight_decay, self.binarize
+        if batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
+            batch_size = min(max(rows.n_own_rows // 100, 10), 100)
+        if weight_decay == "auto":
+            weight_decay = min(_PRIOR_PRECISION / rows.n_rows, _MOST_DECAY)
+        if binarize == "sample" and rows.is_binary:  # a draw would change nothing
+            binarize = "none"
+        precision = choose_precision(
+            self.precision,
+            self.n_hidden * rows.n_features,
+            self.device,
+            bits=binarize != "none" or rows.is_binary,
+            weighted=rows.is_weighted,
+        )
+        return replace(self, batch_size=batch_size, weight_decay=weight_decay, binarize=binarize, precision=precision)
+
+    def for_one_pass(self) -> Self:
+        """The settings of `partial_fit`, which knows of no end: nothing falls, grows, is averaged or stored."""
+        return replace(
+            self,
+            n_epochs=1,
+            learning_rate_schedule="constant",
+            k=self.k[0] if isinstance(self.k, Mapping) else self.k,
+            averaging=0.0,
+            weight_decay=_DECAY_WITHOUT_END if self.weight_decay == "auto" else self.weight_decay,
+            store_trajectory=False,
+        )
+
+    @property
+    def place(self) -> Placement:
+        """Float type and device of training."""
+        return Placement(torch.float64 if self.precision == "float64" else torch.float32, self.device)
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether there are others than weight decay."""
+        return self.l1_penalty > 0.0 or self.sparsity_target is not None
+
+    @property
+    def decay(self) -> float:
+        """The weight decay, once it is a number."""
+        if isinstance(self.weight_decay, str):
+            raise ValueError("weight_decay='auto' has to be resolved by the rows first: call resolved(rows).")
+        return self.weight_decay
+
+    def is_plain_descent(self, rate: float) -> bool:
+        """Whether an update needs no memory of earlier gradients and no penalties but weight decay."""
+        plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.decay < 1.0
+        return plain and not self.has_penalties

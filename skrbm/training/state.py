@@ -1,0 +1,245 @@
+"""Everything that training carries on from one update to the next, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from skrbm.backends.choose import backend_for
+from skrbm.backends.protocol import Backend, RowBuffer
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v
+from skrbm.support.files import from_plain, to_plain
+from skrbm.support.randomness import Stream
+from skrbm.training.averaging import Average
+from skrbm.training.gradients import Centering
+from skrbm.training.schedules import gibbs_steps, rate_scheduler
+from skrbm.training.settings import TrainSettings
+
+
+class Streams(NamedTuple):
+    """The randomness of training, a stream for each use."""
+
+    start: Stream
+    shuffle: Stream
+    pixels: Stream
+    chains: Stream
+
+    @classmethod
+    def from_seed(cls, seed: Any, own: Any = None) -> Streams:
+        """Streams that depend on `seed` (int, sequence of int or None) and are independent of each other.
+
+        All but the first depend on the seed `own` instead, if it is given: that of one of several processes.
+        """
+        first, *others = cls._fields
+        return cls(Stream(seed, first), *(Stream(seed if own is None else own, use) for use in others))
+
+
+@dataclass
+class TrainState:
+    """Everything that training carries on from one update to the next.
+
+    Attributes
+    ----------
+    settings : TrainSettings
+        What does not change.
+    params : RBMParameters
+        The machine.
+    trained : tuple of Tensor
+        What the optimiser moves: W itself, and the biases b̃ and c̃ in centred coordinates.
+    centering : Centering
+        The offsets.
+    h : Tensor of shape (n_chains, n_hidden)
+        Hidden states of the persistent chains (fantasy particles); for contrastive divergence, those that its last
+        reconstructions were drawn from.
+    optimizer : torch.optim.Optimizer
+        Acts on `trained`.
+    scheduler : torch.optim.lr_scheduler.LRScheduler or None
+        Moves the learning rate after each epoch; None keeps it.
+    streams : Streams
+        Randomness.
+    backend : Backend
+        How to multiply with the weights.
+    buffer : RowBuffer
+        Memory for the rows of an update.
+    k : int
+        Gibbs steps of an update.
+    average : Average or None
+        Mean of the parameters on the way; None without `settings.averaging`.
+    n_updates, n_epochs : int
+        Position.
+    """
+
+    settings: TrainSettings
+    params: RBMParameters
+    trained: tuple[Tensor, Tensor, Tensor]
+    centering: Centering
+    h: Tensor
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    streams: Streams
+    backend: Backend
+    buffer: RowBuffer
+    k: int
+    average: Average | None = None
+    n_updates: int = 0
+    n_epochs: int = 0
+
+    @property
+    def model(self) -> RBMParameters:
+        """What has been learned so far: the mean on the way if there is one, else the parameters."""
+        return self.params if self.average is None else self.average.params
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next update."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def is_plain_descent(self) -> bool:
+        """Whether the next update can be made in one pass over the weights."""
+        return self.settings.is_plain_descent(self.learning_rate)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether states, and so the products, have fewer bits than the weights."""
+        return self.backend.state_dtype != self.params.W.dtype
+
+    def use_(self, precision: str) -> None:
+        """Multiply by the backend of that precision from now on."""
+        self.backend = backend_for(precision, self.params)
+        self.buffer = RowBuffer(self.params.n_features, self.backend.state_dtype, self.params.W.device)
+        self.h = self.h.to(self.backend.state_dtype)
+
+    @torch.no_grad()
+    def recompute_derived_(self) -> None:
+        """Make anew, between two epochs, whatever follows from the rest.
+
+        What rounding has gathered in it is gone then, so that `state()` is all that the next epoch depends on.
+        """
+        for tensor, exact in zip(self.trained, self.centering.trained(self.params), strict=True):
+            if tensor is not exact:
+                tensor.copy_(exact)
+        self.centering.forget_()
+        self.backend.refresh_()
+        self.optimizer.zero_grad()  # the last update's, where it had any
+        if self.settings.is_plain_descent(0.0):
+            self.optimizer.step()  # without gradients: lets the schedule know that it may move
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def carried(self) -> dict[str, Any]:
+        """All but the machine and its chains, as plain data: what another pass over other rows goes on with."""
+        return {
+            "centering": self.centering.state(),
+            "optimizer": (type(self.optimizer).__name__, to_plain(self.optimizer.state_dict())),
+            "streams": {use: stream.state() for use, stream in self.streams._asdict().items()},
+            "n_updates": self.n_updates,
+            "n_epochs": self.n_epochs,
+        }
+
+    def carry_on_(self, carried: dict[str, Any]) -> None:
+        """Set what `carried` returned. The learning rate stays that of `settings`.
+
+        The memory of another kind of optimiser is left aside.
+        """
+        self.centering.set_state(carried["centering"])
+        self.recompute_derived_()
+        name, memory = carried["optimizer"]
+        if name == type(self.optimizer).__name__:
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": from_plain(memory["state"]), "param_groups": groups})
+        for use, stream in self.streams._asdict().items():
+            stream.set_state(carried["streams"][use])
+        self.n_updates, self.n_epochs = carried["n_updates"], carried["n_epochs"]
+
+    def state(self) -> dict[str, Any]:
+        """All that the coming epochs depend on, as plain data. Take it between two epochs.
+
+        Training that goes on from it gives the same parameters, bit by bit, on the same kind of processor.
+        """
+        return self.carried() | {
+            "params": to_plain(self.params.tensors),
+            "h": to_plain(self.h),
+            "is_narrow": self.is_narrow,
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "average": None if self.average is None else self.average.state(),
+        }
+
+    @torch.no_grad()
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken, in a state that was started by the same settings."""
+        self.params.copy_(self.params.with_tensors(state["params"]))
+        if self.is_narrow and not state["is_narrow"]:  # the weights had become too large for fewer bits
+            self.use_("float32")
+        self.h = torch.from_numpy(state["h"]).to(self.h, copy=True)
+        self.carry_on_(state)
+        self.optimizer.load_state_dict(from_plain(state["optimizer"][1]))
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        if self.average is not None:
+            self.average.set_state(state["average"])
+
+
+@torch.no_grad()
+def start_state(
+    params: RBMParameters,
+    mean_v: Tensor,
+    settings: TrainSettings,
+    streams: Streams,
+    *,
+    h: Tensor | None = None,
+) -> TrainState:
+    """A state before its first update.
+
+    Parameters
+    ----------
+    params : RBMParameters
+        Where to start from; copied.
+    mean_v : Tensor of shape (n_features,)
+        Mean of the training rows, the first visible offset.
+    settings : TrainSettings
+        How to train; without any "auto" left, see `TrainSettings.resolved`.
+    streams : Streams
+        Randomness.
+    h : Tensor of shape (n_chains, n_hidden), optional
+        Hidden states of persistent chains to go on with; by default `settings.n_chains` random ones.
+    """
+    params = params.clone()
+    mean_h = mean_h_given_v(params, mean_v[None])[0]
+    centering = Centering.of(settings.centered, mean_v, mean_h, settings.offset_rate)
+    trained = centering.trained(params)
+    if h is None:
+        h = params.hidden.sample(mean_h.expand(settings.n_chains, -1), streams.chains)
+    backend = backend_for(settings.precision, params)
+    optimizer = _make_optimizer(list(trained), settings)
+    return TrainState(
+        settings,
+        params,
+        trained,
+        centering,
+        h.to(backend.state_dtype, copy=True),
+        optimizer,
+        rate_scheduler(optimizer, settings.learning_rate_schedule, settings.n_epochs),
+        streams,
+        backend,
+        RowBuffer(params.n_features, backend.state_dtype, params.W.device),
+        k=gibbs_steps(settings.k, 0, settings.n_epochs),
+        average=Average(params, settings.averaging) if settings.averaging else None,
+    )
+
+
+def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> Optimizer:
+    rate = settings.learning_rate
+    if settings.optimizer == "sgd" or settings.optimizer == "nesterov":
+        return torch.optim.SGD(tensors, rate, settings.momentum, nesterov=settings.optimizer == "nesterov")
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(tensors, lr=rate, fused=True)
+    optimizer = settings.optimizer(tensors, lr=rate)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must return a torch.optim.Optimizer, but returned {type(optimizer).__name__}.")
+    return optimizer
