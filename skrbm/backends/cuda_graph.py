@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 
+from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
-
-__all__ = ["record"]
 
 
 def record(work: Callable[[], None], streams: Sequence[Stream], device: torch.device) -> Callable[[], None] | None:
@@ -37,6 +35,6 @@ def record(work: Callable[[], None], streams: Sequence[Stream], device: torch.de
         with torch.cuda.graph(graph):
             work()
     except (AttributeError, RuntimeError) as error:
-        warnings.warn(f"Training goes on without a CUDA graph, and slower: {error}", RuntimeWarning, stacklevel=2)
+        warn(f"Training goes on without a CUDA graph, and slower: {error}", RuntimeWarning)
         return None
     return graph.replay

@@ -55,7 +55,9 @@ class Bernoulli(Unit):
         if low >= -ROUNDING and high <= 1 + ROUNDING:
             return None
         pixels = low >= 0 and 1 < high <= 255 and whole
-        remedy = "These look like pixels of 0 to 255: pass X / 255." if pixels else "Scale it, with MinMaxScaler for one."
+        remedy = (
+            "These look like pixels of 0 to 255: pass X / 255." if pixels else "Scale it, with MinMaxScaler for one."
+        )
         return f"values from {low:g} to {high:g}, but the machine reads values in [0, 1] as probabilities. {remedy}"
 
 

@@ -80,12 +80,16 @@ class RBMParameters:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """A machine whose parameters are `function` of each of these."""
-        return replace(self, **{name: function(tensor) for name, tensor in self.tensors.items()})
+        mapped: dict[str, Any] = {name: function(tensor) for name, tensor in self.tensors.items()}
+        return replace(self, **mapped)
 
     def with_tensors(self, tensors: Mapping[str, Any]) -> Self:
         """A machine of the same units with other parameters, copied from tensors or arrays to where these are."""
-        place = self.placement
-        return replace(self, **{name: torch.as_tensor(t).to(*place, copy=True) for name, t in tensors.items()})
+        dtype, device = self.placement
+        copies: dict[str, Any] = {
+            name: torch.as_tensor(tensor).to(device, dtype, copy=True) for name, tensor in tensors.items()
+        }
+        return replace(self, **copies)
 
     def to(self, *args: Any) -> Self:
         """The same parameters on another device or in another float type, as `Tensor.to`; shares what it can."""
