@@ -15,7 +15,7 @@ from skrbm.support.kernels import has_int8_mm
 PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
 _MIN_NARROW = 1 << 17  # weights from which on fewer bits pay: below, the products are a small part of an update
 
-_BACKENDS: dict[str, Callable[[RBMParameters], Backend]] = {
+BACKENDS: dict[str, Callable[[RBMParameters], Backend]] = {
     "float32": FloatBackend,
     "float64": FloatBackend,
     "int8": Int8Backend,
@@ -66,4 +66,4 @@ def choose_precision(precision: str, n_weights: int, device: torch.device, *, bi
 
 def backend_for(precision: str, params: RBMParameters) -> Backend:
     """The backend of that name, for a machine."""
-    return _BACKENDS[precision](params)
+    return BACKENDS[precision](params)

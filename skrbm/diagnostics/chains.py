@@ -15,11 +15,11 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri, stdtr
 from scipy.stats import rankdata
 
-__all__ = ["autocorrelation", "autocorrelation_time", "effective_sample_size", "merge_time", "r_hat", "round_trips"]
+from skrbm.sampling.tempering import RoundTrips
 
 FloatArray = npt.NDArray[np.float64]
 
-_MIN_STEPS = 4
+_MIN_STEPS = 4  # of which a half has two, the least for a variance
 
 
 def autocorrelation(x: npt.ArrayLike, max_lag: int | None = None) -> FloatArray:
@@ -266,16 +266,10 @@ def round_trips(replica: npt.ArrayLike) -> npt.NDArray[np.int64]:
     _, n_rungs, n_systems = replica.shape
     if (np.sort(replica, axis=1) != np.arange(n_rungs)[:, None]).any():
         raise ValueError(f"replica must hold each of 0 to {n_rungs - 1} once along axis 1, at every step.")
-    system = np.arange(n_systems)
-    trips = np.zeros(n_systems, dtype=np.int64)
-    started = np.zeros((n_rungs, n_systems), dtype=bool)  # replicas that have been on rung 0
-    returning = np.zeros((n_rungs, n_systems), dtype=bool)  # and on the last rung since
+    counter = RoundTrips(n_rungs, n_systems)
     for bottom, top in zip(replica[:, 0], replica[:, -1], strict=True):  # (n_systems,) each
-        trips += returning[bottom, system]
-        returning[bottom, system] = False
-        started[bottom, system] = True
-        returning[top, system] = started[top, system]
-    return trips
+        counter.add_(bottom, top)
+    return counter.n_trips
 
 
 def _series(x: npt.ArrayLike, name: str = "x", min_chains: int = 1) -> FloatArray:

@@ -10,14 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.diagnostics.chains import autocorrelation_time, effective_sample_size, merge_time, r_hat, round_trips
+from skrbm.diagnostics.chains import autocorrelation_time, effective_sample_size, merge_time, r_hat
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import Kernel
-from skrbm.sampling.tempering import SwapRates, TemperingState
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-
-__all__ = ["STATISTICS", "diagnose", "statistics_of"]
 
 STATISTICS = ("free_energy", "share_of_ones", "direction_1", "direction_2")
 
@@ -77,9 +74,9 @@ def diagnose(
     """
     n_random = len(random_v)
     v = random_v if data_v is None else torch.cat([random_v, data_v])
-    state = kernel.init(model, v, stream)
-    rates = SwapRates(model.n_rungs) if isinstance(state, TemperingState) else None
-    replicas, series = [], np.empty((len(STATISTICS), n_steps, len(v)))
+    state, watch = kernel.init(model, v, stream), kernel.watch(model)
+    watch.start_(state)
+    series = np.empty((len(STATISTICS), n_steps, len(v)))
     statistics = statistics_of(params)
     seconds = 0.0
     for step in range(n_steps):
@@ -87,10 +84,7 @@ def diagnose(
         state, info = kernel.step(model, state, stream)
         seconds += time.perf_counter() - began
         series[:, step] = statistics(info.v).cpu().numpy()
-        if rates is not None:
-            replicas.append(state.replica.cpu().numpy())
-            if step >= n_steps // 2:
-                rates.add_(info)
+        watch.add_(state, info, late=step >= n_steps // 2)
     late = series[:, n_steps // 2 :]
     merged = [np.nan if data_v is None else merge_time(x[:, :n_random], x[:, n_random:]) for x in series]
     n = len(STATISTICS)
@@ -100,7 +94,7 @@ def diagnose(
         effective_sample_size=np.array([effective_sample_size(x) for x in late]),
         r_hat=np.array([r_hat(x) for x in late]),
         merge_time=np.array(merged),
-        swap_acceptance=np.full(n, np.nan if rates is None else rates.acceptance.min()),
-        round_trips=np.full(n, np.nan if rates is None else round_trips(np.stack(replicas)).mean()),
+        swap_acceptance=np.full(n, watch.swap_acceptance),
+        round_trips=np.full(n, watch.round_trips),
         seconds=np.full(n, seconds / n_steps),
     )

@@ -15,17 +15,7 @@ from numpy.typing import ArrayLike
 
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-
-__all__ = [
-    "MMD",
-    "AdversarialAccuracy",
-    "MomentErrors",
-    "adversarial_accuracy",
-    "mmd2",
-    "moment_errors",
-    "nearest_distances",
-    "quality_table",
-]
+from skrbm.support.tensors import is_bits
 
 _CHUNK = 1 << 23  # elements of a block of distances
 _MAX_POOLED = 20_000  # rows whose pairwise distances are held at once, 4 bytes each
@@ -105,7 +95,7 @@ def _nearest(A: np.ndarray, B: np.ndarray, k: int) -> np.ndarray:
 
 def _distance_blocks(A: np.ndarray, B: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Some rows of `A` and their distances to all of `B`, (n_block, m), block after block."""
-    if _is_bits(A) and _is_bits(B):  # counts, which float32 holds exactly
+    if is_bits(A) and is_bits(B):  # counts, which float32 holds exactly
         A, B = A.astype(np.float32), B.astype(np.float32)
     squares_A, squares_B = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
     tiny = _ROUNDING * float(max(squares_A.max(), squares_B.max()))
@@ -118,10 +108,6 @@ def _distance_blocks(A: np.ndarray, B: np.ndarray) -> Iterator[tuple[slice, np.n
         block += squares_B
         block[block < tiny] = 0.0  # equal grey rows, but for rounding
         yield rows, block
-
-
-def _is_bits(X: np.ndarray) -> bool:
-    return bool(((X == 0) | (X == 1)).all())
 
 
 # -- adversarial accuracy --------------------------------------------------------------------------------------------

@@ -1,1 +1,41 @@
 """log Z and what follows from it. Imports `sampling` and what is below."""
+
+from skrbm.likelihood.annealed import (
+    Schedule,
+    adapted_schedule,
+    anneal,
+    checked_schedule,
+    inverse_temperatures,
+    log_likelihood_raise,
+    log_partition_ais,
+    log_partition_reverse_ais,
+    uniform_schedule,
+)
+from skrbm.likelihood.exact import bits_to_enumerate, log_likelihood_exact, log_partition_exact
+from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
+from skrbm.likelihood.pseudo import pseudo_log_likelihood
+from skrbm.likelihood.result import LogPartition, LogPartitionWarning, Progress
+from skrbm.likelihood.tempered import log_partition_tempering
+
+__all__ = [
+    "METHODS",
+    "LogPartition",
+    "LogPartitionWarning",
+    "Progress",
+    "Schedule",
+    "adapted_schedule",
+    "anneal",
+    "bits_to_enumerate",
+    "checked_schedule",
+    "inverse_temperatures",
+    "log_likelihood_exact",
+    "log_likelihood_raise",
+    "log_partition",
+    "log_partition_ais",
+    "log_partition_exact",
+    "log_partition_reverse_ais",
+    "log_partition_tempering",
+    "method_for",
+    "pseudo_log_likelihood",
+    "uniform_schedule",
+]

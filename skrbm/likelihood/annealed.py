@@ -1,48 +1,45 @@
-"""Annealing between a machine without weights and a machine: the weights that estimates of log Z are made from."""
+"""Annealing along the path between a machine without weights and a machine: log Z by AIS, both ways, and RAISE.
+
+All chains move through the bridges of a path at given inverse temperatures `betas`, see `inverse_temperatures`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters
+from skrbm.likelihood.result import LogPartition, Progress, warn_if_few_count
+from skrbm.machines.restricted import free_energy
 from skrbm.machines.units import Unit
+from skrbm.sampling.kernels import gibbs_init, gibbs_step
+from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.kernels import linear
 from skrbm.support.randomness import Stream
 
-__all__ = ["Progress", "adapted_schedule", "anneal", "log_partition_base", "uniform_schedule"]
+Schedule = Literal["uniform", "adaptive"] | Sequence[float]
 
-Progress = Callable[[int, int], None]
-_CHUNK = 1 << 22  # elements of a layer that are annealed at a time
-
-
-def log_partition_base(params: RBMParameters, base_b: Tensor) -> float:
-    """log Z of the machine at inverse temperature 0: visible bias `base_b`, no weights, no hidden bias; in nats."""
-    hidden = float(params.hidden.cumulant(torch.zeros((), dtype=torch.float64)))
-    return float(params.visible.cumulant(base_b.double()).sum()) + params.n_hidden * hidden
+_BLOCK = 1 << 22  # elements of a layer that are annealed at a time: 16 MB in float32
+_RAISE_BLOCK = 1 << 20  # the same, of rows that each have several runs
+_PILOT_STEPS, _PILOT_CHAINS = 500, 50  # of the runs that an adapted schedule rests on
 
 
 @torch.no_grad()
 def anneal(
-    params: RBMParameters,
-    base_b: Tensor,
-    v: Tensor,
-    betas: Sequence[float],
-    stream: Stream,
-    progress: Progress | None = None,
+    path: AnnealingPath, v: Tensor, betas: Sequence[float], stream: Stream, progress: Progress | None = None
 ) -> Tensor:
     """Log-weights of chains that move through the bridges at inverse temperatures `betas`.
 
     Parameters
     ----------
-    params : RBMParameters
-        The machine.
-    base_b : Tensor of shape (n_features,)
-        Visible bias of the base model, the bridge at β = 0.
+    path : AnnealingPath
+        Where the bridges are.
     v : Tensor of shape (n_chains, n_features)
         Where the chains start: distributed as the bridge at the first β.
     betas : sequence of float
@@ -50,7 +47,7 @@ def anneal(
     stream : Stream
         Randomness.
     progress : callable, optional
-        Called now and then with the number of steps done and that of all.
+        See `skrbm.likelihood.result.Progress`.
 
     Returns
     -------
@@ -63,12 +60,13 @@ def anneal(
     section 4.1). Products are in the float type of the parameters, sums over units and steps in float64. All chains
     move in one product, up to a few thousand; more follow one block after another, so that memory stays bounded.
     """
-    blocks = torch.split(v, max(1, _CHUNK // max(params.n_features, params.n_hidden)))
+    machine = path.machine
+    blocks = torch.split(v, max(1, _BLOCK // max(machine.n_features, machine.n_hidden)))
     n_steps = len(betas) - 1
     log_weights = []
     for n_done, block in enumerate(blocks):
         log_weight = torch.zeros(len(block), dtype=torch.float64, device=v.device)
-        for step, increment in enumerate(_increments(params, base_b, block, betas, stream), 1):
+        for step, increment in enumerate(_increments(path, block, betas, stream), 1):
             log_weight += increment
             if progress is not None and step % 50 == 0:
                 progress(n_done * n_steps + step, len(blocks) * n_steps)
@@ -76,21 +74,20 @@ def anneal(
     return torch.cat(log_weights)
 
 
-def _increments(
-    params: RBMParameters, base_b: Tensor, v: Tensor, betas: Sequence[float], stream: Stream
-) -> Iterator[Tensor]:
+def _increments(path: AnnealingPath, v: Tensor, betas: Sequence[float], stream: Stream) -> Iterator[Tensor]:
     """What each step adds to the log-weights, (n_chains,)."""
-    W, b, c = params.W, params.b, params.c
-    bias_difference = b - base_b
+    machine = path.machine
+    W, c, visible, hidden = machine.W, machine.c, machine.visible, machine.hidden
+    bias_difference = machine.b - path.base_b
     largest_input = float((c.abs() + W.abs().sum(1)).max())
     for step, (before, beta) in enumerate(pairwise(betas), 1):
         inputs = linear(v, W, c)  # (n_chains, n_hidden), at inverse temperature 1
         increment = (v @ bias_difference).double() * (beta - before)
-        increment += _cumulant_step(params.hidden, inputs, before, beta, largest_input).sum(1, dtype=torch.float64)
+        increment += _cumulant_step(hidden, inputs, before, beta, largest_input).sum(1, dtype=torch.float64)
         yield increment
         if step < len(betas) - 1:
-            _, h = params.hidden.mean_and_sample(inputs.mul_(beta), stream)
-            _, v = params.visible.mean_and_sample(linear(h.mul_(beta), W.T, torch.lerp(base_b, b, beta)), stream)
+            h = hidden.sample(hidden.mean_(inputs.mul_(beta)), stream)
+            v = visible.sample(visible.mean_(linear(h.mul_(beta), W.T, path.bias(beta))), stream)
 
 
 def _cumulant_step(unit: Unit, inputs: Tensor, before: float, beta: float, largest: float) -> Tensor:
@@ -101,47 +98,78 @@ def _cumulant_step(unit: Unit, inputs: Tensor, before: float, beta: float, large
     return unit.cumulant(wide * beta) - unit.cumulant(wide * before)
 
 
+# -- schedules -------------------------------------------------------------------------------------------------------
+
+
+def inverse_temperatures(
+    path: AnnealingPath, stream: Stream, n_temperatures: int = 10_000, schedule: Schedule = "adaptive"
+) -> Sequence[float]:
+    """Inverse temperatures that rise from 0 to 1.
+
+    Parameters
+    ----------
+    path : AnnealingPath
+        What they are for.
+    stream : Stream
+        Randomness of the pilot runs of "adaptive".
+    n_temperatures : int
+        Number of steps.
+    schedule : {"uniform", "adaptive"} or sequence of float
+        Even steps; or steps from pilot runs, see `adapted_schedule`; or the inverse temperatures themselves, whatever
+        `n_temperatures` is.
+
+    Raises
+    ------
+    ValueError
+        If the schedule is neither.
+    """
+    schedule = checked_schedule(schedule)
+    if schedule == "uniform":
+        return uniform_schedule(n_temperatures)
+    if schedule == "adaptive":
+        return adapted_schedule(path, n_temperatures, stream)
+    return schedule
+
+
+def checked_schedule(schedule: Any) -> Any:
+    """The schedule by its name, or as a list of inverse temperatures.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(schedule, str) and schedule in ("uniform", "adaptive"):
+        return schedule
+    try:
+        betas = np.asarray(schedule, dtype=np.float64)
+    except (TypeError, ValueError):
+        betas = np.empty(0)
+    if betas.ndim != 1 or len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or not (np.diff(betas) >= 0).all():
+        raise ValueError(
+            f"schedule={schedule!r} must be 'uniform', 'adaptive', or inverse temperatures that rise from 0 to 1."
+        )
+    return betas.tolist()
+
+
 def uniform_schedule(n_temperatures: int) -> list[float]:
     """Inverse temperatures 0, …, 1 with `n_temperatures` even steps between them."""
     return [step / n_temperatures for step in range(n_temperatures + 1)]
 
 
 @torch.no_grad()
-def adapted_schedule(
-    params: RBMParameters,
-    base_b: Tensor,
-    n_temperatures: int,
-    stream: Stream,
-    *,
-    n_pilot: int = 500,
-    n_chains: int = 50,
-) -> list[float]:
-    """Inverse temperatures 0, …, 1, denser where the log-weights spread faster.
+def adapted_schedule(path: AnnealingPath, n_temperatures: int, stream: Stream) -> list[float]:
+    """Inverse temperatures 0, …, 1 with `n_temperatures` steps, denser where the log-weights spread faster.
 
-    Parameters
-    ----------
-    params : RBMParameters
-        The machine.
-    base_b : Tensor of shape (n_features,)
-        Visible bias of the base model.
-    n_temperatures : int
-        Number of steps.
-    stream : Stream
-        Randomness of the pilot run.
-    n_pilot, n_chains : int
-        Steps and chains of the two pilot runs, the first in even steps, the second in adapted ones.
-
-    Returns
-    -------
-    list of float
-        `n_temperatures` + 1 numbers. A step's length is the inverse of the standard deviation of d log f / dβ over the
-        pilot's chains, smoothed, so that each adds about the same variance (Grosse, Maddison & Salakhutdinov 2013,
-        section 3); a fifth of the steps stays where it was, lest the pilot missed something.
+    A step's length is the inverse of the standard deviation of d log f / dβ over the chains of a pilot run, smoothed,
+    so that each adds about the same variance (Grosse, Maddison & Salakhutdinov 2013, section 3); a fifth of the steps
+    stays where it was, lest the pilot missed something. Of two pilot runs the first is in even steps, the second in
+    adapted ones.
     """
-    betas = uniform_schedule(n_pilot)
-    for n_steps in (n_pilot, n_temperatures):
-        v = stream.bernoulli_logits(base_b.expand(n_chains, -1))
-        spread = np.array([float(x.std()) for x in _increments(params, base_b, v, betas, stream)])
+    betas = uniform_schedule(_PILOT_STEPS)
+    for n_steps in (_PILOT_STEPS, n_temperatures):
+        v = path.samples_of_base(_PILOT_CHAINS, stream)
+        spread = np.array([float(x.std()) for x in _increments(path, v, betas, stream)])
         betas = _even_out(betas, spread, n_steps)
     return betas
 
@@ -156,3 +184,142 @@ def _even_out(betas: list[float], spread: np.ndarray, n_steps: int) -> list[floa
     new = np.interp(np.linspace(0.0, passed[-1], n_steps + 1), passed, betas)
     new[0], new[-1] = 0.0, 1.0
     return [float(beta) for beta in new]
+
+
+# -- estimates -------------------------------------------------------------------------------------------------------
+
+
+def log_partition_ais(
+    path: AnnealingPath, betas: Sequence[float], stream: Stream, n_chains: int = 100, progress: Progress | None = None
+) -> LogPartition:
+    """Logarithm of the partition function by annealed importance sampling (AIS).
+
+    Parameters
+    ----------
+    path : AnnealingPath
+        The way to the machine.
+    betas : sequence of float
+        Inverse temperatures, rising from 0 to 1.
+    stream : Stream
+        Randomness.
+    n_chains : int
+        Number of independent runs.
+    progress : callable, optional
+        See `skrbm.likelihood.result.Progress`.
+
+    Returns
+    -------
+    LogPartition
+        With `lower` = `value`: in expectation AIS lies below log Z.
+
+    Warns
+    -----
+    LogPartitionWarning
+        If the effective sample size is less than a tenth of the chains.
+
+    Notes
+    -----
+    log Z ≈ log Z_0 + log mean w (Salakhutdinov & Murray 2008, section 4.1).
+    """
+    began = time.perf_counter()
+    log_weight = anneal(path, path.samples_of_base(n_chains, stream), betas, stream, progress)
+    return _of_weights("ais", path, log_weight, betas, began)
+
+
+def log_partition_reverse_ais(
+    path: AnnealingPath, v: Tensor, betas: Sequence[float], stream: Stream, progress: Progress | None = None
+) -> LogPartition:
+    """Logarithm of the partition function by AIS run backwards, from samples of the machine to the base machine.
+
+    Parameters
+    ----------
+    path, betas, stream, progress
+        As in `log_partition_ais`.
+    v : Tensor of shape (n_chains, n_features)
+        Independent samples of the machine, one for each run.
+
+    Returns
+    -------
+    LogPartition
+        With `upper` = `value`: in expectation it lies above log Z, if `v` are samples at equilibrium.
+
+    Warns
+    -----
+    LogPartitionWarning
+        If the effective sample size is less than a tenth of the chains.
+
+    Notes
+    -----
+    log Z ≈ log Z_0 - log mean w, as 1/w of AIS has the mean Z_0 / Z over reversed runs (Burda, Grosse & Salakhutdinov
+    2015, section 3.1; Grosse, Ghahramani & Adams 2015).
+    """
+    began = time.perf_counter()
+    log_weight = anneal(path, v.to(path.machine.W), betas[::-1], stream, progress)
+    return _of_weights("reverse_ais", path, log_weight, betas, began)
+
+
+def _of_weights(
+    method: str, path: AnnealingPath, log_weight: Tensor, betas: Sequence[float], began: float
+) -> LogPartition:
+    """log Z = log Z_0 ± log mean w, - for the reverse."""
+    sign = 1 if method == "ais" else -1
+    n = len(log_weight)
+    w = (log_weight - log_weight.max()).exp()
+    value = path.log_z_of_base + sign * (float(log_weight.logsumexp(0)) - math.log(n))
+    found = LogPartition(
+        value,
+        standard_error=float(w.std() / w.mean()) / math.sqrt(n) if n > 1 else math.inf,
+        lower=value if sign > 0 else None,
+        upper=value if sign < 0 else None,
+        effective_sample_size=float(w.sum() ** 2 / (w**2).sum()),
+        n_chains=n,
+        n_temperatures=len(betas) - 1,
+        seconds=time.perf_counter() - began,
+        method=method,
+    )
+    warn_if_few_count(found)
+    return found
+
+
+@torch.no_grad()
+def log_likelihood_raise(
+    path: AnnealingPath,
+    v: Tensor,
+    betas: Sequence[float],
+    stream: Stream,
+    n_chains: int = 10,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Log-probabilities under the *annealed* model, by the reverse AIS estimator (RAISE).
+
+    Parameters
+    ----------
+    path, betas, stream, progress
+        As in `log_partition_ais`.
+    v : Tensor of shape (n, n_features)
+        Rows.
+    n_chains : int
+        Runs for each row.
+
+    Returns
+    -------
+    Tensor of shape (n,), float64
+        In expectation at most log p_annealed(v), nats.
+
+    Notes
+    -----
+    The annealed model draws from the base machine and follows the bridges up to the machine. Its log-probability of a
+    row is not bounded by log p(v); but its mean over rows drawn from p lies below the mean of log p(v), by the
+    divergence between the two (Burda, Grosse & Salakhutdinov 2015, section 3.2). A test set's mean is a bound as far as
+    the test rows are like the machine's.
+    """
+    machine = path.machine
+    log_means = []
+    for rows in torch.split(
+        v.to(machine.W), max(1, _RAISE_BLOCK // (n_chains * max(machine.n_features, machine.n_hidden)))
+    ):
+        state = gibbs_init(machine, rows.repeat_interleave(n_chains, 0), stream)
+        _, info = gibbs_step(machine, state, stream)  # the transition under the last bridge
+        log_weight = anneal(path, info.v, betas[::-1], stream, progress).view(-1, n_chains)
+        log_means.append(log_weight.logsumexp(1) - math.log(n_chains) - free_energy(machine, rows).double())
+    return torch.cat(log_means) - path.log_z_of_base

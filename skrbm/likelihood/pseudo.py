@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters, input_to_h
+from skrbm.machines.units import Unit
 from skrbm.support.kernels import linear
+from skrbm.support.tensors import is_bits
 
-__all__ = ["pseudo_log_likelihood"]
-
-_CHUNK = 1 << 20  # elements of a temporary where units are flipped one by one
-_PRODUCT_CHUNK = 1 << 22  # elements of a factor where they are not
+_BITS = (0.0, 1.0)  # states of units whose cumulant is softplus
+_BLOCK = 1 << 20  # elements of a temporary where units are flipped one by one
+_PRODUCT_BLOCK = 1 << 22  # elements of a factor where they are not
 _MAX_NODES, _LARGEST = 64, 100.0  # points, and weights, up to which products are quicker
 
 
@@ -24,7 +24,7 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     Parameters
     ----------
     params : RBMParameters
-        A machine with Bernoulli units.
+        A machine whose visible units have the states 0 and 1.
     v : Tensor of shape (n, n_features)
         Rows. Values between 0 and 1 count as probabilities of a one.
 
@@ -34,39 +34,46 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
         Nats, in the float type of `v`. Exact up to rounding and deterministic; takes O(n_features · n_hidden) time a
         row and bounded memory.
 
+    Raises
+    ------
+    ValueError
+        If the visible units have other states.
+
     Notes
     -----
     Besag 1975; Hyvärinen 2006. With a_j = c_j + W_j v, the logit of p_i is b_i plus
-    Σ_j softplus(a_j + W_ji (1 - v_i)) - softplus(a_j - W_ji v_i).
+    Σ_j softplus(a_j + W_ji (1 - v_i)) - softplus(a_j - W_ji v_i), where softplus is the cumulant of the hidden units.
 
-    Where v is bits, that is b_i + Σ_j f(a_j, W_ji), or b_i - Σ_j f(a_j, -W_ji) where v_i is 1, with
+    Where v and h are bits, that is b_i + Σ_j f(a_j, W_ji), or b_i - Σ_j f(a_j, -W_ji) where v_i is 1, with
     f(a, w) = softplus(a + w) - softplus(a). As a function of w, f has its next singularity at a distance of π, so a
     polynomial through few points w_m is as good as f itself (nine digits from 16 points for |w| < 1.5), and the sum
     over j becomes matrix products: Σ_m Σ_j f(a_j, w_m) ℓ_m(W_ji), with Lagrange's polynomials ℓ_m.
     """
+    if params.visible.states != _BITS:
+        raise ValueError(f"The pseudo-likelihood takes visible units with the states 0 and 1, got {params.visible!r}.")
     params = params.to(v.dtype)
     inputs = input_to_h(params, v)  # (n, n_hidden)
     largest = float(params.W.abs().max())
-    nodes = _nodes(largest, v.dtype) if largest < _LARGEST else None
-    if nodes is not None and len(nodes) <= _MAX_NODES and bool(((v == 0) | (v == 1)).all()):
+    nodes = _nodes(largest, v.dtype) if largest < _LARGEST and params.hidden.states == _BITS else None
+    if nodes is not None and len(nodes) <= _MAX_NODES and is_bits(v):
         logits = params.b + _effect_of_bits(v, inputs, params.W, nodes)
     else:
-        logits = params.b + _effect(v, inputs, params.W)
-    return (v * logits - BERNOULLI.cumulant(logits)).sum(1)
+        logits = params.b + _effect(v, inputs, params.W, params.hidden)
+    return (v * logits - params.visible.cumulant(logits)).sum(1)
 
 
-def _effect(v: Tensor, inputs: Tensor, W: Tensor) -> Tensor:
+def _effect(v: Tensor, inputs: Tensor, W: Tensor, hidden: Unit) -> Tensor:
     """What hidden units (their inputs (n, n_hidden)) add to the logit of each v_i given the others: (n, n_features)."""
     effect = torch.zeros_like(v)
     n_hidden, n_features = W.shape
-    n_units = max(1, min(n_hidden, _CHUNK // n_features))
-    n_rows = max(1, _CHUNK // (n_units * n_features))
+    n_units = max(1, min(n_hidden, _BLOCK // n_features))
+    n_rows = max(1, _BLOCK // (n_units * n_features))
     for first in range(0, len(v), n_rows):
         rows = slice(first, first + n_rows)
         for first_unit in range(0, n_hidden, n_units):
             units = slice(first_unit, first_unit + n_units)
             without = inputs[rows, units, None] - W[units] * v[rows, None]  # the inputs without v_i
-            effect[rows] += (BERNOULLI.cumulant(without + W[units]) - BERNOULLI.cumulant(without)).sum(1)
+            effect[rows] += (hidden.cumulant(without + W[units]) - hidden.cumulant(without)).sum(1)
     return effect
 
 
@@ -87,8 +94,8 @@ def _effect_of_bits(v: Tensor, inputs: Tensor, W: Tensor, nodes: Tensor) -> Tens
     """The same for v of zeros and ones. f is split into its even and odd part in w, as v_i only changes their sign."""
     n_hidden, n_features = W.shape
     positive = nodes[len(nodes) // 2 :]
-    n_units = max(1, min(n_hidden, _PRODUCT_CHUNK // (len(positive) * n_features)))
-    n_rows = max(1, _PRODUCT_CHUNK // (len(positive) * n_units))
+    n_units = max(1, min(n_hidden, _PRODUCT_BLOCK // (len(positive) * n_features)))
+    n_rows = max(1, _PRODUCT_BLOCK // (len(positive) * n_units))
     even, odd = torch.zeros_like(v), torch.zeros_like(v)
     for first_unit in range(0, n_hidden, n_units):
         units = slice(first_unit, first_unit + n_units)

@@ -1,1 +1,38 @@
 """The mathematics: units, energies, free energies, conditionals. Imports `support`."""
+
+from skrbm.machines.bernoulli import BERNOULLI, Bernoulli
+from skrbm.machines.restricted import (
+    RBMParameters,
+    energy,
+    free_energy,
+    free_energy_h,
+    initial_parameters,
+    input_to_h,
+    input_to_v,
+    mean_h_given_v,
+    mean_v_given_h,
+    sample_h_given_v,
+    sample_v_given_h,
+)
+from skrbm.machines.units import Unit
+
+# The protocol tests run over these: a new kind is to be added.
+UNITS = (BERNOULLI,)
+
+__all__ = [
+    "BERNOULLI",
+    "UNITS",
+    "Bernoulli",
+    "RBMParameters",
+    "Unit",
+    "energy",
+    "free_energy",
+    "free_energy_h",
+    "initial_parameters",
+    "input_to_h",
+    "input_to_v",
+    "mean_h_given_v",
+    "mean_v_given_h",
+    "sample_h_given_v",
+    "sample_v_given_h",
+]

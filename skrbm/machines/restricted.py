@@ -80,14 +80,14 @@ class RBMParameters:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """A machine whose parameters are `function` of each of these."""
-        changed: dict[str, Any] = {name: function(tensor) for name, tensor in self.tensors.items()}
-        return replace(self, **changed)
+        mapped: dict[str, Any] = {name: function(tensor) for name, tensor in self.tensors.items()}
+        return replace(self, **mapped)
 
     def with_tensors(self, tensors: Mapping[str, Any]) -> Self:
         """A machine of the same units with other parameters, copied from tensors or arrays to where these are."""
         dtype, device = self.placement
         copies: dict[str, Any] = {
-            name: torch.as_tensor(values).to(device=device, dtype=dtype, copy=True) for name, values in tensors.items()
+            name: torch.as_tensor(tensor).to(device, dtype, copy=True) for name, tensor in tensors.items()
         }
         return replace(self, **copies)
 

@@ -23,7 +23,10 @@ from skrbm.support.randomness import Stream
 
 
 class Watch(Protocol):
-    """Gathers what the steps of a kernel report about how well it works."""
+    """Gathers what the steps of a kernel report about how well it works, over any number of runs."""
+
+    def start_(self, state: Any) -> None:
+        """Take note that chains set out from `state`; `add_` is of them until the next time."""
 
     def add_(self, state: Any, info: Any, late: bool) -> None:
         """Take note of a step; `late` if it is of the second half of a run."""
@@ -34,7 +37,7 @@ class Watch(Protocol):
 
     @property
     def round_trips(self) -> float:
-        """Round trips of a system between the ends of a ladder; NaN where there is none."""
+        """Mean number of round trips of a system between the ends of a ladder; NaN where there is none."""
 
     def warning_text(self) -> str | None:
         """What is wrong, if something is."""
@@ -44,6 +47,9 @@ class NothingToWatch(Watch):
     """Of a kernel without a ladder."""
 
     swap_acceptance, round_trips = np.nan, np.nan
+
+    def start_(self, state: Any) -> None:
+        """Nothing to gather."""
 
     def add_(self, state: Any, info: Any, late: bool) -> None:
         """Nothing to gather."""
@@ -63,7 +69,8 @@ class Kernel(NamedTuple):
     watch : callable
         Makes a `Watch` for runs with a model.
     n_copies : callable
-        How many states of the machine one chain of a model consists of, for which memory is needed.
+        How many states of the machine one chain of a model consists of, for which memory is needed. (A model, whatever
+        the kernel takes for one, says its `n_hidden` and `n_features`.)
     """
 
     init: Callable[..., Any]

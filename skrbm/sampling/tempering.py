@@ -9,114 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters
-from skrbm.machines.units import Unit
-from skrbm.sampling.kernels import Kernel, clamp, steps
+from skrbm.sampling.kernels import Kernel, Watch, clamp, steps
+from skrbm.sampling.ladder import AnnealingPath, Ladder
 from skrbm.support.randomness import Stream
 
-__all__ = [
-    "LEAST_ACCEPTANCE",
-    "TEMPERING",
-    "Ladder",
-    "SwapRates",
-    "SwapWarning",
-    "TemperingInfo",
-    "TemperingState",
-    "adapted_temperatures",
-    "ladder_by_name",
-    "tempering_init",
-    "tempering_step",
-]
-
-LEAST_ACCEPTANCE = 0.02  # of swaps, below which a ladder is not to be trusted
-_MAX_RUNGS = 100
+# A swap of neighbours that happens less often than this is as good as none: at two in a hundred, the hundreds of steps
+# that runs take bring a handful.
+LEAST_ACCEPTANCE = 0.02
+_ACCEPTANCE = 0.5  # of swaps, where the number of temperatures is free
+_MAX_RUNGS = 100  # where the number of temperatures is free: their memory and time are as many times the machine's
+# The pilot runs: a round is long enough for rates to 2 %; rounds go on until the barrier stops growing.
+_PILOT_CHAINS, _PILOT_STEPS, _MAX_ROUNDS = 20, 100, 8
 
 
 class SwapWarning(UserWarning):
     """Neighbouring rungs of a ladder hardly ever swap, so samples don't climb it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """Machines of one shape, from one without weights to the one to be sampled.
-
-    Attributes
-    ----------
-    W : Tensor of shape (n_rungs, n_hidden, n_features) or (1, n_hidden, n_features)
-        Weights; the latter where the rungs share them.
-    b : Tensor of shape (n_rungs, n_features)
-        Visible biases.
-    c : Tensor of shape (n_rungs, n_hidden)
-        Hidden biases.
-    scale : Tensor of shape (n_rungs,)
-        Factors on the weights.
-    visible, hidden : Unit
-        What kind of unit each layer has.
-    """
-
-    W: Tensor
-    b: Tensor
-    c: Tensor
-    scale: Tensor
-    visible: Unit = BERNOULLI
-    hidden: Unit = BERNOULLI
-
-    @classmethod
-    def of_temperatures(cls, params: RBMParameters, base_b: Tensor, betas: Tensor) -> Ladder:
-        """The machine at inverse temperatures `betas` (n_rungs,), which rise from 0 to 1.
-
-        At β = 0 it has no weights and the visible bias `base_b` (n_features,): the bridges of `skrbm.likelihood.annealed.anneal`.
-        """
-        betas = betas.to(params.W)
-        b = torch.lerp(base_b, params.b, betas[:, None])
-        return cls(params.W[None], b, betas[:, None] * params.c, betas, params.visible, params.hidden)
-
-    @classmethod
-    def of_checkpoints(cls, checkpoints: Sequence[RBMParameters], base_b: Tensor) -> Ladder:
-        """A machine without weights and with the visible bias `base_b`, then the machines given, in their order."""
-        last = checkpoints[-1]
-        W = torch.stack([torch.zeros_like(last.W), *(params.W for params in checkpoints)])
-        b = torch.stack([base_b, *(params.b for params in checkpoints)])
-        c = torch.stack([torch.zeros_like(last.c), *(params.c for params in checkpoints)])
-        return cls(W, b, c, torch.ones_like(b[:, 0]), last.visible, last.hidden)
-
-    @property
-    def n_rungs(self) -> int:
-        """Number of machines."""
-        return self.b.shape[0]
-
-    def rung(self, i: int) -> RBMParameters:
-        """One of the machines."""
-        W = self.W[i if len(self.W) > 1 else 0] * self.scale[i]
-        return RBMParameters(W, self.b[i], self.c[i], self.visible, self.hidden)
-
-    def input_to_v(self, h: Tensor) -> Tensor:
-        """b + h'W on each rung: (n_rungs, n, n_features) for h (n_rungs, n, n_hidden)."""
-        W = self.W
-        product = (h.flatten(0, 1) @ W[0]).view(*h.shape[:2], -1) if len(W) == 1 else h @ W
-        return torch.addcmul(self.b[:, None], product, self.scale[:, None, None])
-
-    def project(self, v: Tensor, rungs: slice) -> Tensor:
-        """v'W' under the weights of `rungs`, without their factors: (n_rungs, n, n_hidden)."""
-        W = self.W
-        return (v.flatten(0, 1) @ W[0].T).view(*v.shape[:2], -1) if len(W) == 1 else v @ W[rungs].mT
-
-    def input_to_h(self, projection: Tensor, rungs: slice) -> Tensor:
-        """c + W v on each rung of `rungs`, from `project`."""
-        return torch.addcmul(self.c[rungs, None], projection, self.scale[rungs, None, None])
-
-    def log_weight(self, v: Tensor, input_to_h: Tensor, rungs: slice) -> Tensor:
-        """-F(v) on each rung of `rungs`, in nats, float64: (n_rungs, n)."""
-        bias = torch.matmul(v, self.b[rungs, :, None]).squeeze(-1)
-        return bias.double() + self.hidden.cumulant(input_to_h).sum(-1, dtype=torch.float64)
 
 
 class TemperingState(NamedTuple):
@@ -177,9 +91,9 @@ def tempering_init(ladder: Ladder, v: Tensor, stream: Stream, given: Tensor | No
     """Systems that start at `v`, (n_chains, n_features) for all rungs or (n_rungs, n_chains, n_features)."""
     rungs = slice(None)
     v = clamp(v.expand(ladder.n_rungs, -1, -1), given)
-    _, h = ladder.hidden.mean_and_sample(ladder.input_to_h(ladder.project(v, rungs), rungs), stream)
+    mean_h = ladder.hidden.mean_(ladder.input_to_h(ladder.project(v, rungs), rungs))
     replica = torch.arange(ladder.n_rungs, device=v.device)[:, None].repeat(1, v.shape[1])
-    return TemperingState(h, replica, 0, given)
+    return TemperingState(ladder.hidden.sample(mean_h, stream), replica, 0, given)
 
 
 def tempering_step(ladder: Ladder, state: TemperingState, stream: Stream) -> tuple[TemperingState, TemperingInfo]:
@@ -188,8 +102,9 @@ def tempering_step(ladder: Ladder, state: TemperingState, stream: Stream) -> tup
     Neighbours t and t+1 swap with probability min(1, r), log r = F_t(v_t) - F_t(v_{t+1}) + F_{t+1}(v_{t+1}) -
     F_{t+1}(v_t) (Béreux et al. 2024). Even and odd pairs take turns (Syed et al. 2022, non-reversible tempering).
     """
-    mean_v, v = ladder.visible.mean_and_sample(ladder.input_to_v(state.h), stream)
-    mean_v, v = clamp(mean_v[-1], state.given), clamp(v, state.given)
+    mean_v = ladder.visible.mean_(ladder.input_to_v(state.h))
+    v = clamp(ladder.visible.sample(mean_v, stream), state.given)
+    mean_v = clamp(mean_v[-1], state.given)
     everywhere = slice(None)
     lower, upper = slice(state.parity, ladder.n_rungs - 1, 2), slice(state.parity + 1, ladder.n_rungs, 2)
     projection = ladder.project(v, everywhere)
@@ -206,7 +121,7 @@ def tempering_step(ladder: Ladder, state: TemperingState, stream: Stream) -> tup
     inputs[upper] = torch.where(swap[..., None], inputs_up, inputs[upper])
     replica = state.replica.clone()
     replica[lower], replica[upper] = _exchanged(swap, replica[lower], replica[upper])
-    _, h = ladder.hidden.mean_and_sample(inputs, stream)
+    h = ladder.hidden.sample(ladder.hidden.mean_(inputs), stream)
     info = TemperingInfo(v[-1], mean_v, v, np.arange(ladder.n_rungs)[lower], up, down)
     return TemperingState(h, replica, 1 - state.parity, state.given), info
 
@@ -216,19 +131,58 @@ def _exchanged(swap: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Ten
     return torch.where(swap, second, first), torch.where(swap, first, second)
 
 
-TEMPERING = Kernel(tempering_init, tempering_step)
+class RoundTrips:
+    """Counts the round trips of replicas: from rung 0 up to the last rung and back to rung 0.
+
+    Parameters
+    ----------
+    n_rungs, n_systems : int
+        Of independent systems with a replica on each rung.
+
+    Attributes
+    ----------
+    n_trips : ndarray of int, shape (n_systems,)
+        Completed ones, of all replicas of a system.
+    """
+
+    def __init__(self, n_rungs: int, n_systems: int) -> None:
+        self.n_trips = np.zeros(n_systems, dtype=np.int64)
+        self._systems = np.arange(n_systems)
+        self._started = np.zeros((n_rungs, n_systems), dtype=bool)  # replicas that have been on rung 0
+        self._returning = np.zeros((n_rungs, n_systems), dtype=bool)  # and on the last rung since
+
+    def add_(self, bottom: np.ndarray, top: np.ndarray) -> None:
+        """Count a step, by the replicas on rung 0 and on the last one, (n_systems,) each."""
+        self.n_trips += self._returning[bottom, self._systems]
+        self._returning[bottom, self._systems] = False
+        self._started[bottom, self._systems] = True
+        self._returning[top, self._systems] = self._started[top, self._systems]
 
 
-class SwapRates:
-    """Mean probability of swaps between neighbours, gathered step by step."""
+class SwapRates(Watch):
+    """Mean probability of swaps between neighbours in the late steps, and round trips in all of them.
 
-    def __init__(self, n_rungs: int) -> None:
-        self._total, self._n_steps = np.zeros(n_rungs - 1), np.zeros(n_rungs - 1)
+    Parameters
+    ----------
+    ladder : Ladder
+        What is sampled.
+    """
 
-    def add_(self, info: TemperingInfo) -> None:
+    def __init__(self, ladder: Ladder) -> None:
+        self._total, self._n_steps = np.zeros(ladder.n_rungs - 1), np.zeros(ladder.n_rungs - 1)
+        self._runs: list[RoundTrips] = []
+
+    def start_(self, state: TemperingState) -> None:
+        """Count the round trips of these systems from here on."""
+        self._runs.append(RoundTrips(*state.replica.shape))
+
+    def add_(self, state: TemperingState, info: TemperingInfo, late: bool) -> None:
         """Count one step."""
-        self._total[info.lower] += info.acceptance.mean(1).cpu().numpy()
-        self._n_steps[info.lower] += 1
+        bottom, top = state.replica[[0, -1]].cpu().numpy()
+        self._runs[-1].add_(bottom, top)
+        if late:
+            self._total[info.lower] += info.acceptance.mean(1).cpu().numpy()
+            self._n_steps[info.lower] += 1
 
     @property
     def acceptance(self) -> np.ndarray:
@@ -236,7 +190,17 @@ class SwapRates:
         n = self._n_steps
         return np.divide(self._total, n, out=np.full(n.shape, np.nan), where=n > 0)
 
-    def complaint(self) -> str | None:
+    @property
+    def swap_acceptance(self) -> float:
+        """The least of them."""
+        return float(np.fmin.reduce(self.acceptance, initial=np.nan))
+
+    @property
+    def round_trips(self) -> float:
+        """Mean over the systems."""
+        return float(np.mean(np.concatenate([run.n_trips for run in self._runs]))) if self._runs else math.nan
+
+    def warning_text(self) -> str | None:
         """What is wrong, if two neighbours hardly ever swap."""
         acceptance = self.acceptance
         if not (acceptance < LEAST_ACCEPTANCE).any():
@@ -248,34 +212,21 @@ class SwapRates:
         )
 
 
+TEMPERING = Kernel(tempering_init, tempering_step, watch=SwapRates, n_copies=lambda ladder: ladder.n_rungs)
+
+
 @torch.no_grad()
-def adapted_temperatures(
-    params: RBMParameters,
-    base_b: Tensor,
-    stream: Stream,
-    *,
-    n_temperatures: int | None = None,
-    acceptance: float = 0.5,
-    n_chains: int = 20,
-    n_steps: int = 100,
-    max_rounds: int = 8,
-) -> Tensor:
+def adapted_temperatures(path: AnnealingPath, stream: Stream, n_temperatures: int | None = None) -> Tensor:
     """Inverse temperatures between which all swaps are about equally likely.
 
     Parameters
     ----------
-    params : RBMParameters
-        The machine.
-    base_b : Tensor of shape (n_features,)
-        Visible bias at β = 0.
+    path : AnnealingPath
+        The way to the machine.
     stream : Stream
-        Randomness.
+        Randomness of the pilot runs.
     n_temperatures : int, optional
-        How many, at least 2. By default so many that swaps are accepted with probability `acceptance`, at most 100.
-    acceptance : float
-        Aim where the number is free.
-    n_chains, n_steps, max_rounds : int
-        Size of the pilot runs: systems, steps of a round, rounds at most.
+        How many, at least 2. By default so many that every other swap is accepted, at most 100.
 
     Returns
     -------
@@ -285,55 +236,72 @@ def adapted_temperatures(
     Notes
     -----
     The rejection rates of a pilot run, summed along the ladder, estimate the barrier Λ(β); new temperatures divide it
-    evenly, and 1 - `acceptance` of it lies between two (Syed, Bouchard-Côté, Deligiannidis & Doucet 2022, algorithms
-    2 and 3). A ladder whose rungs are too far apart underestimates Λ, so rounds follow until it stops growing.
+    evenly, and a half of it lies between two where their number is free (Syed, Bouchard-Côté, Deligiannidis & Doucet
+    2022, algorithms 2 and 3). A ladder whose rungs are too far apart underestimates Λ, so rounds follow until it stops
+    growing.
     """
     n_rungs = 10 if n_temperatures is None else n_temperatures
     betas = np.linspace(0.0, 1.0, n_rungs)
-    v = stream.bernoulli_logits(base_b.expand(n_rungs, n_chains, -1))
+    v = path.samples_of_base((n_rungs, _PILOT_CHAINS), stream)
     barrier_before = 0.0
-    for _ in range(max_rounds):
-        ladder = Ladder.of_temperatures(params, base_b, torch.from_numpy(betas))
-        rates = SwapRates(ladder.n_rungs)
-        for _, info in steps(TEMPERING, ladder, tempering_init(ladder, v, stream), n_steps, stream):
-            rates.add_(info)
-        barrier = np.concatenate([[0.0], np.cumsum(np.maximum(1.0 - rates.acceptance, 1e-6))])
+    for _ in range(_MAX_ROUNDS):
+        acceptance, v = _pilot_run(path.ladder(torch.from_numpy(betas)), v, stream)
+        barrier = np.concatenate([[0.0], np.cumsum(np.maximum(1.0 - acceptance, 1e-6))])
         if n_temperatures is None:
-            n_rungs = min(max(math.ceil(barrier[-1] / (1.0 - acceptance)) + 1, 2), _MAX_RUNGS)
+            n_rungs = min(max(math.ceil(barrier[-1] / (1.0 - _ACCEPTANCE)) + 1, 2), _MAX_RUNGS)
         new = np.interp(np.linspace(0.0, barrier[-1], n_rungs), barrier, betas)
         nearest = np.abs(new[:, None] - betas).argmin(1)
-        v, betas = info.rung_v[torch.from_numpy(nearest).to(v.device)], new
+        v, betas = v[torch.from_numpy(nearest).to(v.device)], new
         if abs(barrier[-1] - barrier_before) < 0.05 * barrier[-1]:
             break
         barrier_before = barrier[-1]
-    return torch.from_numpy(betas).to(params.W)
+    return torch.from_numpy(betas).to(path.machine.W)
+
+
+def _pilot_run(ladder: Ladder, v: Tensor, stream: Stream) -> tuple[np.ndarray, Tensor]:
+    """Probabilities of swaps, (n_rungs - 1,), and the visible states at the end, as at the start `v` on each rung."""
+    rates, start = SwapRates(ladder), tempering_init(ladder, v, stream)
+    rates.start_(start)
+    for state, info in steps(TEMPERING, ladder, start, _PILOT_STEPS, stream):
+        rates.add_(state, info, late=True)
+        v = info.rung_v
+    return rates.acceptance, v
 
 
 def ladder_by_name(
     method: str,
-    params: RBMParameters,
-    base_b: Tensor,
+    path: AnnealingPath,
     stream: Stream,
-    *,
     n_temperatures: int | None = None,
-    checkpoints: Sequence[RBMParameters] | None = None,
+    rungs: Sequence[RBMParameters] | None = None,
 ) -> Ladder:
-    """The ladder of "parallel_tempering" or "trajectory_tempering" up to the machine `params`.
+    """The ladder of "parallel_tempering" or "trajectory_tempering" up to a machine.
+
+    Parameters
+    ----------
+    method : {"parallel_tempering", "trajectory_tempering"}
+        Its name.
+    path : AnnealingPath
+        The way to the machine.
+    stream : Stream
+        Randomness of the pilot runs.
+    n_temperatures : int, optional
+        See `adapted_temperatures`.
+    rungs : sequence of RBMParameters, optional
+        The machines of a trajectory. (There may be none in it, where a machine without weights is near enough.)
 
     Raises
     ------
     ValueError
-        If the method is another, or `checkpoints` is None for the second. (There may be none in it, where a machine
-        without weights is near enough.)
+        If the method is another, or `rungs` is None for the second.
     """
     if method == "parallel_tempering":
-        betas = adapted_temperatures(params, base_b, stream, n_temperatures=n_temperatures)
-        return Ladder.of_temperatures(params, base_b, betas)
+        return path.ladder(adapted_temperatures(path, stream, n_temperatures))
     if method == "trajectory_tempering":
-        if checkpoints is None:
+        if rungs is None:
             raise ValueError(
-                "method='trajectory_tempering' needs checkpoints of training. Fit with store_trajectory=True, or "
+                "method='trajectory_tempering' needs the rungs that training left. Fit with store_trajectory=True, or "
                 "choose 'parallel_tempering'."
             )
-        return Ladder.of_checkpoints([*checkpoints, params], base_b)
+        return path.ladder_through(rungs)
     raise ValueError(f"method={method!r} is no ladder. Choose 'parallel_tempering' or 'trajectory_tempering'.")

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["TABLE", "Stream", "bernoulli_"]
-
 TABLE = 1 << 17  # numbers in the table of low bits
 
 
@@ -120,13 +118,6 @@ class Stream:
         return bernoulli_(
             torch.empty_like(p, memory_format=torch.contiguous_format), p, self.uniform(p.numel(), p.device)
         )
-
-    def bernoulli_logits(self, logits: Tensor, p: Tensor | None = None) -> Tensor:
-        """Independent draws, 1 with probability sigmoid(`logits`), in the shape, type and device of `logits`.
-
-        Pass `p` = sigmoid(`logits`) where it is known already.
-        """
-        return self.bernoulli(logits.sigmoid() if p is None else p)
 
     def dither(self, n: int) -> Tensor:
         """`n` numbers, uniform on [0, 1), for rounding at random: a piece of the table that `uniform` uses; (n,).

@@ -1,0 +1,92 @@
+"""log Z of a machine as a result: a value, how far it can be trusted, and the warnings where it can't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scipy.stats import t as student_t
+
+from skrbm.support.checks import warn
+
+Progress = Callable[[int, int], None]
+"""What long runs call now and then, with the number of steps done and that of all."""
+
+
+class LogPartitionWarning(UserWarning):
+    """An estimate of log Z is not to be trusted: too few effective chains, or a bracket wider than asked."""
+
+
+@dataclass(frozen=True)
+class LogPartition:
+    """log Z of a machine, in nats.
+
+    Attributes
+    ----------
+    value : float
+        log Z, or its estimate.
+    standard_error : float
+        Of `value`, from the spread between independent chains; 0 if exact, infinite if there is only one chain or
+        rungs hardly ever swap. That of AIS can't exceed 1, and means little where there was a warning.
+    lower, upper : float or None
+        Estimates that lie below and above log Z in expectation, where they are known: without condition the `lower` of
+        AIS, the others only as far as the samples that they are made from are at equilibrium.
+    effective_sample_size : float or None
+        (Σ w)² / Σ w² of the chains' weights: how many chains count. Below a tenth of them the estimate tends to be too
+        low, which flatters the machine. None without weights.
+    n_chains : int
+        Independent chains, or systems of chains.
+    n_temperatures : int
+        Steps of the annealing, or rungs of the ladder.
+    seconds : float
+        Wall time.
+    method : str
+        "exact", "ais", "reverse_ais", "tempering", "parallel_tempering", or "trajectory_tempering".
+    """
+
+    value: float
+    standard_error: float
+    lower: float | None
+    upper: float | None
+    effective_sample_size: float | None
+    n_chains: int
+    n_temperatures: int
+    seconds: float
+    method: str
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of log Z: `value` ± as many standard errors as Student's t asks for at `level`."""
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level={level!r} must lie between 0 and 1.")
+        if self.standard_error == 0.0 or self.n_chains < 2:
+            return self.value - self.standard_error, self.value + self.standard_error
+        half = float(student_t.ppf(0.5 + level / 2, self.n_chains - 1)) * self.standard_error
+        return self.value - half, self.value + half
+
+
+def warn_if_few_count(found: LogPartition) -> None:
+    """Warn if less than a tenth of the chains count, or less than two."""
+    n, size = found.n_chains, found.effective_sample_size
+    # Of two chains that are alike, 2 count but for rounding.
+    if size is not None and size < max(n / 10, min(n, 2) - 1e-6):
+        warn(
+            f"Only {size:.1f} of {n} chains count (effective sample size): this estimate of log Z by {found.method} is "
+            "not to be trusted. Take more temperatures; if that doesn't help, the machine mixes too badly for "
+            "annealing.",
+            LogPartitionWarning,
+        )
+
+
+def warn_if_wide(found: LogPartition, max_width: float | None) -> None:
+    """Warn if the bracket from `lower` to `upper` is wider than `max_width`, or as much the wrong way round."""
+    lower, upper = found.lower, found.upper
+    if max_width is None or lower is None or upper is None or abs(upper - lower) <= max_width:
+        return
+    what = f"is wider than {max_width:g} nats"
+    if lower > upper:
+        what = f"lies the wrong way round by more than {max_width:g} nats: few samples, or not at equilibrium"
+    warn(
+        f"The bracket of log Z, {lower:.2f} … {upper:.2f}, {what}. Take more temperatures or steps, and samples of "
+        "longer or tempered chains.",
+        LogPartitionWarning,
+    )
