@@ -104,7 +104,7 @@ class Centering:
         if self.mu is not None and self.lam is not None:  # both outer products as one product of rank two
             dW.addmm_(torch.stack((self.lam, dh), 1), torch.stack((dv, self.mu)), alpha=-1.0)
         elif self.mu is not None:
-            dW.addr_(dh, self.mu, alpha=-1.0)
+            dW.addmm_(dh[:, None], self.mu[None], alpha=-1.0)
         return plain
 
     def follow_(
