@@ -25,7 +25,10 @@ from skrbm.callbacks import OnEpoch
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
 from skrbm.datasets import load_digits, load_mnist
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
-from skrbm.plots.displays import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
+from skrbm.plots.filters import FiltersDisplay
+from skrbm.plots.hidden_activity import HiddenActivityDisplay
+from skrbm.plots.learning_curve import LearningCurveDisplay
+from skrbm.plots.samples import SamplesDisplay
 from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream
 
