@@ -35,7 +35,7 @@ from sklearn.model_selection import (
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
 
-from skrbm.datasets import Dataset, shift_images
+from skrbm.datasets import LabelledImages, shift_images
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
 __all__ = [
@@ -116,7 +116,7 @@ class Result:
 # -- the data ----------------------------------------------------------------------------------------------------------
 
 
-def digits_splits(digits: Dataset, n_splits: int = 5, random_state: int = 0) -> Iterator[Split]:
+def digits_splits(digits: LabelledImages, n_splits: int = 5, random_state: int = 0) -> Iterator[Split]:
     """Stratified folds of images; each training image comes with its four shifted copies.
 
     The images are split first and shifted then, and the copies of an image stay in one fold of the inner search too, so
@@ -124,7 +124,7 @@ def digits_splits(digits: Dataset, n_splits: int = 5, random_state: int = 0) -> 
 
     Parameters
     ----------
-    digits : Dataset
+    digits : LabelledImages
         Images and labels.
     n_splits : int
         Number of folds, at least 2.
@@ -154,12 +154,12 @@ def digits_splits(digits: Dataset, n_splits: int = 5, random_state: int = 0) -> 
         )
 
 
-def held_out_split(train: Dataset, test: Dataset, random_state: int = 0) -> Split:
+def held_out_split(train: LabelledImages, test: LabelledImages, random_state: int = 0) -> Split:
     """Training and test rows as they are given; the search holds out a fifth of the training rows, 10,000 at most.
 
     Parameters
     ----------
-    train, test : Dataset
+    train, test : LabelledImages
         Images and labels.
     random_state : int
         Seed of the choice of the rows held out.
