@@ -37,18 +37,7 @@ from sklearn.pipeline import Pipeline
 
 from skrbm.datasets import LabelledImages, shift_images
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
-
-__all__ = [
-    "Method",
-    "Result",
-    "Split",
-    "compare",
-    "digits_splits",
-    "format_table",
-    "held_out_split",
-    "methods",
-    "write_csv",
-]
+from skrbm.support.tables import as_text
 
 Array = NDArray[Any]
 
@@ -363,10 +352,7 @@ def format_table(results: Sequence[Result]) -> str:
         chosen, times = Counter(map(_words, result.best_params)).most_common(1)[0]
         share = f" ({times} of {len(result.best_params)})" if len(result.best_params) > 1 else ""
         rows.append([result.method, *cells, chosen + share, f"{mean(result.seconds):.1f} s", str(result.n_candidates)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return as_text(rows, to_the_left=[True] * len(header), rule=True)
 
 
 def _accuracy_cells(accuracies: list[float]) -> list[str]:
