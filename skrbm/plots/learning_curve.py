@@ -122,7 +122,7 @@ class LearningCurveDisplay:
         check_is_fitted(estimator)
         if not hasattr(estimator, "history_"):
             raise ValueError(
-                f"this {type(estimator).__name__} has no history_, which only training it here writes. Call its fit."
+                f"this {type(estimator).__name__} has no history_, which only training writes. Call its fit."
             )
         return cls(estimator.history_, name=name, measures=measures).plot(ax=ax)
 

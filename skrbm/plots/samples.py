@@ -122,8 +122,8 @@ class SamplesDisplay:
         image_shape : tuple of int, optional
             (height, width). By default pictures are square, and features with names make a table.
         random_state : int, RandomState instance or None
-            None goes on with the model's own stream, but for random bits that `kind="steps"` starts from, which are new
-            ones each time.
+            None goes on with the model's own stream; the random bits that `kind="steps"` starts from without X are then
+            new ones each time.
         ax : matplotlib Axes, optional
             Where to draw; by default in a figure of its own.
 
