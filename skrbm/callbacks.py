@@ -32,8 +32,7 @@ from sklearn.utils import check_scalar
 
 from skrbm.estimators._compat import ScoringMonitor, without_callbacks
 from skrbm.support.files import check_folder, write_atomically
-
-__all__ = ["Checkpoint", "LikelihoodMonitor", "OnEpoch"]
+from skrbm.support.tensors import take_rows
 
 
 class _EpochCallback:
@@ -144,7 +143,7 @@ class LikelihoodMonitor(ScoringMonitor):
     def __init__(self, X_val: Any = None, *, log_likelihood: bool = False, max_rows: int = 1000) -> None:
         check_scalar(max_rows, "max_rows", Integral, min_val=1)
         self.X_val, self.log_likelihood, self.max_rows = X_val, log_likelihood, max_rows
-        held_out = None if X_val is None else _some(X_val, max_rows)
+        held_out = None if X_val is None else _spaced(X_val, max_rows)
         measures = {"pseudo_log_likelihood": partial(_score, n=max_rows)}
         if held_out is not None:
             measures["pseudo_log_likelihood_val"] = partial(_score, held_out=held_out)
@@ -168,22 +167,20 @@ class LikelihoodMonitor(ScoringMonitor):
         super().on_fit_task_end(estimator, context, X=X, y=y, fitted_estimator=fitted_estimator)
 
 
-def _some(X: Any, n: int) -> Any:
+def _spaced(X: Any, n: int) -> Any:
     """At most `n` rows of X, evenly spaced."""
-    X = X if hasattr(X, "shape") else np.asarray(X)
-    n_rows = X.shape[0]
-    rows = np.linspace(0, n_rows - 1, min(n, n_rows)).astype(int)
-    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    return take_rows(X, np.linspace(0, n_rows - 1, min(n, n_rows)).astype(int))
 
 
 def _score(model: Any, X: Any, y: Any, *, held_out: Any = None, n: int = 0) -> float:
-    return model.score(_some(X, n) if held_out is None else held_out)
+    return model.score(_spaced(X, n) if held_out is None else held_out)
 
 
 def _gap(model: Any, X: Any, y: Any, *, held_out: Any, n: int) -> float:
-    return float(model.free_energy(held_out).mean() - model.free_energy(_some(X, n)).mean())
+    return float(model.free_energy(held_out).mean() - model.free_energy(_spaced(X, n)).mean())
 
 
 def _log_likelihood(model: Any, X: Any, y: Any, *, held_out: Any, n: int) -> float:
     model.log_partition(n_temperatures=1000, random_state=0)
-    return float(model.log_likelihood(_some(X, n) if held_out is None else held_out).mean(dtype=np.float64))
+    return float(model.log_likelihood(_spaced(X, n) if held_out is None else held_out).mean(dtype=np.float64))

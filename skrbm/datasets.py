@@ -8,7 +8,6 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
@@ -16,16 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn import datasets as sklearn_datasets
 
-__all__ = [
-    "Dataset",
-    "ParquetRows",
-    "ShiftedImages",
-    "bars_and_stripes",
-    "load_digits",
-    "load_mnist",
-    "read_idx",
-    "shift_images",
-]
+from skrbm.rows.parquet import ParquetRows as ParquetRows  # offered here, beside the other sources of data
 
 Array = NDArray[Any]
 
@@ -39,7 +29,7 @@ _IDX_MAX_DIMENSIONS = 32  # numpy's own bound up to 1.26
 _CHUNK_BYTES = 1 << 20
 
 
-class Dataset(NamedTuple):
+class LabelledImages(NamedTuple):
     """Labelled images.
 
     Attributes
@@ -73,7 +63,7 @@ class ShiftedImages(NamedTuple):
     groups: NDArray[np.intp]
 
 
-def load_digits() -> Dataset:
+def load_digits() -> LabelledImages:
     """Scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, float32 in [0, 1].
 
     Examples
@@ -83,7 +73,7 @@ def load_digits() -> Dataset:
     ((1797, 64), 'float32', 1.0)
     """
     data, target = sklearn_datasets.load_digits(return_X_y=True)
-    return Dataset((data / 16).astype(np.float32), target, (8, 8))
+    return LabelledImages((data / 16).astype(np.float32), target, (8, 8))
 
 
 def shift_images(X: Array, image_shape: tuple[int, int]) -> ShiftedImages:
@@ -133,70 +123,6 @@ def shift_images(X: Array, image_shape: tuple[int, int]) -> ShiftedImages:
     return ShiftedImages(np.concatenate(copies).reshape(-1, height * width), np.tile(np.arange(len(X)), len(copies)))
 
 
-class ParquetRows:
-    """Rows of Parquet files, a batch at a time: for `fit` and `partial_fit`, of files larger than memory.
-
-    Parameters
-    ----------
-    path : path or sequence of path
-        The files, read in this order.
-    columns : sequence of str, optional
-        Columns of numbers or booleans, by default all.
-    batch_rows : int, default=8192
-        Rows that are in memory at a time, and that are shuffled together: as the rows of a file keep their order
-        otherwise, write them in a random one.
-
-    Yields
-    ------
-    ndarray of shape (n, n_columns)
-        float32, each time it is iterated over.
-
-    Raises
-    ------
-    ImportError
-        If pyarrow is missing: `pip install "skrbm[parquet]"`.
-    ValueError
-        If a file isn't Parquet, a column is missing, or has no numbers.
-    """
-
-    def __init__(self, path: Any, columns: Sequence[str] | None = None, batch_rows: int = 8192) -> None:
-        self.paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-        self.columns = None if columns is None else list(columns)
-        if batch_rows < 1:
-            raise ValueError(f"batch_rows must be at least 1; got batch_rows={batch_rows}.")
-        self.batch_rows = batch_rows
-        try:
-            import pyarrow.parquet
-        except ImportError as error:
-            raise ImportError('Parquet needs pyarrow. Install it with: pip install "skrbm[parquet]"') from error
-        self._parquet = pyarrow.parquet
-        self._arrow_error = pyarrow.ArrowException
-
-    def __iter__(self) -> Iterator[Array]:
-        for path in self.paths:
-            with open(path, "rb") as file:
-                try:
-                    yield from self._batches(file)
-                except (self._arrow_error, ValueError) as error:
-                    raise ValueError(f"{os.fspath(path)} won't do as Parquet: {error}") from error
-
-    def _batches(self, file: BinaryIO) -> Iterator[Array]:
-        table = self._parquet.ParquetFile(file, pre_buffer=False)
-        known = table.schema_arrow.names
-        if missing := [name for name in self.columns or () if name not in known]:
-            raise ValueError(f"it has no columns {missing}; it has {known}.")
-        for batch in table.iter_batches(self.batch_rows, columns=self.columns, use_threads=False):
-            names = self.columns or batch.schema.names
-            rows = np.empty((batch.num_rows, len(names)), np.float32)
-            for i, name in enumerate(names):
-                column = batch.column(name)
-                values = column.to_numpy(zero_copy_only=False)
-                if values.dtype.kind not in "biuf":
-                    raise ValueError(f"its column {name!r} is of {column.type}, not of numbers.")
-                rows[:, i] = values
-            yield rows
-
-
 def bars_and_stripes(n: int) -> NDArray[np.float32]:
     """All images of n x n pixels whose columns, or whose rows, are each of one colour.
 
@@ -244,7 +170,7 @@ def load_mnist(
     *,
     subset: Literal["train", "test"] = "train",
     dtype: DTypeLike = np.float32,
-) -> Dataset:
+) -> LabelledImages:
     """MNIST's handwritten digits, 28 x 28 pixels; or other images that come in files of the same names and form.
 
     Parameters
@@ -260,7 +186,7 @@ def load_mnist(
 
     Returns
     -------
-    Dataset
+    LabelledImages
         Images and labels.
 
     Raises
@@ -282,7 +208,7 @@ def load_mnist(
     data = images.reshape(len(images), -1).astype(dtype)
     if dtype.kind == "f":
         data /= 255
-    return Dataset(data, target.astype(np.int64), (images.shape[1], images.shape[2]))
+    return LabelledImages(data, target.astype(np.int64), (images.shape[1], images.shape[2]))
 
 
 def _idx_mnist(folder: Path, subset: str) -> tuple[Array, Array]:

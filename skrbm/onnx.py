@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,8 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
-from skrbm.support.checks import check_choice
+from skrbm.support.checks import check_choice, optional
 from skrbm.support.files import check_folder, write_atomically
-
-__all__ = ["register", "to_onnx"]
 
 
 def register() -> None:
@@ -31,9 +28,7 @@ def register() -> None:
     The output is that of `transform`, P(h = 1 | v) = σ(Wv + c), in the float type of the input; float32 for whole
     numbers.
     """
-    _skl2onnx("skl2onnx").update_registered_converter(
-        BernoulliRBMTorch, "SkrbmBernoulliRBMTorch", _set_output_shape, _convert
-    )
+    _skl2onnx().update_registered_converter(BernoulliRBMTorch, "SkrbmBernoulliRBMTorch", _set_output_shape, _convert)
 
 
 def to_onnx(
@@ -84,9 +79,9 @@ def to_onnx(
     if path is not None:
         check_folder("path", path)
     register()
-    types = _skl2onnx("skl2onnx.common.data_types")
+    types = _skl2onnx(".common.data_types")
     number = types.FloatTensorType if dtype == "float32" else types.DoubleTensorType
-    found = _skl2onnx("skl2onnx").to_onnx(
+    found = _skl2onnx().to_onnx(
         model,
         initial_types=[("X", number([None, model.n_features_in_]))],
         options={"zipmap": False} if is_classifier(model) else None,
@@ -100,18 +95,15 @@ def to_onnx(
     return found
 
 
-def _skl2onnx(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError('ONNX needs the package skl2onnx. Install it: pip install "skrbm[onnx]"') from error
+def _skl2onnx(module: str = "") -> Any:
+    return optional(f"skl2onnx{module}", "ONNX", "onnx")
 
 
 def _set_output_shape(operator: Any) -> None:
     """Check what goes into the machine, and say what comes out."""
     rbm, (given,) = operator.raw_operator, operator.inputs
     check_is_fitted(rbm)
-    types = _skl2onnx("skl2onnx.common.data_types")
+    types = _skl2onnx(".common.data_types")
     n_rows, n_columns = given.type.shape
     n_hidden, n_features = np.shape(rbm.components_)
     if n_columns is not None and n_columns != n_features:
@@ -122,7 +114,7 @@ def _set_output_shape(operator: Any) -> None:
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add σ(XW' + c) to the graph."""
-    ops, types = _skl2onnx("skl2onnx.algebra.onnx_ops"), _skl2onnx("skl2onnx.common.data_types")
+    ops, types = _skl2onnx(".algebra.onnx_ops"), _skl2onnx(".common.data_types")
     rbm, X, version = operator.raw_operator, operator.inputs[0], container.target_opset
     dtype = types.guess_numpy_type(operator.outputs[0].type)
     if not isinstance(X.type, types.FloatTensorType | types.DoubleTensorType):

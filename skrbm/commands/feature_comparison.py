@@ -35,20 +35,9 @@ from sklearn.model_selection import (
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import Pipeline
 
-from skrbm.datasets import Dataset, shift_images
+from skrbm.datasets import LabelledImages, shift_images
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
-
-__all__ = [
-    "Method",
-    "Result",
-    "Split",
-    "compare",
-    "digits_splits",
-    "format_table",
-    "held_out_split",
-    "methods",
-    "write_csv",
-]
+from skrbm.support.tables import as_text
 
 Array = NDArray[Any]
 
@@ -116,7 +105,7 @@ class Result:
 # -- the data ----------------------------------------------------------------------------------------------------------
 
 
-def digits_splits(digits: Dataset, n_splits: int = 5, random_state: int = 0) -> Iterator[Split]:
+def digits_splits(digits: LabelledImages, n_splits: int = 5, random_state: int = 0) -> Iterator[Split]:
     """Stratified folds of images; each training image comes with its four shifted copies.
 
     The images are split first and shifted then, and the copies of an image stay in one fold of the inner search too, so
@@ -124,7 +113,7 @@ def digits_splits(digits: Dataset, n_splits: int = 5, random_state: int = 0) -> 
 
     Parameters
     ----------
-    digits : Dataset
+    digits : LabelledImages
         Images and labels.
     n_splits : int
         Number of folds, at least 2.
@@ -154,12 +143,12 @@ def digits_splits(digits: Dataset, n_splits: int = 5, random_state: int = 0) -> 
         )
 
 
-def held_out_split(train: Dataset, test: Dataset, random_state: int = 0) -> Split:
+def held_out_split(train: LabelledImages, test: LabelledImages, random_state: int = 0) -> Split:
     """Training and test rows as they are given; the search holds out a fifth of the training rows, 10,000 at most.
 
     Parameters
     ----------
-    train, test : Dataset
+    train, test : LabelledImages
         Images and labels.
     random_state : int
         Seed of the choice of the rows held out.
@@ -363,10 +352,7 @@ def format_table(results: Sequence[Result]) -> str:
         chosen, times = Counter(map(_words, result.best_params)).most_common(1)[0]
         share = f" ({times} of {len(result.best_params)})" if len(result.best_params) > 1 else ""
         rows.append([result.method, *cells, chosen + share, f"{mean(result.seconds):.1f} s", str(result.n_candidates)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return as_text(rows, to_the_left=[True] * len(header), rule=True)
 
 
 def _accuracy_cells(accuracies: list[float]) -> list[str]:

@@ -18,64 +18,24 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
-from skrbm import __version__
+from skrbm._version import __version__
 from skrbm.callbacks import OnEpoch
+from skrbm.commands.images import Images
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
-from skrbm.datasets import load_digits, load_mnist
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
-from skrbm.plots.displays import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
+from skrbm.plots.drawing import matplotlib
+from skrbm.plots.filters import FiltersDisplay
+from skrbm.plots.hidden_activity import HiddenActivityDisplay
+from skrbm.plots.learning_curve import LearningCurveDisplay
+from skrbm.plots.samples import SamplesDisplay
 from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream
-
-__all__ = [
-    "RECIPES",
-    "Images",
-    "Outcome",
-    "Recipe",
-    "Task",
-    "draw",
-    "draw_completions",
-    "draw_samples",
-    "judge",
-    "load_images",
-    "train",
-    "write_report",
-]
 
 N_PICTURED, SAMPLING_STEPS = 32, 1000
 LIKELIHOOD = "test log-likelihood, nats an image"
 _DPI = 100
 _N_FRAMES = 30  # pictures of epochs on the page; the folder has them all
-
-
-class Images(NamedTuple):
-    """Images to learn from and to be judged by, grey in [0, 1]."""
-
-    name: str
-    train: np.ndarray
-    test: np.ndarray
-    image_shape: tuple[int, int]
-
-
-def load_images(data: str, random_state: int = 0) -> Images:
-    """The images of `--data`: "digits", of which a fifth is for testing; "mnist"; or a folder of idx files.
-
-    Raises
-    ------
-    OSError, ValueError
-        If they aren't to be had.
-    """
-    if data == "digits":
-        digits = load_digits()
-        train, test = train_test_split(digits.data, test_size=0.2, stratify=digits.target, random_state=random_state)
-        return Images("scikit-learn's digits", train, test, digits.image_shape)
-    folder = None if data == "mnist" else data
-    if folder is not None and not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder!r} is neither 'digits' nor 'mnist' nor a folder that exists")
-    learned, held_out = load_mnist(folder, subset="train"), load_mnist(folder, subset="test")
-    return Images("MNIST" if folder is None else data, learned.data, held_out.data, learned.image_shape)
 
 
 # -- recipes -----------------------------------------------------------------------------------------------------------
@@ -102,6 +62,7 @@ class Recipe(NamedTuple):
         """A machine that is about to learn by this recipe."""
         rbm = BernoulliRBMTorch(**self.settings, **parameters)
         if self.biases_from_0:
+            # stands in for a fitted machine to go on from: no parameter says yet that both biases start at 0
             stream = Stream(parameters.get("random_state"), "start")
             rbm.set_params(warm_start=True)
             rbm.components_ = stream.normal((rbm.n_hidden, n_features), 0.01).astype(np.float32)
@@ -173,7 +134,7 @@ class Outcome:
     figures : dict
         Names and values for the report.
     notes : list of str
-        What is to be said about them.
+        Warnings, which the report repeats.
     """
 
     name: str
@@ -183,13 +144,13 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
 
-Progress = Callable[[str, int, int, Any], None]  # recipe, epochs done, epochs in all, the machine
+ShowEpoch = Callable[[str, int, int, Any], None]  # recipe, epochs done, epochs in all, the machine
 
 
-def train(name: str, task: Task, progress: Progress) -> Outcome:
+def train(name: str, task: Task, show: ShowEpoch) -> Outcome:
     """Train by the recipe of that name, with pictures on the way and after, and store the machine.
 
-    Ctrl-C ends it early; what there is then is kept, and can be gone on with.
+    Ctrl-C ends it early; what there is then is kept, and training can be resumed from there.
     """
     images, folder = task.images, task.folder / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -202,7 +163,7 @@ def train(name: str, task: Task, progress: Progress) -> Outcome:
         if epoch % task.pictures_every == 0 or epoch == n_epochs:
             display = SamplesDisplay(model.reconstruct(shown), image_shape=images.image_shape).plot()
             _save(display, folder / f"epoch_{epoch:03d}.png", f"Reconstructions {_moment(epoch)}")
-        progress(name, epoch, n_epochs, model)
+        show(name, epoch, n_epochs, model)
 
     where = {"checkpoint": folder / "checkpoint.pt", "resume": task.resume}
     rbm = RECIPES[name].machine(images.train.shape[1], **task.parameters, **where)
@@ -210,13 +171,15 @@ def train(name: str, task: Task, progress: Progress) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rbm.fit(images.train)
-    rbm.set_callbacks().set_params(checkpoint=None, resume=False, warm_start=False)  # no surprises for who loads it
+    rbm.set_callbacks().set_params(
+        checkpoint=None, resume=False, warm_start=False
+    )  # nothing that surprises whoever loads it
     write_atomically(folder / "model.joblib", partial(joblib.dump, rbm))
     return Outcome(name, rbm, rbm.n_iter_ == n_epochs, notes=[str(warning.message) for warning in caught])
 
 
 def judge(outcome: Outcome, images: Images) -> None:
-    """Find the figures of the report; the likelihood of the test images only where training came to its end."""
+    """Compute the figures of the report; the likelihood of the test images only where training came to its end."""
     model, figures, last = outcome.model, outcome.figures, {k: v[-1] for k, v in outcome.model.history_.items()}
     figures["epochs"] = f"{model.n_iter_} of {model.n_iter}"
     figures["seconds of training"] = f"{model.history_['seconds'].sum():.1f}"
@@ -260,6 +223,7 @@ def draw_samples(
     model: BernoulliRBMTorch,
     path: Path,
     n: int,
+    *,
     n_steps: int,
     method: str,
     values: str,
@@ -279,6 +243,7 @@ def draw_completions(
     images: Images,
     path: Path,
     n: int,
+    *,
     missing: str,
     n_steps: int,
     method: str,
@@ -337,7 +302,7 @@ def _section(outcome: Outcome, task: Task) -> Iterator[str]:
     folder = task.folder / outcome.name
     yield paragraph(f"Recipe {outcome.name!r}: {RECIPES[outcome.name].title}", "h2")
     files = {int(file.stem.removeprefix("epoch_")): file for file in folder.glob("epoch_*.png")}
-    frames = {_moment(epoch): files[epoch] for epoch in _some(sorted(files))}
+    frames = {_moment(epoch): files[epoch] for epoch in chosen_epochs(sorted(files))}
     originals = picture(task.folder / "originals.png", f"The first {N_PICTURED} test images.")
     text = "What the machine makes of them, P(v = 1 | h) at h = P(h = 1 | v). Move the slider through training."
     yield side_by_side([originals, film(frames, text)])
@@ -349,7 +314,7 @@ def _section(outcome: Outcome, task: Task) -> Iterator[str]:
     yield side_by_side([filters, picture(folder / "activity.png", "How often hidden units are on, test images.")])
 
 
-def _some(epochs: list[int]) -> list[int]:
+def chosen_epochs(epochs: list[int]) -> list[int]:
     """At most some thirty of them, the more densely the earlier; the first and the last are always among them."""
     wanted = np.geomspace(1, max(epochs[-1], 1), _N_FRAMES)
     near = {epochs[int(np.abs(np.array(epochs) - epoch).argmin())] for epoch in wanted}
@@ -366,9 +331,7 @@ def _moment(epoch: int) -> str:
 
 
 def _save(display: Any, path: Path, title: str = "") -> None:
-    from matplotlib import pyplot
-
     if title:
         display.ax_.set_title(title)
     display.figure_.savefig(path, dpi=_DPI)
-    pyplot.close(display.figure_)
+    matplotlib().close(display.figure_)

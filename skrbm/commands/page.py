@@ -7,8 +7,6 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["film", "page", "paragraph", "picture", "side_by_side", "table"]
-
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -24,7 +24,7 @@ from skrbm.commands.feature_comparison import (
     methods,
     write_csv,
 )
-from skrbm.datasets import Dataset, load_digits, shift_images
+from skrbm.datasets import LabelledImages, load_digits, shift_images
 
 N_IMAGES = 60
 
@@ -41,7 +41,7 @@ def numbered():
     """Images of 5 x 5 pixels that tell their number, shifted or not: it stands in the middle."""
     images = np.zeros((N_IMAGES, 5, 5), np.float32)
     images[:, 2, 2] = np.arange(N_IMAGES) + 1
-    return Dataset(images.reshape(N_IMAGES, -1), np.arange(N_IMAGES) % 3, (5, 5))
+    return LabelledImages(images.reshape(N_IMAGES, -1), np.arange(N_IMAGES) % 3, (5, 5))
 
 
 def numbers(X):
@@ -58,7 +58,7 @@ def assert_nothing_leaks(split):
 
 def small_digits(n=150):
     digits = load_digits()
-    return Dataset(digits.data[:n], digits.target[:n], digits.image_shape)
+    return LabelledImages(digits.data[:n], digits.target[:n], digits.image_shape)
 
 
 def small_methods():
@@ -112,7 +112,7 @@ def test_seed_of_the_splits(numbered):
 
 
 def test_held_out_rows_are_training_rows(numbered, monkeypatch):
-    test = Dataset(numbered.data[:10] + 100 * (numbered.data[:10] > 0), numbered.target[:10], (5, 5))
+    test = LabelledImages(numbered.data[:10] + 100 * (numbered.data[:10] > 0), numbered.target[:10], (5, 5))
     split = held_out_split(numbered, test)
     assert_nothing_leaks(split)
     ((train, valid),) = split.inner

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skrbm import BernoulliRBMTorch
-from skrbm.datasets import ParquetRows
+from skrbm import BernoulliRBMTorch, datasets
+from skrbm.rows.parquet import ParquetRows
 
 pytest.importorskip("pyarrow")
 
@@ -36,8 +36,12 @@ def test_fit(paths):
     assert rbm.n_features_in_ == 5
 
 
-def test_what_will_not_do(tmp_path, paths, monkeypatch):
-    with pytest.raises(ValueError, match=r"1.parquet won't do as Parquet: it has no columns \['x'\]"):
+def test_they_are_among_the_datasets():
+    assert datasets.ParquetRows is ParquetRows
+
+
+def test_unusable_files_and_parameters(tmp_path, paths, monkeypatch):
+    with pytest.raises(ValueError, match=r"1.parquet is not usable as Parquet: it has no columns \['x'\]"):
         list(ParquetRows(paths, columns=["x"]))
     pd.DataFrame({"a": ["text"]}).to_parquet(tmp_path / "3.parquet")
     with pytest.raises(ValueError, match="column 'a' is of .*string, not of numbers"):
@@ -48,7 +52,7 @@ def test_what_will_not_do(tmp_path, paths, monkeypatch):
     whole = paths[0].read_bytes()
     for data in (b"", b"text", whole[:-9], whole[: len(whole) // 2]):
         paths[0].write_bytes(data)
-        with pytest.raises(ValueError, match="1.parquet won't do as Parquet"):
+        with pytest.raises(ValueError, match="1.parquet is not usable as Parquet"):
             list(ParquetRows(paths))
     with pytest.raises(FileNotFoundError):
         list(ParquetRows(tmp_path / "nothing"))

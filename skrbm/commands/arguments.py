@@ -1,0 +1,124 @@
+"""What the commands share: tables of arguments, checks of these, and lines for whoever waits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skrbm.support.checks import optional
+
+Arguments = dict[str, dict[str, Any]]  # by name, each with what `ArgumentParser.add_argument` takes
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], arguments: Arguments, help: str, text: str
+) -> None:
+    """Add a command: `help` is its line in the list of all, and `text` what its own --help says first."""
+    parser = commands.add_parser(name, help=help, description=text)
+    for argument, settings in arguments.items():
+        parser.add_argument(argument, **settings)
+    parser.set_defaults(run=run, parser=parser)
+
+
+# -- types -------------------------------------------------------------------------------------------------------------
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A type of argument: whole numbers from low to high."""
+    wanted = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
+        return number
+
+    return convert
+
+
+def positive(text: str) -> float:
+    """A type of argument: positive, finite numbers."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return number
+
+
+# -- arguments of several commands -------------------------------------------------------------------------------------
+
+DATA: Arguments = {
+    "--data": {
+        "default": "digits",
+        "metavar": "digits|mnist|FOLDER",
+        "help": "scikit-learn's digits (the default); MNIST, from the folder that the environment variable SKRBM_MNIST "
+        "names, else from OpenML; or a folder of idx files that are named as MNIST's are",
+    }
+}
+DEVICE: Arguments = {
+    "--device": {
+        "choices": ["auto", "cpu", "cuda"],
+        "default": "auto",
+        "help": "where BernoulliRBMTorch learns (default: %(default)s)",
+    }
+}
+
+
+def random_state(of_what: str) -> Arguments:
+    """The argument --random-state, the seed of what is named."""
+    settings = {"type": whole(0, 2**32 - 1), "default": 0, "metavar": "SEED"}
+    return {"--random-state": {**settings, "help": f"seed of {of_what} (default: %(default)s)"}}
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def errors_of(
+    args: argparse.Namespace, argument: str = "", errors: tuple[type[Exception], ...] = (OSError, ValueError)
+) -> Iterator[None]:
+    """Within it, errors end the program with a line that names the argument."""
+    try:
+        yield
+    except errors as error:
+        args.parser.error(f"argument {argument}: {error}" if argument else str(error))
+
+
+def check_device(args: argparse.Namespace) -> None:
+    """Stop if --device asks for CUDA and it is not available."""
+    if args.device == "cuda" and not torch.cuda.is_available():
+        args.parser.error("argument --device: CUDA is not available; leave it out, or use --device cpu")
+
+
+def check_writable(args: argparse.Namespace) -> None:
+    """Stop before a long run, not after it, if the file --output can't be written."""
+    path: Path = args.output
+    if not path.parent.is_dir():
+        args.parser.error(f"argument --output: there is no folder {str(path.parent)!r}; make it first")
+    if path.is_dir():
+        args.parser.error(f"argument --output: {str(path)!r} is a folder; name a file in it")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        args.parser.error(f"argument --output: no permission to write {str(path)!r}")
+
+
+def check_plots(args: argparse.Namespace) -> None:
+    """Stop with what to install if matplotlib is missing. If it isn't, no picture will ask for a display."""
+    with errors_of(args, errors=(ImportError,)):
+        optional("matplotlib", "A picture", "plots").use("Agg")
+
+
+def report(line: str) -> None:
+    """Show a line at once, on stderr: stdout is for results."""
+    print(line, file=sys.stderr, flush=True)

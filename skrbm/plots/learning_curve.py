@@ -1,0 +1,172 @@
+"""What training was like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skrbm.plots.drawing import COLOURS, FONT_SIZE, matplotlib, panel_axes, whole_numbers
+
+_LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_UNITS_OF_MEASURES = {
+    "pseudo_log_likelihood": "pseudo-log-likelihood\n(nats a row)",
+    "loss": "loss F(v) - F(v_k)\n(nats)",
+    "free_energy_gap": "free energy gap\n(nats)",
+    "reconstruction_error": "reconstruction error\n(mean square)",
+    "free_energy": "free energy\n(nats)",
+    "free_energy_held_out": "free energy, held out\n(nats)",
+    "weight_norm": "norm of the weights\n(Frobenius)",
+    "update_norm": "norm of the update\n(Frobenius)",
+    "dead_share": "dead units\n(share)",
+    "saturated_share": "saturated units\n(share)",
+    "learning_rate": "learning rate",
+    "k": "Gibbs steps k",
+    "seconds": "time\n(s)",
+}
+
+
+class LearningCurveDisplay:
+    """What training was like: measures by epoch, a panel each.
+
+    Parameters
+    ----------
+    history : dict of array-like of shape (n_epochs,)
+        `history_` of a machine: "epoch", and measures by name.
+    name : str, optional
+        What the legend calls the machine.
+    measures : sequence of str
+        Which measures. One that is NaN throughout, as the free energy gap without held-out rows, gets no panel.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes of shape (n_panels,)
+        The panels.
+    figure_ : matplotlib Figure
+        What they are in.
+    lines_ : list of matplotlib Line2D
+        The curves, one a panel.
+
+    Examples
+    --------
+    Curves of another machine go into the same panels: `second.plot(ax=first.axes_)`.
+
+    >>> from skrbm.plots import LearningCurveDisplay
+    >>> history = {"epoch": [1, 2], "loss": [0.5, 0.1], "free_energy_gap": [float("nan")] * 2}
+    >>> LearningCurveDisplay(history, measures=["loss", "free_energy_gap"]).panels
+    ['loss']
+    """
+
+    figure_: Any
+    axes_: Any
+    lines_: list[Any]
+
+    def __init__(
+        self,
+        history: Any,
+        *,
+        name: str | None = None,
+        measures: Sequence[str] = ("pseudo_log_likelihood", "loss", "free_energy_gap", "reconstruction_error"),
+    ) -> None:
+        self.history, self.name, self.measures = history, name, measures
+
+    @property
+    def panels(self) -> list[str]:
+        """Those of the measures that have values."""
+        measures = [self.measures] if isinstance(self.measures, str) else list(self.measures)
+        for measure in ("epoch", *measures):
+            if measure not in self.history:
+                known = ", ".join(repr(name) for name in self.history if name != "epoch")
+                raise ValueError(f"{measure!r} is not in the history. It has: {known}.")
+        panels = [measure for measure in measures if not np.isnan(np.asarray(self.history[measure], float)).all()]
+        if not panels:
+            raise ValueError(f"measures={self.measures!r} have no values in this history. Choose others.")
+        return panels
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        name: str | None = None,
+        measures: Sequence[str] = ("pseudo_log_likelihood", "loss", "free_energy_gap", "reconstruction_error"),
+        ax: Any = None,
+    ) -> Self:
+        """Draw the history of a fitted machine.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMTorch
+            A fitted machine.
+        name : str, optional
+            What the legend calls it.
+        measures : sequence of str
+            Which of `history_`.
+        ax : matplotlib Axes or array of them, optional
+            A panel each; a single one is divided. By default in a figure of its own.
+
+        Returns
+        -------
+        LearningCurveDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the machine has no history or not such measures, or there are more or fewer axes than panels.
+        """
+        matplotlib()  # if it is missing, say so before any work
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "history_"):
+            raise ValueError(
+                f"this {type(estimator).__name__} has no history_, which only training writes. Call its fit."
+            )
+        return cls(estimator.history_, name=name, measures=measures).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or array of them, optional
+            A panel each, such as `axes_` of another display; a single one is divided. By default in a figure of its
+            own.
+
+        Returns
+        -------
+        LearningCurveDisplay
+            Itself, with `figure_`, `axes_` and `lines_`.
+        """
+        panels = self.panels
+        self.axes_ = panel_axes(ax, len(panels), 1, (6.4, 0.5 + 1.6 * len(panels)), sharex=True)
+        self.figure_ = self.axes_[0].figure
+        self.lines_ = [self._draw(panel, measure) for panel, measure in zip(self.axes_, panels, strict=True)]
+        self.axes_[-1].set_xlabel("epoch")
+        self.axes_[-1].xaxis.set_major_locator(whole_numbers())
+        self.figure_.align_ylabels(self.axes_)
+        if self.name is not None:
+            self.axes_[0].legend()
+        return self
+
+    def _draw(self, ax: Any, measure: str) -> Any:
+        """The curve of a measure, unlike those that are there."""
+        label = _UNITS_OF_MEASURES.get(measure, measure)
+        if ax.get_ylabel() in {*_UNITS_OF_MEASURES.values()} - {label}:
+            shown = ax.get_ylabel().replace("\n", " ")
+            raise ValueError(f"{measure!r} can't go into a panel of the {shown}. Draw the same measures in both.")
+        values = np.asarray(self.history[measure], float)
+        n = len(ax.lines)
+        (line,) = ax.plot(
+            self.history["epoch"],
+            values,
+            color=COLOURS[n % len(COLOURS)],
+            linestyle=_LINE_STYLES[n % len(_LINE_STYLES)],
+            marker="o" if np.isfinite(values).sum() == 1 else None,
+            label=self.name,
+        )
+        ax.set_ylabel(label, fontsize=FONT_SIZE + 1)
+        ax.grid(alpha=0.3)
+        return line

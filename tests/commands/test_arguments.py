@@ -1,0 +1,59 @@
+"""Arguments of several commands, as the commands check them."""
+
+import os
+import sys
+
+import pytest
+
+from skrbm.commands import arguments
+from tests.commands.running import error_of
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["compare", "--k", "0"], "--k: must be a whole number of at least 1, not '0'"),
+        (["compare", "--k", "1", "2.5"], "--k: must be a whole number of at least 1, not '2.5'"),
+        (["compare", "--n-hidden", "-3"], "--n-hidden: must be a whole number"),
+        (["compare", "--splits", "1"], "--splits: must be a whole number from 2 to 20"),
+        (["compare", "--splits", "21"], "--splits: must be a whole number from 2 to 20"),
+        (["compare", "--C", "0"], "--C: must be a positive number, not '0'"),
+        (["compare", "--C", "nan"], "--C: must be a positive number"),
+        (["compare", "--learning-rate", "fast"], "--learning-rate: must be a positive number, not 'fast'"),
+        (["compare", "--random-state", "-1"], "--random-state"),
+        (["compare", "--device", "abacus"], "--device"),
+        (["train", "--n-iter", "0"], "--n-iter: must be a whole number"),
+    ],
+)
+def test_values_that_are_out_of_range(capsys, argv, words):
+    assert words in error_of(capsys, *argv)
+
+
+@pytest.mark.parametrize("command", ["compare", "train"])
+def test_a_device_that_is_not_available(capsys, monkeypatch, command):
+    monkeypatch.setattr(arguments.torch.cuda, "is_available", lambda: False)
+    if command == "train":
+        pytest.importorskip("matplotlib")
+    assert "argument --device: CUDA is not available" in error_of(capsys, command, "--device", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("no-such-folder/table.csv", "--output: there is no folder 'no-such-folder'"),
+        (".", "--output: '.' is a folder"),
+    ],
+)
+def test_an_output_that_is_no_file(capsys, output, words):
+    assert words in error_of(capsys, "compare", "--output", output)
+
+
+def test_an_output_that_may_not_be_written(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(arguments.os, "access", lambda path, mode: False)
+    assert "no permission" in error_of(capsys, "compare", "--output", os.fspath(tmp_path / "table.csv"))
+
+
+@pytest.mark.parametrize("argv", [["train"], ["sample", "a"], ["complete", "a"]])
+def test_pictures_without_matplotlib(capsys, monkeypatch, argv):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert 'pip install "skrbm[plots]"' in error_of(capsys, *argv)
