@@ -19,6 +19,12 @@ from skrbm.estimators.fitted import attributes_of
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Run
 
+__all__ = [  # what passes through
+    "CallbackSupportMixin",
+    "ScoringMonitor",
+    "callback_management_context",
+]
+
 try:
     from sklearn.callback import CallbackSupportMixin, ScoringMonitor
     from sklearn.callback._callback_support import callback_management_context

@@ -36,7 +36,7 @@ assert {"params", *ATTRIBUTES} == {field.name for field in fields(Learned)}, "gi
 
 def attributes_of(learned: Learned) -> dict[str, Any]:
     """What has been learned as fitted attributes, by name; those that it lacks are left out."""
-    found = {TENSORS[name]: to_numpy(tensor) for name, tensor in learned.params.tensors.items()}
+    found: dict[str, Any] = {TENSORS[name]: to_numpy(tensor) for name, tensor in learned.params.tensors.items()}
     for field, attribute in ATTRIBUTES.items():
         if (value := getattr(learned, field)) is not None:
             found[attribute] = value
@@ -79,8 +79,8 @@ def learned_of(model: Any) -> Learned:
 def machine_of(model: Any, arrays: Any) -> RBMParameters:
     """Arrays, in the order of `TENSORS`, as a machine of the model's units."""
     visible, hidden = model.units
-    tensors = (to_tensor(array := np.asarray(values), _float_type(array)) for values in arrays)
-    return RBMParameters(*tensors, visible=visible, hidden=hidden)
+    W, b, c = (to_tensor(array := np.asarray(values), _float_type(array)) for values in arrays)
+    return RBMParameters(W, b, c, visible, hidden)
 
 
 def _float_type(array: Any) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from skrbm.rows.arrays import ArrayRows
 from skrbm.rows.iterables import DatasetRows, IterableRows, PassingRows, rows_in_passing
+from skrbm.rows.parquet import ParquetRows
 from skrbm.rows.reading import DataRangeWarning, yields_batches
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, Binarize, HeldOut, RowSource, binarize_rows
@@ -14,6 +15,7 @@ __all__ = [
     "DatasetRows",
     "HeldOut",
     "IterableRows",
+    "ParquetRows",
     "PassingRows",
     "RowSource",
     "SharedRows",

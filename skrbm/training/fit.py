@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -283,7 +283,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
 
 def train(
     rows: SharedRows, settings: TrainSettings, start: Start, listener: Listener | None = None
-) -> Iterator[Learned]:
+) -> Generator[Learned, None, None]:
     """Train; yields what has been learned after each epoch, and in the end the best of it.
 
     Parameters

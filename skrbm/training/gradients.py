@@ -85,7 +85,8 @@ class Centering:
 
     def __init__(self, mu: Tensor | None = None, lam: Tensor | None = None, rate: float = 0.01) -> None:
         self.mu, self.lam, self._rate = mu, lam, rate
-        self.forget_()
+        self._W_mu: Tensor | None = None  # some updates ago, see `keep_biases_`
+        self._W_lam: Tensor | None = None
 
     @classmethod
     def of(cls, kind: bool | Literal["visible"], mean_v: Tensor, mean_h: Tensor, rate: float = 0.01) -> Centering:
@@ -147,8 +148,7 @@ class Centering:
 
     def forget_(self) -> None:
         """Of Wμ and W'λ as they were some updates ago."""
-        self._W_mu: Tensor | None = None
-        self._W_lam: Tensor | None = None
+        self._W_mu = self._W_lam = None
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ class Run(Protocol):
         """All that the coming epochs depend on: what processes share, and what this one has."""
 
 
-class Listener(Protocol):
+class Listener:
     """Hears of a fit; whoever has nothing to say to an event leaves it out."""
 
     def begin(self, run: Run) -> None:
@@ -94,7 +94,7 @@ class PrintEpochs(Listener):
         self._name = name
 
     def end_epoch(self, run: Run, learned: Learned) -> None:
-        last = {name: values[-1] for name, values in learned.history.items()}
+        last = {name: values[-1] for name, values in (learned.history or {}).items()}
         held_out = "" if math.isnan(last["free_energy_gap"]) else " held out"
         print(
             f"[{self._name}] epoch {run.n_finished}/{run.n_epochs}, learning rate {last['learning_rate']:.3g}, "
