@@ -29,21 +29,19 @@ def _check(codes, p, n):
 
 def assert_stationary(kernel, model, v, p, read=visible, given=None, n_steps=3):
     """From states `v`, drawn from `p`, steps lead to states of `p`."""
-    init, step = kernel
     stream = Stream(1)
-    state = init(model, v, stream, given)
+    state = kernel.init(model, v, stream, given)
     for _ in range(n_steps):
-        state, info = step(model, state, stream)
+        state, info = kernel.step(model, state, stream)
     _check(read(info), p, len(read(info)))
 
 
 def assert_one_step(kernel, model, starts, transition, read=visible, given=None):
     """From each of `starts`, one step leads to states with the probabilities of the row of `transition`."""
-    init, step = kernel
     stream, n = Stream(2), N // 4
     for v, p in zip(starts, transition, strict=True):
         v = torch.as_tensor(v)
         many = v.expand(n, -1) if v.ndim == 1 else v[:, None].expand(-1, n, -1)
-        state = init(model, many, stream, given if given is None else given.expand(n, -1))
-        _, info = step(model, state, stream)
+        state = kernel.init(model, many, stream, given if given is None else given.expand(n, -1))
+        _, info = kernel.step(model, state, stream)
         _check(read(info), p, n)

@@ -1,14 +1,13 @@
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from skrbm.diagnostics.mixing import STATISTICS, diagnose, statistics_of
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import GIBBS
-from skrbm.sampling.tempering import TEMPERING, Ladder
+from skrbm.sampling.ladder import AnnealingPath
+from skrbm.sampling.tempering import TEMPERING
 from skrbm.support.randomness import Stream
-from skrbm.support.tables import Table
 from tests import reference
 
 
@@ -42,7 +41,7 @@ def test_gibbs_between_two_modes_is_found_out_and_tempering_is_not():
     share = STATISTICS.index("share_of_ones")
     assert gibbs["r_hat"][share] > 1.5
     assert gibbs["merge_time"][share] == np.inf
-    ladder = Ladder.of_temperatures(params, torch.zeros_like(params.b), torch.linspace(0, 1, 8))
+    ladder = AnnealingPath(params, torch.zeros_like(params.b)).ladder(torch.linspace(0, 1, 8))
     tempered = run(params, TEMPERING, ladder, data=ones)
     assert tempered["r_hat"][share] < 1.05
     assert tempered["merge_time"][share] < 200
@@ -65,13 +64,3 @@ def test_statistics_are_what_they_are_called():
     torch.testing.assert_close(found[1], V.mean(1))
     directions = np.linalg.svd(params.W.numpy())[2][:2]
     np.testing.assert_allclose(found[2:].abs().numpy(), np.abs(directions @ V.numpy().T), atol=1e-12)
-
-
-def test_tables_print_and_turn_into_frames():
-    table = Table(name=np.array(["a", "bcd"]), value=np.array([1.23456, np.nan]), count=np.array([3, 12]))
-    assert repr(table) == "name  value  count\na      1.23      3\nbcd       -     12"
-    assert repr(Table()) == "Table()"
-    frame = pd.DataFrame(table)
-    assert frame.shape == (2, 3)
-    with pytest.raises(KeyError):
-        table["other"]

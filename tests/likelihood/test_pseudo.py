@@ -4,8 +4,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skrbm.likelihood import pseudo as pseudo_likelihood
+from skrbm.likelihood import pseudo
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
+from skrbm.machines.bernoulli import Bernoulli
 from skrbm.machines.restricted import RBMParameters
 from tests import reference
 
@@ -46,7 +47,7 @@ def test_both_forms_agree_whatever_the_weights(largest, dtype, monkeypatch):
     params = RBMParameters(params.W * largest / params.W.abs().max(), params.b, 6 * params.c).to(dtype)
     v = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (200, 20))).to(dtype)
     ours = pseudo_log_likelihood(params, v)
-    monkeypatch.setattr(pseudo_likelihood, "_MAX_NODES", 0)
+    monkeypatch.setattr(pseudo, "_MAX_NODES", 0)
     flips = pseudo_log_likelihood(params.to(torch.float64), v.double())
     assert ours.dtype == dtype
     torch.testing.assert_close(ours.double(), flips, rtol=1e-6 if dtype == torch.float32 else 1e-13, atol=0)
@@ -56,18 +57,45 @@ def test_that_test_rejects_too_few_points(monkeypatch):
     params = reference.random_params(30, 20, 0.5)
     v = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (200, 20))).double()
     ours = pseudo_log_likelihood(params, v)
-    nodes = pseudo_likelihood._nodes
-    monkeypatch.setattr(pseudo_likelihood, "_nodes", lambda largest, dtype: nodes(largest, torch.float32))
+    nodes = pseudo._nodes
+    monkeypatch.setattr(pseudo, "_nodes", lambda largest, dtype: nodes(largest, torch.float32))
     assert (pseudo_log_likelihood(params, v) / ours - 1).abs().max() > 1e-12
 
 
-def test_pseudo_log_likelihood_does_not_depend_on_the_chunks(monkeypatch):
+def test_pseudo_log_likelihood_does_not_depend_on_the_blocks(monkeypatch):
     params = reference.random_params(7, 6)
     bits = torch.from_numpy(reference.states(6))
     for v in (bits, 0.5 * bits):
         whole = pseudo_log_likelihood(params, v)
-        for chunk in (1, 13, 100):
+        for block in (1, 13, 100):
             with monkeypatch.context() as patch:
-                patch.setattr(pseudo_likelihood, "_CHUNK", chunk)
-                patch.setattr(pseudo_likelihood, "_PRODUCT_CHUNK", chunk)
+                patch.setattr(pseudo, "_BLOCK", block)
+                patch.setattr(pseudo, "_PRODUCT_BLOCK", block)
                 torch.testing.assert_close(pseudo_log_likelihood(params, v), whole)
+
+
+class Spin(Bernoulli):
+    """Units with the states -1 and 1."""
+
+    states = (-1.0, 1.0)
+
+    def cumulant(self, x):
+        return torch.logaddexp(x, -x)
+
+
+def test_hidden_units_of_another_kind():
+    W, b, c = reference.random_params(3, 5).tensors.values()
+    params = RBMParameters(W, b, c, hidden=Spin())
+    V = reference.states(5)
+    hidden = 2 * reference.states(3) - 1
+    p = np.array([[np.exp(-reference.energy(params, v, h)) for h in hidden] for v in V]).sum(1)
+    p /= p.sum()
+    flipped = p[[[reference.index(np.abs(v - np.eye(5)))] for v in V]][:, 0]  # (n, 5)
+    expected = np.log(p[:, None] / (p[:, None] + flipped)).sum(1)
+    np.testing.assert_allclose(pseudo_log_likelihood(params, torch.from_numpy(V)), expected, rtol=1e-11)
+
+
+def test_visible_units_of_another_kind_are_refused():
+    W, b, c = reference.random_params(3, 5).tensors.values()
+    with pytest.raises(ValueError, match=r"states 0 and 1, got Spin\(\)"):
+        pseudo_log_likelihood(RBMParameters(W, b, c, visible=Spin()), torch.zeros(1, 5).double())

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from skrbm.diagnostics.chains import round_trips
+from skrbm.sampling import tempering
 from skrbm.sampling.kernels import GIBBS, Kernel, steps
+from skrbm.sampling.ladder import AnnealingPath, Ladder
 from skrbm.sampling.tempering import (
     TEMPERING,
-    Ladder,
     SwapRates,
     TemperingInfo,
     TemperingState,
@@ -21,22 +23,22 @@ from tests import reference
 from tests.kernels import N, all_rungs, assert_one_step, assert_stationary
 
 PARAMS = reference.random_params(2, 3, scale=1.5, seed=3)
-BASE_B = torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64)
+PATH = AnnealingPath(PARAMS, torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64))
 
 
 def temperatures(*betas):
-    return Ladder.of_temperatures(PARAMS, BASE_B, torch.tensor(betas))
+    return PATH.ladder(torch.tensor(betas))
 
 
-def checkpoints(*seeds):
-    return Ladder.of_checkpoints([*(reference.random_params(2, 3, seed=seed) for seed in seeds), PARAMS], BASE_B)
+def trajectory(*seeds):
+    return PATH.ladder_through([reference.random_params(2, 3, seed=seed) for seed in seeds])
 
 
 LADDERS = {
     "two temperatures": temperatures(0.3, 1.0),
     "three temperatures": temperatures(0.0, 0.5, 1.0),
-    "two checkpoints": checkpoints(),
-    "three checkpoints": checkpoints(7),
+    "two rungs of training": trajectory(),
+    "three rungs of training": trajectory(7),
 }
 TWO = [name for name in LADDERS if "two" in name]
 
@@ -164,17 +166,6 @@ def first_rung_free(ladder, state, stream):
     return tempering_step(ladder, state._replace(given=given), stream)
 
 
-def test_rungs_are_the_machines():
-    ladder = LADDERS["three checkpoints"]
-    torch.testing.assert_close(ladder.rung(2).W, PARAMS.W)
-    torch.testing.assert_close(ladder.rung(1).b, reference.random_params(2, 3, seed=7).b)
-    assert not ladder.rung(0).W.any()
-    ladder = LADDERS["three temperatures"]
-    torch.testing.assert_close(ladder.rung(1).W, PARAMS.W / 2)
-    torch.testing.assert_close(ladder.rung(1).b, (BASE_B + PARAMS.b) / 2)
-    torch.testing.assert_close(ladder.rung(0).b, BASE_B)
-
-
 @pytest.mark.parametrize("name", LADDERS)
 def test_log_ratios_are_of_the_reference(name):
     ladder, stream = LADDERS[name], Stream(0)
@@ -200,26 +191,53 @@ def test_replicas_follow_their_states():
     assert order == [[1, 0, 2], [1, 2, 0], [2, 1, 0], [2, 0, 1]]
 
 
-def test_swap_rates():
-    rates = SwapRates(4)
-    for lower, acceptance in [([0, 2], [0.5, 1.0]), ([0, 2], [0.25, 0.0])]:
+def infos(*steps):
+    """Steps of four rungs that swap with given probabilities."""
+    for lower, acceptance in steps:
         log_r = torch.tensor(acceptance, dtype=torch.float64)[:, None].log()
-        rates.add_(TemperingInfo(None, None, None, np.array(lower), log_r, torch.zeros_like(log_r)))
+        yield TemperingInfo(None, None, None, np.array(lower), log_r, torch.zeros_like(log_r))
+
+
+def test_swap_rates():
+    ladder = temperatures(0.0, 0.3, 0.6, 1.0)
+    state = tempering_init(ladder, torch.zeros(1, 3).double(), Stream(0))
+    rates = SwapRates(ladder)
+    assert np.isnan(rates.round_trips)
+    rates.start_(state)
+    early, *late = infos(([1], [0.0]), ([0, 2], [0.5, 1.0]), ([0, 2], [0.25, 0.0]))
+    rates.add_(state, early, late=False)
+    for info in late:
+        rates.add_(state, info, late=True)
     np.testing.assert_allclose(rates.acceptance, [0.375, np.nan, 0.5])
+    assert rates.swap_acceptance == 0.375
+    assert rates.warning_text() is None
+    rates.add_(state, *infos(([1], [0.01])), late=True)
+    assert rates.swap_acceptance == pytest.approx(0.01)
+    assert rates.warning_text().startswith("Rungs 1 and 2 of 4 swap with probability 0.01 only")
+
+
+def test_round_trips_of_several_runs_are_those_of_their_replicas():
+    ladder, expected = temperatures(0.0, 0.5, 1.0), []
+    rates = SwapRates(ladder)
+    for n in (7, 7, 12):
+        start, replicas = tempering_init(ladder, torch.zeros(n, 3).double(), Stream(n)), []
+        rates.start_(start)
+        for state, info in steps(TEMPERING, ladder, start, 200, Stream(len(expected))):
+            rates.add_(state, info, late=False)
+            replicas.append(state.replica.numpy())
+        expected.extend(round_trips(np.stack(replicas)))
+    assert rates.round_trips == np.mean(expected) > 1
 
 
 @pytest.mark.parametrize("n_temperatures", [None, 6])
 def test_adapted_temperatures_swap_evenly(n_temperatures):
     params = reference.random_params(30, 40, scale=0.6, seed=1)
-    stream = Stream(0)
-    base_b = torch.zeros(40, dtype=torch.float64)
-    betas = adapted_temperatures(params, base_b, stream, n_temperatures=n_temperatures)
+    path = AnnealingPath(params, torch.zeros(40, dtype=torch.float64))
+    betas = adapted_temperatures(path, Stream(0), n_temperatures)
     assert betas[0] == 0
     assert betas[-1] == 1
     assert (betas.diff() > 0).all()
-    even, adapted = (
-        acceptance_of(Ladder.of_temperatures(params, base_b, b)) for b in (torch.linspace(0, 1, len(betas)), betas)
-    )
+    even, adapted = (acceptance_of(path, b) for b in (torch.linspace(0, 1, len(betas)), betas))
     assert np.ptp(adapted) < 0.2
     assert np.ptp(adapted) < 0.5 * np.ptp(even)
     if n_temperatures is None:
@@ -228,21 +246,27 @@ def test_adapted_temperatures_swap_evenly(n_temperatures):
         assert len(betas) == 6
 
 
-def acceptance_of(ladder):
-    stream, rates = Stream(1), SwapRates(ladder.n_rungs)
-    v = stream.bernoulli_logits(ladder.b[0].expand(50, -1))
-    for step, (_, info) in enumerate(steps(TEMPERING, ladder, tempering_init(ladder, v, stream), 600, stream)):
-        if step > 200:
-            rates.add_(info)
+def acceptance_of(path, betas):
+    ladder, stream = path.ladder(betas), Stream(1)
+    rates, start = SwapRates(ladder), tempering_init(ladder, path.samples_of_base(50, stream), stream)
+    rates.start_(start)
+    for step, (state, info) in enumerate(steps(TEMPERING, ladder, start, 600, stream)):
+        rates.add_(state, info, late=step > 200)
     return rates.acceptance
+
+
+def test_there_are_no_more_temperatures_than_memory_is_for(monkeypatch):
+    monkeypatch.setattr(tempering, "_MAX_RUNGS", 4)
+    params = reference.random_params(30, 40, scale=0.6, seed=1)
+    assert len(adapted_temperatures(AnnealingPath(params, torch.zeros_like(params.b)), Stream(0))) == 4
 
 
 def test_ladders_by_name():
     stream = Stream(0)
     with pytest.raises(ValueError, match="store_trajectory=True"):
-        ladder_by_name("trajectory_tempering", PARAMS, BASE_B, stream)
+        ladder_by_name("trajectory_tempering", PATH, stream)
     with pytest.raises(ValueError, match="'gibbs' is no ladder"):
-        ladder_by_name("gibbs", PARAMS, BASE_B, stream)
-    ladder = ladder_by_name("trajectory_tempering", PARAMS, BASE_B, stream, checkpoints=[PARAMS])
-    assert ladder.n_rungs == 3
-    assert ladder_by_name("parallel_tempering", PARAMS, BASE_B, stream, n_temperatures=4).n_rungs == 4
+        ladder_by_name("gibbs", PATH, stream)
+    assert ladder_by_name("trajectory_tempering", PATH, stream, rungs=[PARAMS]).n_rungs == 3
+    assert ladder_by_name("trajectory_tempering", PATH, stream, rungs=[]).n_rungs == 2
+    assert ladder_by_name("parallel_tempering", PATH, stream, n_temperatures=4).n_rungs == 4
