@@ -11,18 +11,6 @@ from typing import TYPE_CHECKING, Any
 from skrbm._version import __version__
 
 if TYPE_CHECKING:
-    from skrbm import (
-        callbacks,
-        datasets,
-        diagnostics,
-        distributed,
-        likelihood,
-        machines,
-        onnx,
-        plots,
-        sampling,
-        training,
-    )
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
     from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
     from skrbm.likelihood.result import LogPartitionWarning

@@ -21,6 +21,7 @@ Examples
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral
@@ -35,17 +36,16 @@ from skrbm.support.files import check_folder, write_atomically
 from skrbm.support.tensors import take_rows
 
 
-class _EpochCallback:
+class _EpochCallback(ABC):
     """Does something with the model after every so many epochs, before the first one, and after the last."""
 
-    def __init__(self, every: int) -> None:
-        check_scalar(every, "every", Integral, min_val=1)
-        self.every = every
+    every: int
 
+    @abstractmethod
     def setup(self, estimator: Any, context: Any) -> None:
         """A fit begins."""
 
-    def teardown(self, estimator: Any, context: Any) -> None:
+    def teardown(self, estimator: Any, context: Any) -> None:  # noqa: B027 (a hook that nobody needs)
         """The fit is over."""
 
     def on_fit_task_begin(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
@@ -61,8 +61,9 @@ class _EpochCallback:
         due = epoch % self.every == 0 or epoch == context.parent.max_subtasks
         return due and self._act(without_callbacks(fitted_estimator), epoch)
 
+    @abstractmethod
     def _act(self, model: Any, epoch: int) -> bool:
-        raise NotImplementedError
+        """Do it; whether to stop."""
 
 
 class OnEpoch(_EpochCallback):
@@ -78,10 +79,13 @@ class OnEpoch(_EpochCallback):
     """
 
     def __init__(self, function: Callable[[Any, int], Any], *, every: int = 1) -> None:
-        super().__init__(every)
+        check_scalar(every, "every", Integral, min_val=1)
         if not callable(function):
             raise TypeError(f"function must be callable with a model and the number of its epochs, got {function!r}.")
-        self.function = function
+        self.function, self.every = function, every
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """A fit begins."""
 
     def _act(self, model: Any, epoch: int) -> bool:
         return bool(self.function(model, epoch))
@@ -105,8 +109,8 @@ class Checkpoint(_EpochCallback):
     """
 
     def __init__(self, path: Any, *, every: int = 1) -> None:
-        super().__init__(every)
-        self.path = os.fspath(path)
+        check_scalar(every, "every", Integral, min_val=1)
+        self.path, self.every = os.fspath(path), every
 
     def setup(self, estimator: Any, context: Any) -> None:
         """A fit begins: complain now rather than after the first epoch."""

@@ -21,7 +21,7 @@ class Images(NamedTuple):
 
 
 def read_images(data: str) -> tuple[LabelledImages, LabelledImages | None]:
-    """ "digits", which are not split: (all of them, None); "mnist" or a folder of idx files: (training, test) images.
+    """The images of "digits", which aren't split: (all, None); of "mnist" or a folder of idx files: (training, test).
 
     Raises
     ------

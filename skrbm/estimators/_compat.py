@@ -103,6 +103,11 @@ def without_callbacks(estimator: Any) -> Any:
     return new
 
 
+def set_n_features_out(estimator: Any, n: int) -> None:
+    """Make scikit-learn's own estimator know the number of features that it puts out."""
+    estimator._n_features_out = n
+
+
 def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
     """Weights (n_samples,) as float64, checked for shape, NaN and sign.
 

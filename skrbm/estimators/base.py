@@ -41,7 +41,7 @@ from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
 from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
-from skrbm.training.checkpoint import Checkpoint, check_same_parameters
+from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import TrainSettings
@@ -183,7 +183,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             told: list[Listener] = [PrintEpochs(type(self).__name__)] if self.verbose else []
             check_same_parameters(identity | {"checkpoint": str(self.checkpoint)}, group)
             if self.checkpoint is not None:
-                checkpoint = Checkpoint(self.checkpoint, self.checkpoint_every, identity, group)
+                checkpoint = CheckpointFile(self.checkpoint, self.checkpoint_every, identity, group)
                 saved = checkpoint.read(self.resume)
                 told.append(checkpoint)
             yield Listeners(*told, callbacks), saved

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.neural_network import BernoulliRBM
 
+from skrbm.estimators._compat import set_n_features_out
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.fitted import TENSORS
 from skrbm.machines.bernoulli import BERNOULLI
@@ -298,5 +299,5 @@ class BernoulliRBMTorch(BaseRBM):
         if hasattr(self, "h_samples_"):
             rbm.h_samples_ = np.resize(self.h_samples_, (rbm.batch_size, self.n_hidden))
         if hasattr(self, "components_"):
-            rbm._n_features_out = self.n_hidden
+            set_n_features_out(rbm, self.n_hidden)
         return rbm

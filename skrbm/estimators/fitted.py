@@ -90,7 +90,7 @@ def _float_type(array: Any) -> torch.dtype:
 
 @contextmanager
 def restored_on_error(model: Any) -> Iterator[None]:
-    """Put all attributes back if what happens inside fails. (Fitted arrays are replaced, never written into.)"""
+    """Put all attributes back if what happens inside fails; fitted arrays are replaced, never written into."""
     before = vars(model).copy()
     try:
         yield

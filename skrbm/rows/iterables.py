@@ -22,21 +22,6 @@ _KEPT = 1000  # rows of the sample: enough for the measures after an epoch
 class PassingRows(RowSource):
     """Rows that are not kept but for a sample of a thousand; what is to be known of them is seen before training.
 
-    Parameters
-    ----------
-    seen : iterable
-        Batches to look at beforehand: best all rows once.
-    check : callable
-        Turns a batch into an array of finite numbers with the right columns, or raises.
-    rule : {"none", "sample"} or float
-        See `binarize_rows`; of `mean`.
-    shuffle : bool
-        Whether rows are shuffled.
-    place : Placement
-        Of the batches.
-    stream : Stream
-        Decides which rows are kept.
-
     Attributes
     ----------
     n_rows : int
@@ -48,16 +33,13 @@ class PassingRows(RowSource):
     is_whole : bool
         Whether they are all whole numbers.
 
-    Raises
-    ------
-    ValueError
-        If there are no rows.
     """
 
     is_weighted = False
     has_full_batches = False
+    shuffle: bool
 
-    def __init__(
+    def _look_at(
         self,
         seen: Iterable[Any],
         check: Callable[[Any], Any],
@@ -67,6 +49,28 @@ class PassingRows(RowSource):
         place: Placement,
         stream: Stream,
     ) -> None:
+        """Find out what is to be known beforehand, from batches that are best all rows once.
+
+        Parameters
+        ----------
+        seen : iterable
+            The batches.
+        check : callable
+            Turns a batch into an array of finite numbers with the right columns, or raises.
+        rule : {"none", "sample"} or float
+            See `binarize_rows`; of `mean`.
+        shuffle : bool
+            Whether rows are shuffled.
+        place : Placement
+            Of the batches.
+        stream : Stream
+            Decides which rows are kept.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows.
+        """
         self._check, self._place, self.shuffle = check, place, shuffle
         mean, kept = Mean(rule), _Reservoir(_KEPT, stream)
         self._sizes: list[int] = []
@@ -128,7 +132,7 @@ class IterableRows(PassingRows):
     batches : iterable
         The batches.
     check, **settings
-        See `PassingRows`.
+        See `PassingRows._look_at`.
     """
 
     def __init__(self, batches: Iterable[Any], check: Callable[[Any], Any], **settings: Any) -> None:
@@ -136,7 +140,7 @@ class IterableRows(PassingRows):
         if isinstance(batches, Iterator):
             seen = list(islice(batches, 1))
             self._batches = chain(seen, batches)
-        super().__init__(seen, check, **settings)
+        self._look_at(seen, check, **settings)
 
     def n_batches(self, batch_size: int) -> int:
         return sum(-(-size // batch_size) for size in self._sizes)
@@ -153,12 +157,12 @@ class DatasetRows(PassingRows):
     dataset : torch.utils.data.Dataset
         Of rows, or of pairs (row, label).
     check, **settings
-        See `PassingRows`.
+        See `PassingRows._look_at`.
     """
 
     def __init__(self, dataset: Dataset[Any], check: Callable[[Any], Any], **settings: Any) -> None:
         self._dataset = dataset
-        super().__init__(DataLoader(dataset, batch_size=_KEPT), check, **settings)
+        self._look_at(DataLoader(dataset, batch_size=_KEPT), check, **settings)
 
     def n_batches(self, batch_size: int) -> int:
         return -(-self.n_rows // batch_size)

@@ -1,7 +1,7 @@
 """Learning. Imports `likelihood` and what is below; nothing of scikit-learn."""
 
 from skrbm.training.averaging import Average, Observer
-from skrbm.training.checkpoint import Checkpoint
+from skrbm.training.checkpoint import CheckpointFile
 from skrbm.training.fit import Run, Start, begin, train
 from skrbm.training.gradients import Centering, Gradient, Statistics, statistics
 from skrbm.training.learned import Learned
@@ -16,7 +16,7 @@ from skrbm.training.update import EpochRecord, epoch_, update_
 __all__ = [
     "Average",
     "Centering",
-    "Checkpoint",
+    "CheckpointFile",
     "EarlyStopping",
     "EpochRecord",
     "Gradient",

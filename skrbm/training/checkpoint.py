@@ -16,7 +16,7 @@ from skrbm.training.listeners import Listener, Run
 _ANEW = "or set resume=False to begin anew and overwrite it."
 
 
-class Checkpoint(Listener):
+class CheckpointFile(Listener):
     """Writes a file after epochs, from which the fit can go on. Of several ranks rank 0 writes, for all.
 
     Parameters
