@@ -433,6 +433,14 @@ def test_values_in_0_1_do_not_warn(values):
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
+def no_optimizer(params, lr):
+    return None
+
+
+def no_schedule(optimizer):
+    return 3
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
@@ -480,10 +488,10 @@ def test_values_in_0_1_do_not_warn(values):
         ({"device": "meta"}, ValueError, "device='meta'"),
         ({"device": 1.5}, ValueError, "device=1.5"),
         ({"random_state": "x"}, ValueError, "'x' cannot be used to seed"),
-        ({"optimizer": lambda params, lr: None}, TypeError, "optimizer.*torch.optim.Optimizer.*NoneType"),
-        ({"learning_rate_schedule": lambda opt: 3}, TypeError, "learning_rate_schedule.*LRScheduler.*int"),
+        ({"optimizer": no_optimizer}, TypeError, "optimizer.*torch.optim.Optimizer.*NoneType"),
+        ({"learning_rate_schedule": no_schedule}, TypeError, "learning_rate_schedule.*LRScheduler.*int"),
     ],
-    ids=str,
+    ids=lambda value: str(value).split(" at 0x")[0],  # the same in every process
 )
 def test_wrong_parameters(kwargs, error, message):
     for method in ("fit", "partial_fit") if "learning_rate_schedule" not in kwargs else ("fit",):
