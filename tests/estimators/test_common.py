@@ -7,7 +7,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skrbm import BernoulliRBMTorch
 
 # No stochastic learner gives the same draws to repeated rows and to weights. In their place stand
-# test_gradients.test_integer_weights_equal_repeated_rows and test_batches.test_rows_of_weight_zero_….
+# training/test_gradients.test_integer_weights_equal_repeated_rows and rows/test_arrays.test_rows_of_weight_zero_….
 STOCHASTIC = {
     "check_sample_weight_equivalence_on_dense_data": "draws differ between weights and repetitions",
     "check_sample_weight_equivalence_on_sparse_data": "draws differ between weights and repetitions",

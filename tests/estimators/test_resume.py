@@ -1,6 +1,7 @@
 """Training that was cut off and goes on from its checkpoint ends as if nothing had happened."""
 
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -52,19 +53,19 @@ class CutOffError(Exception):
     """Stands for the end of the process."""
 
 
-def cut_off(model, X, n_epochs, monkeypatch):
-    """Fit, and end after so many checkpoints."""
-    written = []
-    write = BernoulliRBMTorch._write_checkpoint
+def cut_off(model, X, n_checkpoints, monkeypatch):
+    """Fit, and end after so many checkpoints have come to their place."""
+    written, replace = [], os.replace
 
-    def write_and_count(self, *args):
-        write(self, *args)
-        written.append(1)
-        if len(written) == n_epochs:
-            raise CutOffError
+    def replace_and_count(source, target, **kwargs):
+        replace(source, target, **kwargs)
+        if Path(target) == Path(model.checkpoint):
+            written.append(1)
+            if len(written) == n_checkpoints:
+                raise CutOffError
 
     with monkeypatch.context() as patch:
-        patch.setattr(BernoulliRBMTorch, "_write_checkpoint", write_and_count)
+        patch.setattr(os, "replace", replace_and_count)
         with pytest.raises(CutOffError):
             model.fit(X)
 
@@ -103,15 +104,14 @@ def test_the_same_bits(name, tmp_path, monkeypatch):
     again.partial_fit(rows) if not settings.get("early_stopping") else None
 
 
-def test_going_on_is_more_than_beginning_anew(tmp_path, monkeypatch):
-    """The tests above would see it if chains, optimiser or streams began anew."""
-    settings = {"n_hidden": 5, "n_iter": 6, "batch_size": 7, "random_state": 0}
-    whole = BernoulliRBMTorch(**settings).fit(X)
-    model = BernoulliRBMTorch(**settings, checkpoint=tmp_path / "checkpoint")
-    cut_off(model, X, 3, monkeypatch)
-    monkeypatch.setattr("skrbm.training.fit.Run.restore_", lambda self, saved, own: setattr(self, "n_finished", 3))
-    again = BernoulliRBMTorch(**settings, checkpoint=tmp_path / "checkpoint", resume=True).fit(X)
-    assert not np.array_equal(whole.components_, again.components_)
+def test_going_on_is_more_than_a_warm_start():
+    """The tests above would see it if streams or optimiser began anew, even where parameters and chains go on."""
+    settings = {"n_hidden": 5, "batch_size": 7, "random_state": 0, "learning_rate_schedule": "constant"}
+    settings |= {"averaging": 0.0, "momentum": 0.5, "weight_decay": 1e-3}
+    whole = BernoulliRBMTorch(**settings, n_iter=6).fit(X)
+    halves = BernoulliRBMTorch(**settings, n_iter=3, warm_start=True).fit(X)
+    np.testing.assert_array_equal(whole.history_["weight_norm"][:3], halves.history_["weight_norm"])
+    assert not np.array_equal(whole.components_, halves.fit(X).components_)
 
 
 def test_without_a_seed_the_stored_one_serves(tmp_path, monkeypatch):

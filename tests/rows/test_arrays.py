@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -5,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm.rows import arrays as batches
-from skrbm.rows.arrays import ArrayRows, binarize_rows, to_tensor
+from skrbm.rows import arrays
+from skrbm.rows.arrays import ArrayRows, binarize_rows, is_mapped, to_tensor
 from skrbm.support.randomness import Stream
+from tests.rows.table import BITS, mapped, rows_of, sorted_rows
 
 
 def numbered(n, dtype=float):
@@ -70,19 +73,20 @@ def test_every_type_becomes_floats(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("level", [1, 16, 255, 100])
-def test_rows_are_kept_narrow_and_come_back_exactly(dtype, level, monkeypatch):
-    monkeypatch.setattr(batches, "_CHUNK_ROWS", 7)  # rows of several chunks
-    X = (np.random.default_rng(0).integers(0, level + 1, (30, 13)) / level).astype(np.float64)
-    source = ArrayRows(X, shuffle=False, dtype=dtype, batch_size=11)
-    kept = {1: batches._Bits, 16: batches._Greys, 255: batches._Greys}.get(level, batches._AsGiven)
-    assert type(source._store) is kept
-    assert torch.equal(torch.cat([v.to(dtype) for v, _ in source.epoch(Stream(0))]), torch.from_numpy(X).to(dtype))
-    monkeypatch.setattr(batches, "_MAX_STORE", 10)
-    as_given = ArrayRows(X, shuffle=False, dtype=dtype)
-    assert type(as_given._store) is batches._AsGiven
+@pytest.mark.parametrize(("level", "n_bytes"), [(1, 2), (16, 13), (255, 13), (100, 13 * 8)])
+def test_rows_are_kept_narrow_and_come_back_exactly(dtype, level, n_bytes, monkeypatch):
+    """13 columns a bit each, a byte each, or as they are; in rows of several chunks."""
+    X = np.random.default_rng(0).integers(0, level + 1, (9000, 13)) / level
+    expected = torch.from_numpy(X).to(dtype)
+    source = ArrayRows(X, shuffle=False, dtype=dtype, batch_size=4000)
+    without_store = 9000 * 8 + 5000  # the numbers of the rows, and the rest
+    assert n_bytes * 9000 <= len(pickle.dumps(source)) < n_bytes * 9000 + without_store
+    assert torch.equal(torch.cat([v.to(dtype) for v, _ in source.epoch(Stream(0))]), expected)
+    monkeypatch.setattr("skrbm.rows.arrays._MAX_STORE", 10)
+    as_given = ArrayRows(X, shuffle=False, dtype=dtype, batch_size=9000)
+    assert len(pickle.dumps(as_given)) >= 13 * 8 * 9000
     assert as_given.is_binary == (level == 1)
-    assert torch.equal(next(as_given.epoch(Stream(0)))[0], torch.from_numpy(X).to(dtype))
+    assert torch.equal(next(as_given.epoch(Stream(0)))[0].to(dtype), expected)
 
 
 def test_to_tensor_never_gives_access_to_read_only_memory():
@@ -132,6 +136,28 @@ def test_mean():
     torch.testing.assert_close(unweighted, torch.from_numpy(X.mean(0)))
 
 
+def test_arrays_in_files_stay_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("skrbm.rows.arrays._MAX_STORE", 1000)
+    rows = mapped(tmp_path / "rows.npy", BITS)
+    assert is_mapped(rows)
+    assert is_mapped(np.asarray(rows)[5:])
+    assert not is_mapped(BITS)
+    source = ArrayRows(rows, batch_size=20)
+    assert source.is_binary
+    np.testing.assert_array_equal(sorted_rows(rows_of(source)), sorted_rows(BITS))
+
+
+def test_arrays_in_files_are_read_in_an_order_of_blocks_that_mixes(tmp_path, monkeypatch):
+    for name, value in (("_MAX_STORE", 1000), ("_BLOCK", 16), ("_BLOCKS", 8)):
+        monkeypatch.setattr(f"skrbm.rows.arrays.{name}", value)
+    source = ArrayRows(mapped(tmp_path / "rows.npy", numbered(1000)), batch_size=100)
+    order = rows_of(source)[:, 0].astype(int)
+    assert np.array_equal(np.sort(order), np.arange(1000))
+    assert len(np.unique(order[:128] // 16)) <= 9  # few places of the file at a time
+    assert len(np.unique(order[:50] // 16)) >= 7
+    assert abs(np.corrcoef(order, np.arange(1000))[0, 1]) < 0.3
+
+
 @pytest.mark.cuda
 def test_rows_on_cuda():
     X = numbered(20)
@@ -151,6 +177,6 @@ def test_rows_that_a_device_has_no_room_for_are_sent_in_batches(monkeypatch):
         def __init__(self, *args):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(batches, "_Resident", Full)
-    store = batches._on_device(batches._AsGiven(X, torch.float32), 50, device)
+    monkeypatch.setattr(arrays, "_Resident", Full)
+    store = arrays._on_device(arrays._AsGiven(X, torch.float32), 50, device)
     np.testing.assert_array_equal(store.take(store.index(np.array([4, 2]))), X[[4, 2]])

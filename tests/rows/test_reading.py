@@ -1,4 +1,4 @@
-"""Rows that are not an array in memory: files, data loaders, datasets, iterators."""
+"""Fits on rows that are not an array in memory: files, data loaders, datasets, iterators."""
 
 import subprocess
 import sys
@@ -7,125 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from skrbm import BernoulliRBMTorch, DataRangeWarning
-from skrbm.rows import arrays as batches_module
-from skrbm.rows.arrays import ArrayRows, StreamedRows, is_mapped
-from skrbm.support.randomness import Stream
-
-X = np.random.default_rng(0).random((230, 6)).astype(np.float32)
-BITS = (X > 0.7).astype(np.float32)
-
-
-class Batches:
-    """What can be iterated over again and again."""
-
-    def __init__(self, X, size=50, wrap=lambda rows: rows):
-        self.X, self.size, self.wrap, self.n_times = X, size, wrap, 0
-
-    def __iter__(self):
-        self.n_times += 1
-        for first in range(0, len(self.X), self.size):
-            yield self.wrap(self.X[first : first + self.size])
-
-
-class Iterable(IterableDataset):
-    def __iter__(self):
-        return iter(Batches(BITS))
-
-
-def mapped(path, X):
-    np.save(path, X)
-    return np.load(path, mmap_mode="r")
-
-
-def streamed(batches, **settings):
-    settings = {"rule": "none", "batch_size": 20, "dtype": torch.float64, "stream": Stream(0)} | settings
-    return StreamedRows(batches, np.asarray, **settings)
-
-
-def sorted_rows(rows):
-    rows = np.asarray(rows)
-    return rows[np.lexsort(rows.T)]
-
-
-def rows_of(source, seed=0):
-    return np.concatenate([np.asarray(v, float) for v, _ in source.epoch(Stream(seed))])
-
-
-def test_every_row_passes_once_an_epoch():
-    source = streamed(Batches(X))
-    assert (source.n_rows, source.n_features, source.is_binary) == (230, 6, False)
-    sizes = [len(v) for v, weight in source.epoch(Stream(0)) if weight is None]
-    assert sizes == [20, 20, 10] * 4 + [20, 10]
-    np.testing.assert_array_equal(sorted_rows(rows_of(source)), sorted_rows(X))
-    assert not np.array_equal(rows_of(source, 0), rows_of(source, 1))
-    np.testing.assert_array_equal(rows_of(streamed(Batches(X), shuffle=False)), X)
-
-
-@pytest.mark.parametrize("rule", ["none", "sample", 0.3])
-def test_the_mean_is_that_of_the_rows(rule):
-    values = 2 * X - 0.5
-    expected = {"none": values, "sample": values.clip(0, 1), 0.3: values > 0.3}[rule]
-    source = streamed(Batches(values), rule=rule)
-    np.testing.assert_allclose(source.mean(rule), expected.mean(0), rtol=1e-6)
-    assert (source.low, source.high) == (values.min(), values.max())
-    np.testing.assert_allclose(ArrayRows(values, dtype=torch.float64).mean(rule), expected.mean(0), rtol=1e-6)
-
-
-def test_the_kept_rows_are_a_fair_sample(monkeypatch):
-    monkeypatch.setattr(batches_module, "_KEPT", 10)
-    rows = np.arange(40.0)[:, None]
-    counts = np.zeros(40)
-    for seed in range(2000):
-        kept = streamed(Batches(rows, size=7), stream=Stream(seed)).some(10, Stream(0))
-        assert len(np.unique(kept)) == 10
-        counts[np.asarray(kept, int)] += 1
-    assert abs(counts / 2000 - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 2000)
-
-
-def test_rows_that_are_kept_are_copies():
-    rows = X.astype(float)
-    source = streamed(Batches(rows))
-    kept = source.some(5, Stream(0)).clone()
-    rows[:] = 0
-    np.testing.assert_array_equal(source.some(5, Stream(0)), kept)
-
-
-def test_a_block_order_has_every_number_once_and_mixes(monkeypatch):
-    monkeypatch.setattr(batches_module, "_BLOCK", 16)
-    monkeypatch.setattr(batches_module, "_BLOCKS", 8)
-    order = batches_module._block_order(Stream(0), 1000)
-    assert np.array_equal(np.sort(order), np.arange(1000))
-    assert len(np.unique(order[:128] // 16)) <= 9  # few places of the file at a time
-    assert len(np.unique(order[:50] // 16)) >= 7
-    assert abs(np.corrcoef(order, np.arange(1000))[0, 1]) < 0.3
-
-
-def test_arrays_in_files_stay_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches_module, "_MAX_STORE", 1000)
-    rows = mapped(tmp_path / "rows.npy", BITS)
-    assert is_mapped(rows)
-    assert is_mapped(np.asarray(rows)[5:])
-    assert not is_mapped(BITS)
-    source = ArrayRows(rows, batch_size=20)
-    assert source.is_binary
-    assert source._in_blocks
-    np.testing.assert_array_equal(sorted_rows(rows_of(source)), sorted_rows(BITS))
-
+from tests.rows.table import BITS, Batches, Iterable, X, mapped
 
 SETTINGS = {"n_hidden": 4, "n_iter": 30, "batch_size": 23, "random_state": 0}
 
 
-def assert_as_good(rbm, X=BITS):
-    """As a machine that had the rows in memory, if not the same."""
-    other = BernoulliRBMTorch(**SETTINGS).fit(X)
-    rbm.log_partition("exact")
-    assert rbm.log_likelihood(X).mean() == pytest.approx(other.log_likelihood(X).mean(), abs=0.03)
-    np.testing.assert_allclose(rbm.base_rates_, other.base_rates_, rtol=1e-5)
-    assert rbm.n_features_in_ == X.shape[1]
-    assert len(rbm.data_samples_) == 100
+@pytest.fixture(scope="module")
+def in_memory():
+    return BernoulliRBMTorch(**SETTINGS).fit(BITS)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +33,14 @@ def assert_as_good(rbm, X=BITS):
     ],
     ids=["arrays", "pairs", "tensors", "lists", "DataLoader", "Dataset", "IterableDataset"],
 )
-def test_fit_on_what_yields_batches(make):
-    assert_as_good(BernoulliRBMTorch(**SETTINGS).fit(make()))
+def test_fit_on_what_yields_batches(make, in_memory):
+    """As good a machine as one that had the rows in memory, if not the same."""
+    rbm = BernoulliRBMTorch(**SETTINGS).fit(make())
+    rbm.log_partition("exact")
+    assert rbm.log_likelihood(BITS).mean() == pytest.approx(in_memory.log_likelihood(BITS).mean(), abs=0.03)
+    np.testing.assert_allclose(rbm.base_rates_, in_memory.base_rates_, rtol=1e-5)
+    assert rbm.n_features_in_ == BITS.shape[1]
+    assert len(rbm.data_samples_) == 100
 
 
 def test_a_dataset_has_a_new_order_each_epoch_and_the_same_by_the_same_seed():

@@ -12,14 +12,12 @@ def machine(x):
 
 
 def weights_of_looks(share, n):
-    """How much each of `n` looks counts in the mean."""
-    found = []
-    for i in range(n):
-        average = Average(machine(0.0), share)
-        for j in range(n):
-            average.look_(machine(float(i == j)))
-        found.append(float(average.params.W[0, 0]))
-    return np.array(found)
+    """How much each of `n` looks counts in the mean: the i-th is at a machine whose i-th weight alone is 1."""
+    average = Average(RBMParameters(torch.zeros(1, n), torch.zeros(n), torch.zeros(1)), share)
+    for row in torch.eye(n):
+        average.look_(RBMParameters(row[None], row, torch.zeros(1)))
+    np.testing.assert_array_equal(average.params.W[0], average.params.b)
+    return average.params.W[0].numpy()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 1.0])

@@ -1,5 +1,6 @@
+"""One update of the parameters: its statistics, its gradient, its step."""
+
 import math
-import pickle
 from dataclasses import replace
 from functools import partial
 
@@ -7,28 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.backends.products import FloatProducts, Int8Products
-from skrbm.likelihood.log_partition import log_likelihood_exact
-from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
+from skrbm.machines.restricted import mean_h_given_v
 from skrbm.rows.arrays import ArrayRows
-from skrbm.training import update as training
-from skrbm.training.averaging import Average
 from skrbm.training.gradients import statistics
-from skrbm.training.update import Streams, TrainSettings, UpdateGraph, carried_state, epochs, resume_, start, update_
+from skrbm.training.update import UpdateGraph, update_
 from tests import reference
+from tests.training.states import NARROW, PLAIN, RECORD, begin, bits
 from tests.training.test_gradients import log_likelihood_gradient, model_statistics
-from tests.backends.test_products import int8
-
-PLAIN = TrainSettings(n_chains=20, weight_decay=0.0, centered=False, binarize="none", learning_rate=0.01)
-
-
-def begin(params, settings=PLAIN, seed=0, mean_v=0.5, **kwargs):
-    mean_v = torch.full((params.n_features,), mean_v, dtype=params.W.dtype)
-    return start(params, mean_v, settings, Streams.from_seed(seed), **kwargs)
-
-
-def bits(n, n_features, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (n, n_features)).astype(float))
 
 
 @pytest.mark.parametrize("centered", [False, True, "visible"])
@@ -51,16 +37,6 @@ def test_update_climbs_the_exact_gradient(centered):
     assert state.n_updates == 1
 
 
-def test_start_copies_what_it_is_given():
-    params = reference.random_params(3, 4)
-    kept = params.clone()
-    state = begin(params)
-    for _ in range(3):
-        update_(state, bits(5, 4))
-    assert torch.equal(params.W, kept.W)
-    assert torch.equal(params.b, kept.b)
-
-
 def collect(state, batches):
     """The statistics that `update_` sees, with the parameters held fixed."""
     seen = []
@@ -72,9 +48,6 @@ def collect(state, batches):
     for v, weight in batches:
         update_(state, v, weight, reduce)
     return seen
-
-
-NARROW = [pytest.param("int8", marks=int8), "bfloat16"]
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 200])
@@ -141,18 +114,6 @@ def test_fewer_bits_climb_the_same_hill(weighted, narrow, centered, moved, toler
     torch.testing.assert_close(ends[1].c, ends[0].c, rtol=0, atol=tolerance)
 
 
-@int8
-def test_weights_too_large_for_8_bits_go_on_in_float32():
-    params = reference.random_params(3, 4, scale=20.0).to(torch.float32)
-    state = begin(params, replace(PLAIN, products="int8", n_chains=7))
-    source = ArrayRows(np.eye(4))
-    assert isinstance(state.products, Int8Products)
-    for _ in epochs(state, source, 2):
-        assert isinstance(state.products, FloatProducts)
-        assert state.chains.h.dtype == torch.float32
-    assert state.chains.h.shape == (7, 3)
-
-
 @pytest.mark.parametrize("k", [1, 2])
 def test_contrastive_divergence_starts_at_the_data_and_takes_k_steps(k):
     params = reference.random_params(3, 4, scale=1.5)
@@ -182,90 +143,12 @@ def test_weights_of_contrastive_divergence_belong_to_both_phases():
 
 
 @pytest.mark.parametrize("algorithm", ["cd", "pcd"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("centered", [False, True, "visible"])
-@pytest.mark.parametrize("products", ["float", *NARROW])
-def test_learns_a_small_distribution(algorithm, optimizer, centered, products):
-    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
-    settings = replace(
-        PLAIN,
-        algorithm=algorithm,
-        optimizer=optimizer,
-        centered=centered,
-        k=3,
-        n_chains=100,
-        learning_rate=0.02 if optimizer == "adam" else 0.3,
-        products=products,
-    )
-    mean_v = torch.from_numpy(X.mean(0))
-    streams = Streams.from_seed(1)
-    params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
-    state = start(params, mean_v, settings, streams, n_epochs=300)
-    assert log_likelihood_exact(state.params, torch.from_numpy(X)).mean() < -2.0
-    for _ in epochs(state, ArrayRows(X, batch_size=13), 300):
-        pass
-    entropy = -sum(p * math.log(p) for p in (1 / 2, 1 / 3, 1 / 6))
-    assert log_likelihood_exact(state.params, torch.from_numpy(X)).mean() > -entropy - 0.25
-
-
-def test_offsets_follow_the_data():
-    state = begin(reference.random_params(3, 4), replace(PLAIN, centered=True, learning_rate=1e-9))
-    v = torch.tensor([[1.0, 0.0, 1.0, 0.0]]).double()
-    for _ in range(1000):
-        update_(state, v)
-    torch.testing.assert_close(state.offsets.v, v[0], atol=1e-3, rtol=0)
-    torch.testing.assert_close(state.offsets.h, mean_h_given_v(state.params, v)[0], atol=1e-3, rtol=0)
-
-
-def test_schedules():
-    settings = replace(PLAIN, learning_rate_schedule="linear", k={0: 1, 0.5: 3})
-    state = begin(reference.random_params(2, 4), settings, n_epochs=4)
-    records = list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 4))
-    assert [record.learning_rate / 0.01 for record in records] == pytest.approx([1, 0.75, 0.5, 0.25])
-    assert [record.k for record in records] == [1, 1, 3, 3]
-    assert [record.epoch for record in records] == [1, 2, 3, 4]
-    assert all(record.seconds > 0 for record in records)
-
-
-def test_without_a_plan_nothing_moves_and_nothing_is_averaged():
-    settings = replace(PLAIN, learning_rate_schedule="linear", k={0: 1, 0.5: 3}, averaging=0.5)
-    state = begin(reference.random_params(2, 4), settings)
-    records = list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 3))
-    assert [(record.learning_rate, record.k) for record in records] == [(0.01, 1)] * 3
-    assert state.model is state.params
-
-
-@pytest.mark.parametrize("algorithm", ["cd", "pcd"])
 def test_a_larger_k_is_that_many_steps(algorithm, monkeypatch):
     state = begin(reference.random_params(3, 4), replace(PLAIN, algorithm=algorithm, k=4))
     steps, real = [], state.products.mean_v
     monkeypatch.setattr(state.products, "mean_v", lambda h: steps.append(1) or real(h))
     update_(state, bits(5, 4))
     assert len(steps) == 4
-
-
-def test_the_average_follows_and_leaves_training_alone():
-    source, settings = ArrayRows(bits(60, 4).numpy(), batch_size=2, dtype=torch.float64), replace(PLAIN, averaging=0.5)
-    settings = replace(settings, learning_rate_schedule="constant")
-    state, plain = begin(reference.random_params(2, 4), settings, n_epochs=4), begin(reference.random_params(2, 4))
-    list(epochs(state, source, 4))
-    list(epochs(plain, source, 4))
-    seen, again = Average(reference.random_params(2, 4), 0.5), begin(reference.random_params(2, 4))
-    for _ in range(4):
-        for v, _ in source.epoch(again.streams.shuffle):
-            update_(again, v)
-            seen.observe_(again.params)
-        training._settle_(again)
-        seen.look_(again.params)
-    assert torch.equal(state.params.W, plain.params.W)
-    assert torch.equal(state.model.W, seen.params.W)
-    assert not torch.equal(state.model.W, state.params.W)
-
-
-def test_even_a_single_update_is_averaged():
-    state = begin(reference.random_params(2, 4), replace(PLAIN, averaging=0.2), n_epochs=1)
-    list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 1))
-    assert torch.equal(state.model.W, state.params.W)
 
 
 @pytest.mark.parametrize("centered", [False, True, "visible"])
@@ -285,26 +168,6 @@ def test_penalties_in_an_update(centered, weighted):
     torch.testing.assert_close(state.params.W, params.W + 0.01 * dW)
     torch.testing.assert_close(state.params.c, params.c - 0.01 * (excess + dW @ (mu + torch.zeros(4).double())))
     torch.testing.assert_close(state.params.b, params.b - 0.01 * dW.T @ lam)
-
-
-def test_a_sparsity_target_is_reached():
-    source = ArrayRows(bits(200, 6).numpy(), batch_size=20, dtype=torch.float64)
-    for target in (0.05, 0.8):
-        settings = replace(PLAIN, sparsity_target=target, sparsity_cost=5.0, learning_rate=0.05, centered="visible")
-        state = begin(reference.random_params(3, 6, scale=0.1), settings)
-        list(epochs(state, source, 30))
-        mean_h = mean_h_given_v(state.params, bits(200, 6)).mean(0)
-        assert (mean_h - target).abs().max() < 0.05
-
-
-def test_l1_makes_weights_small():
-    source, norms = ArrayRows(bits(200, 6).numpy(), batch_size=20, dtype=torch.float64), []
-    for penalty in (0.0, 0.05, 1.0):
-        state = begin(reference.random_params(3, 6), replace(PLAIN, l1_penalty=penalty))
-        list(epochs(state, source, 30))
-        norms.append(float(state.params.W.abs().mean()))
-    assert norms[0] > norms[1] > norms[2]
-    assert norms[2] < 0.02
 
 
 def test_nesterov():
@@ -335,58 +198,6 @@ def test_momentum():
     torch.testing.assert_close(state.params.b - params.b, 1.9 * first)
 
 
-@pytest.mark.parametrize("settings", [replace(PLAIN, momentum=0.5), replace(PLAIN, optimizer="adam", centered=True)])
-def test_a_carried_state_goes_on_as_if_nothing_had_happened(settings):
-    X = np.random.default_rng(0).random((23, 4))
-    settings = replace(settings, binarize="sample")
-    source = ArrayRows(X, batch_size=5, dtype=torch.float64)
-    state = begin(reference.random_params(3, 4), settings)
-    list(epochs(state, source, 2))
-    carried = pickle.loads(pickle.dumps(carried_state(state)))
-    twin = begin(state.params, settings, seed=99, chains=state.chains)
-    resume_(twin, carried)
-    list(epochs(state, source, 2))
-    list(epochs(twin, source, 2))
-    assert torch.equal(state.params.W, twin.params.W)
-    assert torch.equal(state.params.b, twin.params.b)
-    assert torch.equal(state.chains.h, twin.chains.h)
-    assert (twin.n_epochs, twin.n_updates) == (4, 20)
-
-
-def test_the_memory_of_another_optimizer_is_left_aside():
-    state = begin(reference.random_params(3, 4), replace(PLAIN, optimizer="adam"))
-    update_(state, bits(5, 4))
-    other = begin(state.params, PLAIN)
-    resume_(other, carried_state(state))
-    update_(other, bits(5, 4))
-    assert other.n_updates == 2
-
-
-def test_parameters_that_are_not_finite():
-    state = begin(reference.random_params(3, 4), replace(PLAIN, learning_rate=1e200, weight_decay=1e150))
-    with pytest.raises(FloatingPointError, match=r"no longer finite after an epoch at learning rate 1e\+200. Lower"):
-        list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 3))
-
-
-def test_same_seed_same_result():
-    run = lambda seed: begin(reference.random_params(3, 4), replace(PLAIN, binarize="sample"), seed)  # noqa: E731
-    X = np.random.default_rng(0).random((20, 4))
-    results = []
-    for seed in (0, 0, 1):
-        state = run(seed)
-        list(epochs(state, ArrayRows(X, batch_size=7, dtype=torch.float64), 3))
-        results.append(state.params.W)
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
-
-
-def test_tensors_that_ask_for_gradients_are_not_tracked():
-    params = RBMParameters(*(t.requires_grad_() for t in (torch.zeros(2, 3), torch.zeros(3), torch.zeros(2))))
-    state = begin(params)
-    update_(state, torch.ones(4, 3))
-    assert not state.params.W.requires_grad
-
-
 @pytest.mark.parametrize("algorithm", ["pcd", "cd"])
 def test_a_graph_does_what_the_updates_do(algorithm, monkeypatch):
     """With a recording that just repeats the work: which batches it takes, and what it counts."""
@@ -407,7 +218,7 @@ def test_a_graph_does_what_the_updates_do(algorithm, monkeypatch):
         states.append(state)
         source = ArrayRows(X, batch_size=5, dtype=torch.float64)
         with monkeypatch.context() as patch:
-            patch.setattr(training, "record", record)
+            patch.setattr(RECORD, record)
             graph = UpdateGraph(state)
             for v, weight in source.epoch(state.streams.shuffle):
                 if not (with_graph and graph.update_(v)):
@@ -427,48 +238,3 @@ def test_what_cannot_be_recorded_is_updated_all_the_same():
         assert not graph.update_(bits(5, 4))
     assert not graph.update_(bits(5, 4))
     assert state.n_updates == 0
-
-
-@pytest.mark.cuda
-def test_cuda_learns_too():
-    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, 0).astype(np.float32)
-    mean_v = torch.from_numpy(X.mean(0)).cuda()
-    streams = Streams.from_seed(0)
-    params = initial_parameters(mean_v, 4, streams.start, smoothing=0.01)
-    state = start(params, mean_v, TrainSettings(learning_rate=0.3), streams, n_epochs=300)
-    list(epochs(state, ArrayRows(X, batch_size=20, device="cuda"), 300))
-    twin = start(state.params, mean_v, state.settings, Streams.from_seed(1), chains=state.chains)
-    resume_(twin, pickle.loads(pickle.dumps(carried_state(state))))
-    assert log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean() > math.log(0.5) - 0.2
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("products", ["float", "bfloat16"])
-@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
-def test_cuda_graphs_learn_what_updates_learn(products, algorithm, monkeypatch, recwarn):
-    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
-    nats = []
-    for recording in (True, False):
-        if not recording:
-            monkeypatch.setattr(training, "record", lambda *args: None)
-        mean_v, streams = torch.from_numpy(X.mean(0)).cuda(), Streams.from_seed(0)
-        params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
-        settings = TrainSettings(learning_rate=0.3, products=products, algorithm=algorithm, k=3, binarize="none")
-        state = start(params, mean_v, settings, streams, n_epochs=200)
-        list(epochs(state, ArrayRows(X, batch_size=7, device="cuda"), 200))
-        assert state.n_updates == 200 * 9
-        nats.append(float(log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean()))
-    assert not recwarn.list
-    assert nats[0] == pytest.approx(nats[1], abs=0.1)
-    assert nats[0] > -1.3
-
-
-def test_an_epoch_is_its_updates_and_nothing_more():
-    """With weights the gradient is kept by the tensors; nothing may step along it once more."""
-    X, weight = np.random.default_rng(0).random((23, 4)), np.random.default_rng(1).random(23)
-    source = ArrayRows(X, weight, batch_size=5, dtype=torch.float64)
-    states = [begin(reference.random_params(3, 4), replace(PLAIN, centered=True)) for _ in range(2)]
-    list(epochs(states[0], source, 1))
-    for v, w in source.epoch(states[1].streams.shuffle):
-        update_(states[1], v, w)
-    assert torch.equal(states[0].params.W, states[1].params.W)

@@ -1,0 +1,141 @@
+"""What may be passed as X, and what may not."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+from skrbm import DataRangeWarning
+from tests.estimators.small import METHODS, NAN, X, assert_same, rbm
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asfortranarray,
+        lambda a: np.repeat(a, 2, 0)[::2],
+        lambda a: a.tolist(),
+        pd.DataFrame,
+        torch.from_numpy,
+        lambda a: torch.from_numpy(a).requires_grad_(),
+        sp.csr_matrix,
+        sp.csr_array,
+        sp.coo_array,
+        sp.csc_matrix,
+    ],
+)
+def test_kinds_of_input(convert, fitted):
+    given_X = convert(X.copy())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X has feature names|X does not have valid feature names")
+        assert_same(rbm().fit(given_X), fitted)
+        for name in METHODS:
+            np.testing.assert_allclose(getattr(fitted, name)(given_X), getattr(fitted, name)(X), rtol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.int64, np.float16, np.float64, np.longdouble, object])
+def test_types_of_input(dtype):
+    bits = X.round()
+    model = rbm().fit(bits.astype(dtype))
+    assert_same(model, rbm().fit(bits))
+    for name in METHODS:
+        np.testing.assert_allclose(getattr(model, name)(bits.astype(dtype)), getattr(model, name)(bits), rtol=1e-5)
+
+
+def test_bfloat16_tensors():
+    bits = torch.from_numpy(X.round())
+    assert_same(rbm().fit(bits.bfloat16()), rbm().fit(bits))
+
+
+def test_input_is_never_written_to(tmp_path):
+    path = tmp_path / "X.npy"
+    np.save(path, X)
+    frozen = np.load(path, mmap_mode="r")
+    model = rbm(binarize=0.5).fit(frozen)
+    for name in (*METHODS, "gibbs"):
+        getattr(model, name)(frozen)
+    model.inverse_transform(model.transform(frozen))
+    own = X.copy()
+    rbm(binarize=0.5).fit(own).score_samples(own)
+    np.testing.assert_array_equal(own, X)
+
+
+def test_data_frames_keep_their_names():
+    frame = pd.DataFrame(X, columns=list("abcdefg"))
+    model = rbm().set_output(transform="pandas").fit(frame)
+    assert model.feature_names_in_.tolist() == list("abcdefg")
+    model.set_params(verbose=1).partial_fit(frame)
+    for init in ("random", "data", frame[:2]):
+        assert model.sample(2, 1, init).shape == (2, 7)  # without a warning on missing names
+    out = model.transform(frame)
+    assert out.columns.tolist() == [f"bernoullirbmtorch{i}" for i in range(4)]
+    assert out.columns.tolist() == model.get_feature_names_out().tolist()
+    assert (out.dtypes == np.float32).all()
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform(frame[list("gfedcba")])
+
+
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        (np.array([[0, 255], [3, 128]], np.uint8), r"from 0 to 255.*pass X / 255"),
+        (np.array([[0, 255.0], [3, 128]]), r"pass X / 255"),
+        (np.array([[-1.0, 0.5], [0.25, 1]]), r"from -1 to 1.*MinMaxScaler"),
+        (sp.csr_matrix(np.array([[0, 3.5], [0.25, 1]])), r"from 0.25 to 3.5"),
+    ],
+)
+def test_values_outside_0_1_warn_once(values, remedy):
+    for method in ("fit", "partial_fit"):
+        with pytest.warns(DataRangeWarning, match=remedy) as caught:
+            getattr(rbm(), method)(values)
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("values", [np.eye(3), np.eye(3, dtype=bool), sp.eye(3, format="csr"), np.zeros((3, 2))])
+def test_values_in_0_1_do_not_warn(values):
+    rbm().fit(values)
+
+
+def test_rounding_is_no_reason_to_warn():
+    """MinMaxScaler, which a warning recommends, may go past 1 by 2e-16."""
+    high = np.nextafter(1.0, 2.0)
+    model = rbm().fit(np.array([[0.0, high, 0.3], [high, 0.0, -1e-17]] * 5))
+    gaps = np.array([[np.nan, high, 0.0]])
+    assert np.isfinite(model.complete(gaps, n_steps=2)).all()
+    assert np.isfinite(model.log_likelihood([[high, 0.0, 0.0]])).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "weight", "error", "message"),
+    [
+        (NAN, None, ValueError, "NaN"),
+        (np.where(np.isnan(NAN), np.inf, NAN), None, ValueError, "infinity"),
+        (sp.csr_matrix(NAN), None, ValueError, "NaN"),
+        (X[:0], None, ValueError, "minimum of 1 is required"),
+        (X[:, :0], None, ValueError, "minimum of 1 is required"),
+        (X[0], None, ValueError, "1D array"),
+        (X[None], None, ValueError, "dim 3"),
+        (np.array([["a", "b"]]), None, ValueError, "could not convert|numeric"),
+        (X + 1j, None, ValueError, "Complex"),
+        (None, None, ValueError, "None"),
+        (X, -np.ones(60), ValueError, "[Nn]egative values in data passed to `sample_weight`"),
+        (X, np.zeros(60), ValueError, "at least one non-zero"),
+        (X, np.ones(59), ValueError, r"sample_weight.shape == \(59,\)"),
+        (X, np.full(60, np.nan), ValueError, "NaN"),
+        (X, np.ones((60, 2)), ValueError, "1D"),
+    ],
+    ids=lambda value: None if isinstance(value, np.ndarray) else str(value)[:20],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_wrong_data_leaves_the_model_as_it_was(rows, weight, error, message, method):
+    model = rbm().fit(pd.DataFrame(X, columns=list("abcdefg")))
+    before = dict(vars(model))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        with pytest.raises(error, match=message):
+            getattr(model, method)(rows, sample_weight=weight)
+    assert vars(model) == before

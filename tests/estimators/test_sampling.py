@@ -1,0 +1,77 @@
+"""Samples by Gibbs chains, and the streams of random numbers that they come from."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from tests import reference
+from tests.estimators.small import X, params_of, rbm
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_gibbs_has_the_transition_probabilities(fitted, k):
+    v, n = X[:1].round(), 50_000
+    got = fitted.gibbs(np.repeat(v, n, 0), k)
+    p = np.linalg.matrix_power(reference.gibbs_transition(params_of(fitted)), k)[reference.index(v)[0]]
+    assert reference.total_variation(reference.frequencies(got), p) < reference.total_variation_floor(p, n)
+
+
+@pytest.mark.parametrize("init", ["random", "data", "array"])
+def test_samples_are_from_the_model(fitted, init):
+    n = 30_000
+    start = np.zeros((n, 7)) if init == "array" else init
+    p = reference.p_v(params_of(fitted))
+    got = fitted.sample(n, n_steps=20, init=start, random_state=1)
+    assert got.shape == (n, 7)
+    assert reference.total_variation(reference.frequencies(got), p) < reference.total_variation_floor(p, n)
+
+
+def test_samples_start_where_they_are_told():
+    model = rbm(n_iter=1, binarize="none").fit(np.eye(7))
+    # Hidden units that copy the visible ones, so that a step leads nowhere.
+    model.components_, model.intercept_hidden_ = 60 * np.eye(7), np.full(7, -30.0)
+    model.intercept_visible_ = np.full(7, -30.0)
+    model.n_hidden = 7
+    data = model.sample(200, n_steps=2, init="data")
+    assert (data.sum(1) == 1).all()
+    assert (data.sum(0) > 5).all()
+    array = np.random.default_rng(0).integers(0, 2, (5, 7))
+    np.testing.assert_array_equal(model.sample(5, 1, array), array)
+    random = model.sample(4000, 1, "random")
+    assert np.abs(random.mean(0) - 0.5).max() < 0.05
+    np.testing.assert_array_equal(model.gibbs(array), array)
+
+
+def test_samplers_go_on_and_copies_go_on_identically(fitted):
+    for draw in (lambda model, **kw: model.gibbs(X, 2, **kw), lambda model, **kw: model.sample(9, 3, **kw)):
+        model = copy.deepcopy(fitted)
+        first, second = draw(model), draw(model)
+        assert not np.array_equal(first, second)
+        for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+            mine = copy.deepcopy(model)
+            np.testing.assert_array_equal(draw(twin), draw(mine))
+            np.testing.assert_array_equal(draw(twin), draw(mine))
+        np.testing.assert_array_equal(draw(model, random_state=5), draw(model, random_state=5))
+        rng = np.random.RandomState(0)
+        assert not np.array_equal(draw(model, random_state=rng), draw(model, random_state=rng))
+
+
+def test_same_seed_same_samples():
+    np.testing.assert_array_equal(rbm().fit(X).sample(5, 5), rbm().fit(X).sample(5, 5))
+
+
+def test_wrong_arguments_of_the_samplers(fitted):
+    with pytest.raises(ValueError, match="k == 0"):
+        fitted.gibbs(X, k=0)
+    with pytest.raises(TypeError, match="n_samples must be an instance of int"):
+        fitted.sample(2.5)
+    with pytest.raises(ValueError, match="n_steps == 0"):
+        fitted.sample(2, 0)
+    with pytest.raises(ValueError, match="init='prior' is not known.*'random', 'data', or an array"):
+        fitted.sample(2, init="prior")
+    with pytest.raises(ValueError, match="init has 60 rows, but n_samples=2"):
+        fitted.sample(2, init=X)
+    with pytest.raises(ValueError, match="cannot be used to seed"):
+        fitted.sample(2, random_state="x")

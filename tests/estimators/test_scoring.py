@@ -1,0 +1,31 @@
+"""What searches and cross-validation judge a machine by."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from skrbm import BernoulliRBMTorch, log_likelihood_scorer
+from tests.estimators.modes import X
+
+
+def test_scoring_by_name():
+    V = np.eye(7)[np.random.default_rng(0).integers(0, 7, 200)]
+    search = GridSearchCV(
+        BernoulliRBMTorch(n_iter=20, random_state=0), {"n_hidden": [1, 6]}, scoring="log_likelihood", cv=2
+    ).fit(V)
+    assert search.best_params_ == {"n_hidden": 6}
+    best = BernoulliRBMTorch(6, n_iter=10, random_state=0).fit(X)
+    assert log_likelihood_scorer(best, X) == pytest.approx(best.log_likelihood(X).mean(), rel=1e-5)
+    rbm = BernoulliRBMTorch(6, n_iter=10, random_state=0)
+    pipeline = make_pipeline(MinMaxScaler(), rbm)
+    named, plain = (cross_val_score(e, x, scoring="log_likelihood", cv=2) for e, x in ((pipeline, 4 * X), (rbm, X)))
+    np.testing.assert_allclose(named, plain, rtol=1e-4)
+    with pytest.raises(TypeError, match="needs a BernoulliRBMTorch, got MinMaxScaler"):
+        log_likelihood_scorer(MinMaxScaler(), X)
+
+
+def test_score_stays_the_pseudo_likelihood(model):
+    assert model.score(X) == pytest.approx(model.score_samples(X).mean(), rel=1e-6)
+    assert abs(model.score(X) - model.log_likelihood(X).mean()) > 0.1

@@ -1,0 +1,53 @@
+"""Rows that come in batches, again and again."""
+
+import numpy as np
+import pytest
+import torch
+
+from skrbm.rows.arrays import ArrayRows, StreamedRows
+from skrbm.support.randomness import Stream
+from tests.rows.table import Batches, X, rows_of, sorted_rows
+
+
+def streamed(batches, **settings):
+    settings = {"rule": "none", "batch_size": 20, "dtype": torch.float64, "stream": Stream(0)} | settings
+    return StreamedRows(batches, np.asarray, **settings)
+
+
+def test_every_row_passes_once_an_epoch():
+    source = streamed(Batches(X))
+    assert (source.n_rows, source.n_features, source.is_binary) == (230, 6, False)
+    sizes = [len(v) for v, weight in source.epoch(Stream(0)) if weight is None]
+    assert sizes == [20, 20, 10] * 4 + [20, 10]
+    np.testing.assert_array_equal(sorted_rows(rows_of(source)), sorted_rows(X))
+    assert not np.array_equal(rows_of(source, 0), rows_of(source, 1))
+    np.testing.assert_array_equal(rows_of(streamed(Batches(X), shuffle=False)), X)
+
+
+@pytest.mark.parametrize("rule", ["none", "sample", 0.3])
+def test_the_mean_is_that_of_the_rows(rule):
+    values = 2 * X - 0.5
+    expected = {"none": values, "sample": values.clip(0, 1), 0.3: values > 0.3}[rule]
+    source = streamed(Batches(values), rule=rule)
+    np.testing.assert_allclose(source.mean(rule), expected.mean(0), rtol=1e-6)
+    assert (source.low, source.high) == (values.min(), values.max())
+    np.testing.assert_allclose(ArrayRows(values, dtype=torch.float64).mean(rule), expected.mean(0), rtol=1e-6)
+
+
+def test_the_kept_rows_are_a_fair_sample(monkeypatch):
+    monkeypatch.setattr("skrbm.rows.arrays._KEPT", 10)
+    rows = np.arange(40.0)[:, None]
+    counts = np.zeros(40)
+    for seed in range(2000):
+        kept = streamed(Batches(rows, size=7), stream=Stream(seed)).some(10, Stream(0))
+        assert len(np.unique(kept)) == 10
+        counts[np.asarray(kept, int)] += 1
+    assert abs(counts / 2000 - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 2000)
+
+
+def test_rows_that_are_kept_are_copies():
+    rows = X.astype(float)
+    source = streamed(Batches(rows))
+    kept = source.some(5, Stream(0)).clone()
+    rows[:] = 0
+    np.testing.assert_array_equal(source.some(5, Stream(0)), kept)
