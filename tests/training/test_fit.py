@@ -8,21 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.backends.products import FloatProducts, Int8Products
-from skrbm.likelihood.log_partition import log_likelihood_exact
+from skrbm.backends import FloatBackend, Int8Backend
+from skrbm.likelihood import log_likelihood_exact
 from skrbm.machines.restricted import initial_parameters, mean_h_given_v
-from skrbm.rows.arrays import ArrayRows
-from skrbm.training.averaging import Average
-from skrbm.training.update import Streams, TrainSettings, carried_state, epochs, resume_, start, update_
+from skrbm.training import Average, Streams, start_state, update_
 from tests import reference
-from tests.backends.test_products import int8
-from tests.training.states import NARROW, PLAIN, RECORD, begin, bits
+from tests.backends.test_protocol import int8
+from tests.training.states import NARROW, PLAIN, RECORD, Rows, begin, bits, epochs
 
 
 @pytest.mark.parametrize("algorithm", ["cd", "pcd"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("centered", [False, True, "visible"])
-@pytest.mark.parametrize("products", ["float", *NARROW])
+@pytest.mark.parametrize("products", ["float32", *NARROW])
 def test_learns_a_small_distribution(algorithm, optimizer, centered, products):
     X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
     settings = replace(
@@ -33,14 +31,14 @@ def test_learns_a_small_distribution(algorithm, optimizer, centered, products):
         k=3,
         n_chains=100,
         learning_rate=0.02 if optimizer == "adam" else 0.3,
-        products=products,
+        precision=products,
     )
     mean_v = torch.from_numpy(X.mean(0))
     streams = Streams.from_seed(1)
     params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
-    state = start(params, mean_v, settings, streams, n_epochs=300)
+    state = start_state(params, mean_v, replace(settings, n_epochs=300), streams)
     assert log_likelihood_exact(state.params, torch.from_numpy(X)).mean() < -2.0
-    for _ in epochs(state, ArrayRows(X, batch_size=13), 300):
+    for _ in epochs(state, Rows(X, batch_size=13), 300):
         pass
     entropy = -sum(p * math.log(p) for p in (1 / 2, 1 / 3, 1 / 6))
     assert log_likelihood_exact(state.params, torch.from_numpy(X)).mean() > -entropy - 0.25
@@ -49,40 +47,40 @@ def test_learns_a_small_distribution(algorithm, optimizer, centered, products):
 def test_an_epoch_is_its_updates_and_nothing_more():
     """With weights the gradient is kept by the tensors; nothing may step along it once more."""
     X, weight = np.random.default_rng(0).random((23, 4)), np.random.default_rng(1).random(23)
-    source = ArrayRows(X, weight, batch_size=5, dtype=torch.float64)
+    source = Rows(X, weight, batch_size=5)
     states = [begin(reference.random_params(3, 4), replace(PLAIN, centered=True)) for _ in range(2)]
     list(epochs(states[0], source, 1))
-    for v, w in source.epoch(states[1].streams.shuffle):
-        update_(states[1], v, w)
+    for batch in source.epoch(states[1].streams.shuffle):
+        update_(states[1], batch)
     assert torch.equal(states[0].params.W, states[1].params.W)
 
 
 def test_schedules():
     settings = replace(PLAIN, learning_rate_schedule="linear", k={0: 1, 0.5: 3})
     state = begin(reference.random_params(2, 4), settings, n_epochs=4)
-    records = list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 4))
+    records = list(epochs(state, Rows(np.eye(4)), 4))
     assert [record.learning_rate / 0.01 for record in records] == pytest.approx([1, 0.75, 0.5, 0.25])
     assert [record.k for record in records] == [1, 1, 3, 3]
     assert [record.epoch for record in records] == [1, 2, 3, 4]
     assert all(record.seconds > 0 for record in records)
 
 
-def test_without_a_plan_nothing_moves_and_nothing_is_averaged():
+def test_in_one_pass_nothing_moves_and_nothing_is_averaged():
     settings = replace(PLAIN, learning_rate_schedule="linear", k={0: 1, 0.5: 3}, averaging=0.5)
-    state = begin(reference.random_params(2, 4), settings)
-    records = list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 3))
+    state = begin(reference.random_params(2, 4), settings.for_one_pass(), n_epochs=1)
+    records = list(epochs(state, Rows(np.eye(4)), 3))
     assert [(record.learning_rate, record.k) for record in records] == [(0.01, 1)] * 3
     assert state.model is state.params
 
 
 def test_the_average_follows_and_leaves_training_alone():
-    source, settings = ArrayRows(bits(60, 4).numpy(), batch_size=2, dtype=torch.float64), replace(PLAIN, averaging=0.5)
+    source, settings = Rows(bits(60, 4).numpy(), batch_size=2), replace(PLAIN, averaging=0.5)
     settings = replace(settings, learning_rate_schedule="constant")
     state, plain = begin(reference.random_params(2, 4), settings, n_epochs=4), begin(reference.random_params(2, 4))
     list(epochs(state, source, 4))
     list(epochs(plain, source, 4))
     seen, again = Average(reference.random_params(2, 4), 0.5), begin(reference.random_params(2, 4))
-    for _ in epochs(again, source, 4, trajectory=seen):  # which is shown every update
+    for _ in epochs(again, source, 4, seen):  # which is shown every update
         seen.look_(again.params)
     assert torch.equal(state.params.W, plain.params.W)
     assert torch.equal(state.model.W, seen.params.W)
@@ -91,12 +89,12 @@ def test_the_average_follows_and_leaves_training_alone():
 
 def test_even_a_single_update_is_averaged():
     state = begin(reference.random_params(2, 4), replace(PLAIN, averaging=0.2), n_epochs=1)
-    list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 1))
+    list(epochs(state, Rows(np.eye(4)), 1))
     assert torch.equal(state.model.W, state.params.W)
 
 
 def test_a_sparsity_target_is_reached():
-    source = ArrayRows(bits(200, 6).numpy(), batch_size=20, dtype=torch.float64)
+    source = Rows(bits(200, 6).numpy(), batch_size=20)
     for target in (0.05, 0.8):
         settings = replace(PLAIN, sparsity_target=target, sparsity_cost=5.0, learning_rate=0.05, centered="visible")
         state = begin(reference.random_params(3, 6, scale=0.1), settings)
@@ -106,7 +104,7 @@ def test_a_sparsity_target_is_reached():
 
 
 def test_l1_makes_weights_small():
-    source, norms = ArrayRows(bits(200, 6).numpy(), batch_size=20, dtype=torch.float64), []
+    source, norms = Rows(bits(200, 6).numpy(), batch_size=20), []
     for penalty in (0.0, 0.05, 1.0):
         state = begin(reference.random_params(3, 6), replace(PLAIN, l1_penalty=penalty))
         list(epochs(state, source, 30))
@@ -118,19 +116,19 @@ def test_l1_makes_weights_small():
 @int8
 def test_weights_too_large_for_8_bits_go_on_in_float32():
     params = reference.random_params(3, 4, scale=20.0).to(torch.float32)
-    state = begin(params, replace(PLAIN, products="int8", n_chains=7))
-    source = ArrayRows(np.eye(4))
-    assert isinstance(state.products, Int8Products)
+    state = begin(params, replace(PLAIN, precision="int8", n_chains=7))
+    source = Rows(np.eye(4))
+    assert isinstance(state.backend, Int8Backend)
     for _ in epochs(state, source, 2):
-        assert isinstance(state.products, FloatProducts)
-        assert state.chains.h.dtype == torch.float32
-    assert state.chains.h.shape == (7, 3)
+        assert isinstance(state.backend, FloatBackend)
+        assert state.h.dtype == torch.float32
+    assert state.h.shape == (7, 3)
 
 
 def test_parameters_that_are_not_finite():
     state = begin(reference.random_params(3, 4), replace(PLAIN, learning_rate=1e200, weight_decay=1e150))
     with pytest.raises(FloatingPointError, match=r"no longer finite after an epoch at learning rate 1e\+200. Lower"):
-        list(epochs(state, ArrayRows(np.eye(4), dtype=torch.float64), 3))
+        list(epochs(state, Rows(np.eye(4)), 3))
 
 
 def test_same_seed_same_result():
@@ -139,7 +137,7 @@ def test_same_seed_same_result():
     results = []
     for seed in (0, 0, 1):
         state = run(seed)
-        list(epochs(state, ArrayRows(X, batch_size=7, dtype=torch.float64), 3))
+        list(epochs(state, Rows(X, batch_size=7), 3))
         results.append(state.params.W)
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
@@ -151,17 +149,18 @@ def test_cuda_learns_too():
     mean_v = torch.from_numpy(X.mean(0)).cuda()
     streams = Streams.from_seed(0)
     params = initial_parameters(mean_v, 4, streams.start, smoothing=0.01)
-    state = start(params, mean_v, TrainSettings(learning_rate=0.3), streams, n_epochs=300)
-    list(epochs(state, ArrayRows(X, batch_size=20, device="cuda"), 300))
-    twin = start(state.params, mean_v, state.settings, Streams.from_seed(1), chains=state.chains)
-    resume_(twin, pickle.loads(pickle.dumps(carried_state(state))))
+    settings = replace(PLAIN, learning_rate=0.3, learning_rate_schedule="linear", centered="visible", n_epochs=300)
+    state = start_state(params, mean_v, settings, streams)
+    list(epochs(state, Rows(X, batch_size=20, device="cuda"), 300))
+    twin = start_state(state.params, mean_v, state.settings, Streams.from_seed(1), h=state.h)
+    twin.carry_on_(pickle.loads(pickle.dumps(state.carried())))
     assert log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean() > math.log(0.5) - 0.2
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("products", ["float", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("algorithm", ["pcd", "cd"])
-def test_cuda_graphs_learn_what_updates_learn(products, algorithm, monkeypatch, recwarn):
+def test_cuda_graphs_learn_what_updates_learn(precision, algorithm, monkeypatch, recwarn):
     X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
     nats = []
     for recording in (True, False):
@@ -169,9 +168,9 @@ def test_cuda_graphs_learn_what_updates_learn(products, algorithm, monkeypatch, 
             monkeypatch.setattr(RECORD, lambda *args: None)
         mean_v, streams = torch.from_numpy(X.mean(0)).cuda(), Streams.from_seed(0)
         params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
-        settings = TrainSettings(learning_rate=0.3, products=products, algorithm=algorithm, k=3, binarize="none")
-        state = start(params, mean_v, settings, streams, n_epochs=200)
-        list(epochs(state, ArrayRows(X, batch_size=7, device="cuda"), 200))
+        settings = replace(PLAIN, learning_rate=0.3, precision=precision, algorithm=algorithm, k=3, n_epochs=200)
+        state = start_state(params, mean_v, settings, streams)
+        list(epochs(state, Rows(X, batch_size=7, device="cuda"), 200))
         assert state.n_updates == 200 * 9
         nats.append(float(log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean()))
     assert not recwarn.list

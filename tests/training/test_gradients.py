@@ -5,16 +5,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
-from skrbm.training.gradients import (
-    Gradient,
-    Offsets,
-    centered_biases,
-    loss_gradient,
-    penalize_,
-    plain_biases,
-    statistics,
-)
+from skrbm.training.gradients import Centering, Gradient, difference, penalize_, statistics
+from skrbm.training.settings import TrainSettings
 from tests import reference
+
+
+def penalties(**settings):
+    return TrainSettings(**{"weight_decay": 0.0} | settings)
+
+
+def loss_gradient(data, model, W, offsets=None, weight_decay=0.0):
+    """The gradient in centred coordinates, as an update makes it."""
+    gradient = Centering(*(offsets or (None, None))).gradient_(difference(data, model))
+    penalize_(gradient, penalties(weight_decay=weight_decay), W, data.v, data.h)
+    return gradient
+
+
+def plain_biases(W, b, c, offsets):
+    """b = b̃ - W'λ and c = c̃ - Wμ."""
+    mu, lam = offsets
+    return b if lam is None else b - W.T @ lam, c - W @ mu
 
 
 def model_statistics(params):
@@ -41,7 +51,7 @@ def sgd_step(params, v, weight, offsets, rate=1e-3, weight_decay=0.0):
     gradient = loss_gradient(
         statistics(v, mean_h_given_v(params, v), weight), model_statistics(params), params.W, offsets, weight_decay
     )
-    b, c = centered_biases(params, offsets) if offsets else (params.b, params.c)
+    _, b, c = Centering(*(offsets or (None, None))).trained(params)
     W, b, c = params.W - rate * gradient.W, b - rate * gradient.b, c - rate * gradient.c
     return RBMParameters(W, *(plain_biases(W, b, c, offsets) if offsets else (b, c)))
 
@@ -62,14 +72,14 @@ def test_centred_gradient_is_the_image_of_the_plain_one_under_the_change_of_vari
     params = reference.random_params(3, 4)
     v, n_hidden, n_features = rows(params), 3, 4
     generator = torch.Generator().manual_seed(1)
-    offsets = Offsets(*(torch.rand(n, dtype=torch.float64, generator=generator) for n in (n_features, n_hidden)))
+    offsets = tuple(torch.rand(n, dtype=torch.float64, generator=generator) for n in (n_features, n_hidden))
 
     def plain_of_centred(flat):
         W, b, c = flat.split((n_hidden * n_features, n_features, n_hidden))
         return torch.cat((W, *plain_biases(W.view(n_hidden, n_features), b, c, offsets)))
 
     flatten = lambda *tensors: torch.cat([t.reshape(-1) for t in tensors])  # noqa: E731
-    centred = flatten(params.W, *centered_biases(params, offsets))
+    centred = flatten(*Centering(*offsets).trained(params))
     J = torch.autograd.functional.jacobian(plain_of_centred, centred)
     plain = flatten(*log_likelihood_gradient(params, v, torch.ones(len(v), dtype=torch.float64)))
     moved = sgd_step(params, v, None, offsets, rate=1e-3)
@@ -77,18 +87,27 @@ def test_centred_gradient_is_the_image_of_the_plain_one_under_the_change_of_vari
     torch.testing.assert_close(step, J @ J.T @ plain)
 
 
+@pytest.mark.parametrize("n", [3, 4])
+def test_a_layer_that_is_not_centred_is_one_centred_at_zero(n):
+    params, mu = reference.random_params(n, 4), torch.rand(4).double()
+    v = rows(params)
+    steps = [sgd_step(params, v, None, (mu, lam)) for lam in (None, torch.zeros(n).double())]
+    for name, tensor in steps[0].tensors.items():
+        torch.testing.assert_close(tensor, steps[1].tensors[name])
+
+
 def test_that_test_rejects_the_plain_gradient():
     params = reference.random_params(3, 4)
     v = rows(params)
-    offsets = Offsets(torch.full((4,), 0.5).double(), torch.full((3,), 0.5).double())
+    offsets = torch.full((4,), 0.5).double(), torch.full((3,), 0.5).double()
     centred, plain = (sgd_step(params, v, None, o) for o in (offsets, None))
     assert (centred.b - plain.b).abs().max() > 1e-5
 
 
 def test_centred_coordinates_go_there_and_back():
     params = reference.random_params(3, 4)
-    offsets = Offsets(torch.rand(4).double(), torch.rand(3).double())
-    b, c = plain_biases(params.W, *centered_biases(params, offsets), offsets)
+    offsets = torch.rand(4).double(), torch.rand(3).double()
+    b, c = plain_biases(*Centering(*offsets).trained(params), offsets)
     torch.testing.assert_close(b, params.b)
     torch.testing.assert_close(c, params.c)
 
@@ -110,7 +129,7 @@ def flip_changes_the_step_by(offsets, offsets_of_flipped):
 def test_with_visible_offsets_a_step_does_not_depend_on_which_state_is_called_one():
     mu, lam = torch.tensor([0.1, 0.7, 0.5, 0.2]).double(), torch.tensor([0.3, 0.5, 0.9]).double()
     for h in (lam, torch.zeros_like(lam)):
-        assert flip_changes_the_step_by(Offsets(mu, h), Offsets(1 - mu, h)) < 1e-14
+        assert flip_changes_the_step_by((mu, h), (1 - mu, h)) < 1e-14
     assert flip_changes_the_step_by(None, None) > 1e-5
 
 
@@ -145,7 +164,7 @@ def test_statistics_leave_their_input_alone():
     before = v.clone(), h.clone()
     data, model = statistics(v, h, torch.ones(len(v)).double()), statistics(v.flip(0), h.flip(0))
     kept = [t.clone() for t in (*data[:3], *model[:3])]
-    loss_gradient(data, model, params.W, Offsets(v[0], h[0]), 0.1)
+    loss_gradient(data, model, params.W, (v[0], h[0]), 0.1)
     assert torch.equal(v, before[0])
     assert torch.equal(h, before[1])
     assert all(torch.equal(a, b) for a, b in zip(kept, (*data[:3], *model[:3]), strict=True))
@@ -156,7 +175,8 @@ def test_penalties_are_the_gradients_of_what_they_say():
     params, v = reference.random_params(3, 4), rows(reference.random_params(3, 4))
     data = statistics(v, mean_h_given_v(params, v))
     gradient = Gradient(*(torch.zeros_like(t) for t in (params.W, params.b, params.c)))
-    penalize_(gradient, params.W, data.v, data.h, None, 0.3, 0.1, 0.7)
+    settings = penalties(l1_penalty=0.3, sparsity_target=0.1, sparsity_cost=0.7)
+    penalize_(gradient, settings, params.W, data.v, data.h)
     W, b, c = (t.clone().requires_grad_() for t in (params.W, params.b, params.c))
     common = c - params.c + (W - params.W) @ data.v
     q = (torch.logit(data.h) + common).sigmoid()
@@ -170,6 +190,6 @@ def test_the_sparsity_penalty_of_a_centred_machine_leaves_the_weights_alone():
     params, v = reference.random_params(3, 4), rows(reference.random_params(3, 4))
     data = statistics(v, mean_h_given_v(params, v))
     gradient = Gradient(*(torch.zeros_like(t) for t in (params.W, params.b, params.c)))
-    penalize_(gradient, params.W, data.v, data.h, Offsets(data.v, data.h), 0.0, 0.1, 0.7)
+    penalize_(gradient, penalties(sparsity_target=0.1, sparsity_cost=0.7), params.W, data.v, data.h, data.v)
     assert not gradient.W.any()
     torch.testing.assert_close(gradient.c, 0.7 * (data.h - 0.1))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.likelihood.log_partition import log_likelihood_exact
+from skrbm.likelihood import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters
 from skrbm.support.randomness import Stream
-from skrbm.training.measures import EarlyStopping, HeldOut, measure, validation_score
+from skrbm.rows import HeldOut
+from skrbm.training import EarlyStopping, measure, validation_score
 from tests import reference
 
 

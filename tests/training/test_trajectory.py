@@ -1,15 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from skrbm.datasets import bars_and_stripes
-from skrbm.machines.restricted import RBMParameters, initial_parameters
-from skrbm.rows.arrays import ArrayRows
-from skrbm.sampling.kernels import steps
-from skrbm.sampling.tempering import TEMPERING, Ladder, SwapRates, tempering_init
+from skrbm.machines import RBMParameters, initial_parameters
+from skrbm.sampling import TEMPERING, Ladder, SwapRates, steps, tempering_init
 from skrbm.support.randomness import Stream
-from skrbm.training.trajectory import Trajectory
-from skrbm.training.update import Streams, TrainSettings, epochs, start
+from skrbm.training import Streams, Trajectory, start_state
+from tests.training.states import PLAIN, Rows, epochs
 
 
 def without_weights(params):
@@ -18,26 +18,25 @@ def without_weights(params):
 
 def trained(acceptance):
     """A machine trained on bars-and-stripes, the first rung and the trajectory between them."""
-    source = ArrayRows(bars_and_stripes(4), batch_size=8, dtype=torch.float64)
+    source = Rows(bars_and_stripes(4), batch_size=8)
     streams, mean_v = Streams.from_seed(0), source.mean("none").double()
     params = initial_parameters(mean_v, 12, streams.start)
-    settings = TrainSettings(k=5, n_chains=200, learning_rate=0.2, weight_decay=0.0, binarize="none")
-    state = start(params, mean_v, settings, streams, n_epochs=300)
+    settings = replace(PLAIN, k=5, n_chains=200, learning_rate=0.2, centered="visible", n_epochs=300)
+    state = start_state(params, mean_v, replace(settings, learning_rate_schedule="linear"), streams)
     first = without_weights(params)
     trajectory = Trajectory(first, streams.start.bernoulli(mean_v.expand(200, -1)), Stream(1), acceptance=acceptance)
-    for _ in epochs(state, source, 300, trajectory=trajectory):
+    for _ in epochs(state, source, 300, trajectory):
         pass
-    trajectory.settle_(state.params)
+    trajectory.catch_up_(state.params)
     return first, trajectory, state.params
 
 
 def acceptance_along(first, trajectory, last):
-    ladder = Ladder.of_checkpoints([*trajectory.kept, last], first.b)
+    ladder = Ladder.of_rungs([*trajectory.kept, last], first.b)
     stream, rates = Stream(2), SwapRates(ladder.n_rungs)
-    state = tempering_init(ladder, stream.bernoulli_logits(first.b.expand(100, -1)), stream)
-    for step, (_, info) in enumerate(steps(TEMPERING, ladder, state, 600, stream)):
-        if step >= 200:
-            rates.add_(info)
+    state = tempering_init(ladder, stream.bernoulli(first.b.sigmoid().expand(100, -1)), stream)
+    for step, (moved, info) in enumerate(steps(TEMPERING, ladder, state, 600, stream)):
+        rates.add_(moved, info, late=step >= 200)
     return rates.acceptance
 
 
@@ -82,7 +81,7 @@ def test_closer_where_neighbours_shall_swap_more_often():
 def test_settling_closes_the_gap_to_where_training_ended():
     """Training that leaps at the end leaves the average far behind, until it settles."""
     trajectory = walk([3.0] * 8)
-    trajectory.settle_(bias_only(3.0))
+    trajectory.catch_up_(bias_only(3.0))
     assert acceptance_along(bias_only(0.0), trajectory, bias_only(3.0)).min() > 0.1
 
 

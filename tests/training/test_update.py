@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.machines.restricted import mean_h_given_v
-from skrbm.rows.arrays import ArrayRows
+from skrbm.machines import mean_h_given_v
+from skrbm.rows import Batch
 from skrbm.training.gradients import statistics
 from skrbm.training.update import UpdateGraph, update_
 from tests import reference
-from tests.training.states import NARROW, PLAIN, RECORD, begin, bits
+from tests.training.states import NARROW, PLAIN, RECORD, Merged, Rows, begin, bits
 from tests.training.test_gradients import log_likelihood_gradient, model_statistics
 
 
@@ -23,11 +23,10 @@ def test_update_climbs_the_exact_gradient(centered):
     params, v = reference.random_params(3, 4), bits(7, 4)
     weight = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     state = begin(params, replace(PLAIN, centered=centered))
-    offsets = centered and [offset.clone() for offset in state.offsets]
-    update_(state, v, weight, reduce=lambda data, model: (data, model_statistics(params)))
+    mu, lam = offsets(state)
+    update_(state, Batch(v, weight), Merged(lambda data, model: (data, model_statistics(params))))
     dW, db, dc = log_likelihood_gradient(params, v, weight)
     if centered:  # the image of the gradient under the change of variables, with the offsets before their move
-        mu, lam = offsets
         assert bool(lam.any()) == (centered is True)
         dW = dW - torch.outer(lam, db) - torch.outer(dc, mu)
         db, dc = db - dW.T @ lam, dc - dW @ mu
@@ -35,6 +34,13 @@ def test_update_climbs_the_exact_gradient(centered):
     torch.testing.assert_close(state.params.b, params.b + 0.01 * db)
     torch.testing.assert_close(state.params.c, params.c + 0.01 * dc)
     assert state.n_updates == 1
+
+
+def offsets(state):
+    """Copies of μ and λ, zeros where a layer isn't centred."""
+    centering, params = state.centering, state.params
+    given = ((centering.mu, params.b), (centering.lam, params.c))
+    return [torch.zeros_like(like) if offset is None else offset.clone() for offset, like in given]
 
 
 def collect(state, batches):
@@ -46,7 +52,7 @@ def collect(state, batches):
         return data, data  # no difference, no gradient
 
     for v, weight in batches:
-        update_(state, v, weight, reduce)
+        update_(state, Batch(v, weight), Merged(reduce))
     return seen
 
 
@@ -55,8 +61,7 @@ def collect(state, batches):
 def test_persistent_chains_give_the_models_means_whatever_the_batch(n_rows, precision):
     params = reference.random_params(3, 4, scale=0.7)
     run_in = params if precision == "float64" else params.to(torch.float32)
-    products = "float" if precision.startswith("float") else precision
-    state = begin(run_in, replace(PLAIN, n_chains=50, products=products))
+    state = begin(run_in, replace(PLAIN, n_chains=50, precision=precision))
     seen = collect(state, [(bits(n_rows, 4), None)] * 800)
     assert torch.equal(state.params.W, run_in.W)
     expected, n = model_statistics(params), 700
@@ -78,21 +83,21 @@ def test_data_statistics_are_means_over_the_rows_of_the_batch():
 @pytest.mark.parametrize("centered", [False, "visible", True])
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-3, 0.1])
 def test_plain_descent_in_one_is_the_gradient_and_the_step(algorithm, centered, weight_decay):
-    """`reduce` forces the way over statistics and optimiser; the draws are the same."""
+    """`Merged` forces the way over statistics and optimiser; the draws are the same."""
     settings = replace(PLAIN, algorithm=algorithm, centered=centered, weight_decay=weight_decay, learning_rate=0.05)
     at_once, step_by_step = (begin(reference.random_params(3, 4), settings) for _ in range(2))
     for seed in range(40):
         v = bits(1 + seed % 9, 4, seed)
-        update_(at_once, v)
-        update_(step_by_step, v, reduce=lambda data, model: (data, model))
+        update_(at_once, Batch(v))
+        update_(step_by_step, Batch(v), Merged(lambda data, model: (data, model)))
     W_mu_is_old = {"rtol": 0, "atol": 3e-4} if weight_decay == 1e-3 and centered else {}
     torch.testing.assert_close(at_once.params.W, step_by_step.params.W, **W_mu_is_old)
     torch.testing.assert_close(at_once.params.b, step_by_step.params.b, **W_mu_is_old)
     torch.testing.assert_close(at_once.params.c, step_by_step.params.c, **W_mu_is_old)
     assert (at_once.params.c - reference.random_params(3, 4).c).abs().max() > 0.02
     if centered:
-        torch.testing.assert_close(at_once.offsets.v, step_by_step.offsets.v)
-        torch.testing.assert_close(at_once.offsets.h, step_by_step.offsets.h, rtol=0, atol=1e-4)
+        for found, expected in zip(offsets(at_once), offsets(step_by_step), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("centered", "moved", "tolerance"), [("visible", 0.02, 5e-3), (True, 5e-3, 2e-3)])
@@ -103,10 +108,10 @@ def test_fewer_bits_climb_the_same_hill(weighted, narrow, centered, moved, toler
     settings = replace(PLAIN, algorithm="cd", centered=centered, learning_rate=1e-3)
     params, ends = reference.random_params(3, 4).to(torch.float32), []
     weight = torch.linspace(0.5, 2.0, 200) if weighted else None
-    for seed_of_draws, kind in enumerate(("float", narrow)):
-        state = begin(params, replace(settings, products=kind), seed=seed_of_draws)
+    for seed_of_draws, kind in enumerate(("float32", narrow)):
+        state = begin(params, replace(settings, precision=kind), seed=seed_of_draws)
         for seed in range(300):
-            update_(state, bits(200, 4, seed), weight)
+            update_(state, Batch(bits(200, 4, seed), weight))
         ends.append(state.params)
     assert (ends[0].W - params.W).abs().max() > moved
     torch.testing.assert_close(ends[1].W, ends[0].W, rtol=0, atol=tolerance)
@@ -145,9 +150,9 @@ def test_weights_of_contrastive_divergence_belong_to_both_phases():
 @pytest.mark.parametrize("algorithm", ["cd", "pcd"])
 def test_a_larger_k_is_that_many_steps(algorithm, monkeypatch):
     state = begin(reference.random_params(3, 4), replace(PLAIN, algorithm=algorithm, k=4))
-    steps, real = [], state.products.mean_v
-    monkeypatch.setattr(state.products, "mean_v", lambda h: steps.append(1) or real(h))
-    update_(state, bits(5, 4))
+    steps, real = [], state.backend.mean_v
+    monkeypatch.setattr(state.backend, "mean_v", lambda h: steps.append(1) or real(h))
+    update_(state, Batch(bits(5, 4)))
     assert len(steps) == 4
 
 
@@ -158,24 +163,23 @@ def test_penalties_in_an_update(centered, weighted):
     params, v = reference.random_params(3, 4), bits(7, 4)
     settings = replace(PLAIN, centered=centered, l1_penalty=0.5, sparsity_target=0.1, sparsity_cost=2.0)
     state = begin(params, settings)
-    mu = 0.0 if state.offsets is None else state.offsets.v.clone()
-    lam = torch.zeros(3).double() if state.offsets is None else state.offsets.h.clone()
+    mu, lam = offsets(state)
     weight = torch.arange(1, 8).double() if weighted else None
-    update_(state, v, weight, reduce=lambda data, model: (data, data))
+    update_(state, Batch(v, weight), Merged(lambda data, model: (data, data)))
     data = statistics(v, mean_h_given_v(params, v), weight)
     excess = 2.0 * (data.h - 0.1)
     dW = -0.5 * params.W.sign() - torch.outer(excess, data.v - mu)
     torch.testing.assert_close(state.params.W, params.W + 0.01 * dW)
-    torch.testing.assert_close(state.params.c, params.c - 0.01 * (excess + dW @ (mu + torch.zeros(4).double())))
+    torch.testing.assert_close(state.params.c, params.c - 0.01 * (excess + dW @ mu))
     torch.testing.assert_close(state.params.b, params.b - 0.01 * dW.T @ lam)
 
 
 def test_nesterov():
     params, v = reference.random_params(2, 4), bits(5, 4)
     state = begin(params, replace(PLAIN, optimizer="nesterov", momentum=0.9))
-    update_(state, v, reduce=lambda data, model: (data, model_statistics(params)))
+    update_(state, Batch(v), Merged(lambda data, model: (data, model_statistics(params))))
     plain = begin(params)
-    update_(plain, v, reduce=lambda data, model: (data, model_statistics(params)))
+    update_(plain, Batch(v), Merged(lambda data, model: (data, model_statistics(params))))
     torch.testing.assert_close(state.params.b - params.b, 1.9 * (plain.params.b - params.b))  # looks ahead
 
 
@@ -184,7 +188,7 @@ def test_an_optimizer_of_ones_own():
     state = begin(reference.random_params(2, 4), replace(PLAIN, optimizer=factory, learning_rate=0.02))
     assert isinstance(state.optimizer, torch.optim.RMSprop)
     before = state.params.W.clone()
-    update_(state, bits(5, 4))
+    update_(state, Batch(bits(5, 4)))
     assert (before != state.params.W).all()
 
 
@@ -192,9 +196,9 @@ def test_momentum():
     params, v = reference.random_params(2, 4), bits(5, 4)
     exact = lambda data, model: (data, model_statistics(params))  # noqa: E731
     state = begin(params, replace(PLAIN, momentum=0.9))
-    update_(state, v, reduce=exact)
+    update_(state, Batch(v), Merged(exact))
     first = state.params.b - params.b
-    update_(state, v, reduce=lambda data, model: (model, model))
+    update_(state, Batch(v), Merged(lambda data, model: (model, model)))
     torch.testing.assert_close(state.params.b - params.b, 1.9 * first)
 
 
@@ -216,25 +220,25 @@ def test_a_graph_does_what_the_updates_do(algorithm, monkeypatch):
     for with_graph in (False, True):
         state = begin(reference.random_params(3, 4), replace(PLAIN, binarize="sample", algorithm=algorithm))
         states.append(state)
-        source = ArrayRows(X, batch_size=5, dtype=torch.float64)
+        source = Rows(X, batch_size=5)
         with monkeypatch.context() as patch:
             patch.setattr(RECORD, record)
             graph = UpdateGraph(state)
-            for v, weight in source.epoch(state.streams.shuffle):
-                if not (with_graph and graph.update_(v)):
-                    update_(state, v, weight)
-                    assert not with_graph or state.n_updates == 1 or len(v) == 3
+            for batch in source.epoch(state.streams.shuffle):
+                if not (with_graph and graph.update_(batch)):
+                    update_(state, batch)
+                    assert not with_graph or state.n_updates == 1 or len(batch.v) == 3
     assert len(recorded) == 1
     assert states[0].n_updates == states[1].n_updates == 5
     assert torch.equal(states[0].params.W, states[1].params.W)
-    assert torch.equal(states[0].chains.h, states[1].chains.h)
+    assert torch.equal(states[0].h, states[1].h)
 
 
 def test_what_cannot_be_recorded_is_updated_all_the_same():
     state = begin(reference.random_params(3, 4), PLAIN)
     graph = UpdateGraph(state)
-    assert not graph.update_(bits(5, 4))
+    assert not graph.update_(Batch(bits(5, 4)))
     with pytest.warns(RuntimeWarning, match="Training goes on without a CUDA graph"):
-        assert not graph.update_(bits(5, 4))
-    assert not graph.update_(bits(5, 4))
+        assert not graph.update_(Batch(bits(5, 4)))
+    assert not graph.update_(Batch(bits(5, 4)))
     assert state.n_updates == 0
