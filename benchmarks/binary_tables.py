@@ -21,9 +21,10 @@ from scipy.special import logsumexp
 from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMTorch
-from skrbm.likelihood.log_partition import log_partition
-from skrbm.machines.restricted import RBMParameters, free_energy, log_odds
-from skrbm.support.randomness import Stream
+from skrbm.likelihood import log_partition
+from skrbm.machines import RBMParameters, free_energy
+from skrbm.sampling import AnnealingPath
+from skrbm.support import Stream
 
 TABLES = ["nltcs", "plants", "jester", "dna"]
 OURS = [  # changes of the defaults
@@ -120,11 +121,11 @@ def evaluate(model, X, rows, n_temperatures):
         return model.log_likelihood(rows).mean(), 0.0, None
     arrays = (model.components_, model.intercept_visible_, model.intercept_hidden_)
     params = RBMParameters(*(torch.from_numpy(np.asarray(array, np.float64)) for array in arrays))
-    base_b = log_odds(torch.from_numpy(X.mean(0, dtype=np.float64)), 1 / len(X))
+    base_b = params.visible.bias_of(torch.from_numpy(X.mean(0, dtype=np.float64)), 1 / len(X))
     method = "exact" if min(params.W.shape) <= 16 else "ais"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the effective sample size is printed
-        found = log_partition(params, method, base_b=base_b, stream=Stream(0), n_temperatures=n_temperatures)
+        found = log_partition(AnnealingPath(params, base_b), method, stream=Stream(0), n_temperatures=n_temperatures)
     v = torch.from_numpy(rows.astype(np.float64))
     return float(-free_energy(params, v).mean()) - found.value, found.standard_error, found.effective_sample_size
 

@@ -19,9 +19,10 @@ from sklearn.linear_model import LogisticRegression
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits, load_mnist
-from skrbm.likelihood.log_partition import LogPartition, log_partition_ais, log_partition_exact
-from skrbm.machines.restricted import RBMParameters, log_odds
-from skrbm.support.randomness import Stream
+from skrbm.likelihood import log_partition
+from skrbm.machines import RBMParameters
+from skrbm.sampling import AnnealingPath
+from skrbm.support import Stream
 
 CHANGES = [
     {},
@@ -78,11 +79,10 @@ def error_of_classifier(model, X, y, X_held_out, y_held_out):
     return 100 * (1 - classifier.score(model.transform(X_held_out), y_held_out))
 
 
-def log_partition(params, mean, n_rows):
-    if min(params.n_hidden, params.n_features) <= 16:
-        return LogPartition(log_partition_exact(params), 0.0, float("nan"))
-    base = log_odds(torch.from_numpy(mean), 1 / n_rows)
-    return log_partition_ais(params, base, Stream(0), n_temperatures=4000, n_chains=100)
+def log_z_of(params, mean, n_rows):
+    method = "exact" if min(params.n_hidden, params.n_features) <= 16 else "ais"
+    base_b = params.visible.bias_of(torch.from_numpy(mean), 1 / n_rows)
+    return log_partition(AnnealingPath(params, base_b), method, stream=Stream(0), n_temperatures=4000)
 
 
 def main():
@@ -112,12 +112,13 @@ def main():
         params = RBMParameters(
             *map(torch.from_numpy, (model.components_, model.intercept_visible_, model.intercept_hidden_))
         )
-        log_z = log_partition(params, X.mean(0), len(X))
+        log_z = log_z_of(params, X.mean(0), len(X))
+        size = "-" if log_z.effective_sample_size is None else f"{log_z.effective_sample_size:.0f}"
         nats, train_nats = (-model.free_energy(rows).mean() - log_z.value for rows in (bits_held_out, bits))
         words = ", ".join(f"{name}={value}" for name, value in (change | {"n_iter": n_iter}).items())
         print(
             f"{words if change else f'the defaults, {words}':<46} {nats:13.3f}  {train_nats:10.3f} "
-            f"{model.score(bits_held_out[:1000]):10.3f} {log_z.effective_sample_size:4.0f} {seconds:8.1f} "
+            f"{model.score(bits_held_out[:1000]):10.3f} {size:>4} {seconds:8.1f} "
             f"{error_of_classifier(model, X, y, X_held_out, y_held_out):8.2f}",
             flush=True,
         )

@@ -17,8 +17,8 @@ from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import bars_and_stripes, load_mnist
-from skrbm.likelihood.log_partition import log_likelihood_exact
-from skrbm.machines.restricted import RBMParameters
+from skrbm.likelihood import log_likelihood_exact
+from skrbm.machines import RBMParameters
 
 N_HIDDEN = 16
 BARS_AND_STRIPES = {

@@ -18,17 +18,20 @@ import numpy as np
 import torch
 
 from skrbm.datasets import load_mnist
-from skrbm.likelihood.log_partition import (
+from skrbm.likelihood import (
     LogPartitionWarning,
+    inverse_temperatures,
     log_likelihood_exact,
     log_likelihood_raise,
     log_partition,
     log_partition_ais,
     log_partition_exact,
     log_partition_reverse_ais,
+    uniform_schedule,
 )
-from skrbm.machines.restricted import RBMParameters, free_energy, log_odds, sample_v_given_h
-from skrbm.support.randomness import Stream
+from skrbm.machines import RBMParameters, free_energy, sample_v_given_h
+from skrbm.sampling import AnnealingPath
+from skrbm.support import Stream
 
 SHAPES = [(12, 30), (16, 50), (20, 100), (40, 15)]  # hidden, visible
 SCALES = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0]  # standard deviation of weights and biases
@@ -69,10 +72,10 @@ def against_enumeration(n_machines, rates, n_temperatures):
             params = random_machine(SHAPES[seed % len(SHAPES)], scale, seed)
             base_b = torch.zeros_like(params.b)
             if rates == "base rates":
-                base_b = log_odds(exact_samples(params, 1000, seed).mean(0), 1 / 1000)
-            found, warned = without_warnings(
-                log_partition_ais, params, base_b, Stream(seed), n_temperatures=n_temperatures
-            )
+                base_b = params.visible.bias_of(exact_samples(params, 1000, seed).mean(0), 1 / 1000)
+            path, stream = AnnealingPath(params, base_b), Stream(seed)
+            betas = inverse_temperatures(path, stream, n_temperatures)
+            found, warned = without_warnings(log_partition_ais, path, betas, stream)
             error = abs(found.value - log_partition_exact(params))
             (trusted if found.effective_sample_size >= 10 else doubted).append(error)
             n_warned += warned
@@ -93,7 +96,8 @@ def coverage(n_intervals):
         inside = n = 0
         for seed in range(n_intervals):
             params = random_machine((8, 12), SCALES[seed % 4], seed)
-            found, warned = without_warnings(log_partition, params, method, stream=Stream(seed), **settings)
+            path = AnnealingPath(params, torch.zeros_like(params.b))
+            found, warned = without_warnings(log_partition, path, method, stream=Stream(seed), **settings)
             if not warned:
                 low, high = found.interval(0.95)
                 inside += low <= log_partition_exact(params) <= high
@@ -105,13 +109,13 @@ def expectations(n_repeats):
     print(f"\nMeans over {n_repeats} runs with 3 temperatures and 10 chains, less the exact value (± standard error)")
     for scale in (0.6, 1.0, 1.5):
         params = random_machine((6, 10), scale, 1)
-        base_b, truth = torch.zeros_like(params.b), log_partition_exact(params)
+        path, truth = AnnealingPath(params, torch.zeros_like(params.b)), log_partition_exact(params)
         errors = {"AIS": [], "reverse AIS": [], "RAISE": []}
         for seed in range(n_repeats):
-            v, few = exact_samples(params, 10, seed), {"n_temperatures": 3, "schedule": "uniform"}
-            forward, _ = without_warnings(log_partition_ais, params, base_b, Stream(seed), n_chains=10, **few)
-            reverse, _ = without_warnings(log_partition_reverse_ais, params, base_b, v, Stream(seed), **few)
-            raised = log_likelihood_raise(params, v, base_b, Stream(seed), n_chains=1, **few)
+            v, betas = exact_samples(params, 10, seed), uniform_schedule(3)
+            forward, _ = without_warnings(log_partition_ais, path, betas, Stream(seed), n_chains=10)
+            reverse, _ = without_warnings(log_partition_reverse_ais, path, v, betas, Stream(seed))
+            raised = log_likelihood_raise(path, v, betas, Stream(seed), n_chains=1)
             errors["AIS"].append(forward.value - truth)
             errors["reverse AIS"].append(reverse.value - truth)
             errors["RAISE"].append(float((raised - log_likelihood_exact(params, v, truth)).mean()))

@@ -128,15 +128,16 @@ def move_tempered_chains_(n_rungs, memory, state, rows, n_data):
     """
     import torch
 
-    from skrbm.sampling.tempering import Ladder, tempering_init, tempering_step
+    from skrbm.sampling import AnnealingPath, tempering_init, tempering_step
 
     stream = state.streams.chains
     if not memory:
         memory["b"] = state.params.b.clone()
         memory["betas"] = torch.linspace(0.7, 1.0, n_rungs)
-    ladder = Ladder.of_temperatures(state.params, memory["b"], memory["betas"])
+    path = AnnealingPath(state.params, memory["b"])
+    ladder = path.ladder(memory["betas"])
     if "systems" not in memory:
-        v = stream.bernoulli_logits(memory["b"].expand(len(state.chains.h), -1))
+        v = path.samples_of_base(len(state.chains.h), stream)
         memory["systems"] = tempering_init(ladder, v, stream)
     for _ in range(state.k):
         memory["systems"], info = tempering_step(ladder, memory["systems"], stream)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from skrbm.datasets import load_mnist
-from skrbm.diagnostics.samples import quality_table
-from skrbm.support.randomness import Stream
+from skrbm.diagnostics import quality_table
+from skrbm.support import Stream
 
 N_PIXELS, N_PICTURED, SEED = 784, 12, 0
 

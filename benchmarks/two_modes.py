@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from skrbm import BernoulliRBMTorch
-from skrbm.likelihood.log_partition import log_likelihood_exact
-from skrbm.machines.restricted import RBMParameters
+from skrbm.likelihood import log_likelihood_exact
+from skrbm.machines import RBMParameters
 
 N_PIXELS = 16
 PATTERN = (np.arange(N_PIXELS) % 2).astype(np.float32)
@@ -52,7 +52,7 @@ def main():
     model = BernoulliRBMTorch(8, **settings, store_trajectory=True, random_state=0).fit(X)
     exact, n = exact_share((model.components_, model.intercept_visible_, model.intercept_hidden_)), args.n_samples
     print(f"exact share of the first mode: {exact:.4f}; {n} chains of {args.n_steps} steps")
-    print("at the checkpoints of the trajectory:", *(f"{exact_share(arrays):.4f}" for arrays in model.trajectory_))
+    print("at the rungs of the trajectory:", *(f"{exact_share(arrays):.4f}" for arrays in model.trajectory_))
     starts = {"first mode": np.tile(PATTERN, (n, 1)), "second mode": np.tile(1 - PATTERN, (n, 1)), "random": "random"}
     for method in ("gibbs", "parallel_tempering", "trajectory_tempering"):
         for name, init in starts.items():

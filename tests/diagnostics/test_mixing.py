@@ -1,10 +1,9 @@
 import numpy as np
-import pytest
 import torch
 
 from skrbm.diagnostics.mixing import STATISTICS, diagnose, statistics_of
 from skrbm.machines.restricted import RBMParameters, free_energy
-from skrbm.sampling.kernels import GIBBS
+from skrbm.sampling.kernels import GIBBS, NothingToWatch
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.sampling.tempering import TEMPERING
 from skrbm.support.randomness import Stream
@@ -64,3 +63,17 @@ def test_statistics_are_what_they_are_called():
     torch.testing.assert_close(found[1], V.mean(1))
     directions = np.linalg.svd(params.W.numpy())[2][:2]
     np.testing.assert_allclose(found[2:].abs().numpy(), np.abs(directions @ V.numpy().T), atol=1e-12)
+
+
+def test_a_kernel_is_asked_for_what_it_watches():
+    class Nosy(NothingToWatch):
+        swap_acceptance, round_trips, steps = 0.3, 7.0, []
+
+        def add_(self, state, info, late):
+            self.steps.append(late)
+
+    params = reference.random_params(2, 3)
+    table = run(params, GIBBS._replace(watch=lambda model: Nosy()), params, n_steps=11)
+    assert (table["swap_acceptance"] == 0.3).all()
+    assert (table["round_trips"] == 7).all()
+    assert Nosy.steps == [False] * 5 + [True] * 6

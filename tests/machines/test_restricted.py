@@ -78,5 +78,55 @@ def test_initial_parameters():
     assert abs(params.W.std() / 0.01 - 1) < 0.05
 
 
-def test_log_odds_clips_means_outside_0_1():
-    assert torch.equal(model.log_odds(torch.tensor([-3.0, 7.0]), 0.1), model.log_odds(torch.tensor([0.0, 1.0]), 0.1))
+# -- parameters as a whole ---------------------------------------------------------------------------------------------
+
+
+def assert_equal(params, expected):
+    assert list(params.tensors) == list(expected.tensors) == ["W", "b", "c"]
+    for name, tensor in params.tensors.items():
+        assert torch.equal(tensor, expected.tensors[name])
+
+
+def test_map_and_placement(params):
+    doubled = params.map(lambda tensor: 2 * tensor)
+    torch.testing.assert_close(doubled.W, 2 * params.W)
+    torch.testing.assert_close(doubled.c, 2 * params.c)
+    assert (doubled.visible, doubled.hidden) == (params.visible, params.hidden)
+    assert params.placement == (torch.float64, torch.device("cpu"))
+    assert params.to(torch.float32).placement.dtype == torch.float32
+
+
+def test_other_tensors_are_copied_to_where_these_are(params):
+    arrays = {name: tensor.float().numpy() for name, tensor in params.clone().tensors.items()}
+    found = params.with_tensors(arrays)
+    assert found.placement == params.placement
+    torch.testing.assert_close(found.W, params.W, rtol=1e-6, atol=0)
+    same = params.with_tensors(params.tensors)
+    assert_equal(same, params)
+    same.W.zero_()
+    assert params.W.any()
+
+
+def test_copies_and_averages_in_place(params):
+    other, target = params.map(lambda tensor: tensor + 1), params.clone()
+    W = target.W
+    target.lerp_(other, 0.25)
+    torch.testing.assert_close(target.b, params.b + 0.25)
+    target.copy_(other)
+    assert_equal(target, other)
+    assert target.W is W
+
+
+def test_without_weights(params):
+    b = torch.arange(params.n_features)
+    bare = params.without_weights(b)
+    assert_equal(bare, RBMParameters(0 * params.W, b.double(), 0 * params.c))
+    assert bare.b.dtype == params.b.dtype
+
+
+def test_transposed_shares_its_memory(params):
+    turned = params.transposed()
+    assert (turned.n_hidden, turned.n_features) == (params.n_features, params.n_hidden)
+    turned.W.zero_()
+    assert not params.W.any()
+    assert_equal(turned.transposed(), params)

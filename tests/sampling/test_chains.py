@@ -49,9 +49,7 @@ def test_chains_have_the_right_distribution_whatever_the_blocks(name, block, mon
 
 def test_blocks_are_no_larger_than_memory_is_for(monkeypatch):
     sizes, ladder = [], MODELS["tempering"](WEAK)
-    kernel = TEMPERING._replace(
-        init=lambda ladder, v, *rest: sizes.append(len(v)) or TEMPERING.init(ladder, v, *rest)
-    )
+    kernel = TEMPERING._replace(init=lambda ladder, v, *rest: sizes.append(len(v)) or TEMPERING.init(ladder, v, *rest))
     monkeypatch.setattr(chains, "_BLOCK", 120)  # of three rungs of four units
     run_chains(kernel, ladder, starts(35), 2, Stream(0))
     assert sizes == [10, 10, 10, 5]

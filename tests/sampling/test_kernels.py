@@ -226,9 +226,7 @@ def test_that_test_rejects_chains_that_stay_and_chains_that_forget_what_is_given
     stays = kernel._replace(step=lambda model, state, stream: (state, kernel.step(model, state, stream)[1]))
     with pytest.raises(AssertionError):
         arrives(stays, model, WEAK)
-    forgets = kernel._replace(
-        step=lambda model, state, stream: kernel.step(model, state._replace(given=None), stream)
-    )
+    forgets = kernel._replace(step=lambda model, state, stream: kernel.step(model, state._replace(given=None), stream))
     with pytest.raises(AssertionError):
         arrives(forgets, model, WEAK, GIVEN)
 

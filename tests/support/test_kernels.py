@@ -3,7 +3,7 @@ import importlib
 import pytest
 import torch
 
-from skrbm.support.kernels import linear
+from skrbm.support.kernels import bfloat16_mm, has_int8_mm, int8_mm, linear
 
 module = importlib.import_module("skrbm.support.kernels")
 
@@ -36,3 +36,38 @@ def test_a_kernel_that_does_something_else_or_is_missing_is_not_used(monkeypatch
     assert module._find_onednn() is None
     monkeypatch.setattr(torch.ops, "mkldnn", object())
     assert module._find_onednn() is None
+
+
+def test_int8_kernels_that_do_something_else_or_are_missing_are_not_used(monkeypatch):
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b, out: out.zero_())
+    assert module._find_int8_mm() is None
+    monkeypatch.delattr(torch, "_int_mm")
+    assert module._find_int8_mm() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert module._find_int8_mm() is None
+
+
+@pytest.mark.skipif(not has_int8_mm(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
+def test_products_of_bytes_are_exact():
+    a, b = (
+        torch.randint(-127, 128, shape, generator=torch.Generator().manual_seed(0)) for shape in ((20, 33), (33, 9))
+    )
+    exact = (a @ b).to(torch.int32)
+    assert torch.equal(int8_mm(a.to(torch.int8), b.to(torch.int8)), exact)
+    out = torch.empty_like(exact)
+    assert int8_mm(a.to(torch.int8), b.to(torch.int8), out) is out
+    assert torch.equal(out, exact)
+
+
+def test_no_bytes_without_a_kernel(monkeypatch):
+    monkeypatch.setattr(module, "_int8_mm", None)
+    assert not has_int8_mm(torch.device("cpu"))
+    assert not has_int8_mm(torch.device("cuda"))
+
+
+def test_products_in_bfloat16():
+    a, W, _ = tensors(20)
+    found = bfloat16_mm(a.bfloat16(), W.T.bfloat16())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, a.bfloat16().float() @ W.T.bfloat16().float(), atol=0.1, rtol=0.01)
