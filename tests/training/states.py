@@ -9,7 +9,7 @@ import torch
 from skrbm.distributed import Alone
 from skrbm.rows import ArrayRows, SharedRows
 from skrbm.training import Streams, TrainSettings, epoch_, start_state
-from tests.backends.test_protocol import int8
+from tests.backends.test_protocol import needs_int8
 
 PLAIN = TrainSettings(
     n_chains=20,
@@ -19,9 +19,10 @@ PLAIN = TrainSettings(
     learning_rate=0.01,
     learning_rate_schedule="constant",
     averaging=0.0,
+    batch_size=100,
     precision="float32",
 )
-NARROW = [pytest.param("int8", marks=int8), "bfloat16"]
+NARROW = [pytest.param("int8", marks=needs_int8), "bfloat16"]
 RECORD = "skrbm.training.update.record"  # what records an update as a CUDA graph
 
 

@@ -13,7 +13,7 @@ from skrbm.likelihood import log_likelihood_exact
 from skrbm.machines.restricted import initial_parameters, mean_h_given_v
 from skrbm.training import Average, Streams, start_state, update_
 from tests import reference
-from tests.backends.test_protocol import int8
+from tests.backends.test_protocol import needs_int8
 from tests.training.states import NARROW, PLAIN, RECORD, Rows, begin, bits, epochs
 
 
@@ -36,7 +36,7 @@ def test_learns_a_small_distribution(algorithm, optimizer, centered, products):
     mean_v = torch.from_numpy(X.mean(0))
     streams = Streams.from_seed(1)
     params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
-    state = start_state(params, mean_v, replace(settings, n_epochs=300), streams)
+    state = start_state(params, mean_v, replace(settings, learning_rate_schedule="linear", n_epochs=300), streams)
     assert log_likelihood_exact(state.params, torch.from_numpy(X)).mean() < -2.0
     for _ in epochs(state, Rows(X, batch_size=13), 300):
         pass
@@ -113,7 +113,7 @@ def test_l1_makes_weights_small():
     assert norms[2] < 0.02
 
 
-@int8
+@needs_int8
 def test_weights_too_large_for_8_bits_go_on_in_float32():
     params = reference.random_params(3, 4, scale=20.0).to(torch.float32)
     state = begin(params, replace(PLAIN, precision="int8", n_chains=7))

@@ -6,8 +6,8 @@ import torch
 
 from skrbm.likelihood import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters
-from skrbm.support.randomness import Stream
 from skrbm.rows import HeldOut
+from skrbm.support.randomness import Stream
 from skrbm.training import EarlyStopping, measure, validation_score
 from tests import reference
 

@@ -49,5 +49,4 @@ def test_steps_grow():
     assert [gibbs_steps(k, epoch, 10) for epoch in range(10)] == [1] * 5 + [5] * 4 + [25]
     assert [gibbs_steps(k, epoch, 2) for epoch in range(2)] == [1, 5]
     assert [gibbs_steps({0: 2, 0.1 * 3: 7}, epoch, 10) for epoch in (2, 3)] == [2, 7]  # 0.1 * 3 > 3 / 10
-    assert gibbs_steps(k, 7, None) == 1
     assert gibbs_steps(3, 7, 10) == 3

@@ -32,9 +32,10 @@ def trained(acceptance):
 
 
 def acceptance_along(first, trajectory, last):
-    ladder = Ladder.of_rungs([*trajectory.kept, last], first.b)
-    stream, rates = Stream(2), SwapRates(ladder.n_rungs)
+    ladder = Ladder.of_rungs([first, *trajectory.kept, last])
+    stream, rates = Stream(2), SwapRates(ladder)
     state = tempering_init(ladder, stream.bernoulli(first.b.sigmoid().expand(100, -1)), stream)
+    rates.start_(state)
     for step, (moved, info) in enumerate(steps(TEMPERING, ladder, state, 600, stream)):
         rates.add_(moved, info, late=step >= 200)
     return rates.acceptance
