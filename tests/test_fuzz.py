@@ -1,6 +1,6 @@
 """Odd and hostile input: every case ends in a right result, or in a builtin exception that says something.
 
-`SKRBM_FUZZ=5000 pytest tests/test_fuzz.py -n 0 -m "slow or not slow" -s` looks at so many cases a test, and prints counts.
+`SKRBM_FUZZ=5000 pytest tests/test_fuzz.py -n 0 -m "slow or not slow" -s` looks at so many cases a test, with counts.
 """
 
 import gzip
