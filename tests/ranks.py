@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 
 from skrbm import BernoulliRBMTorch
 from skrbm.distributed import current_group, process_group
-from skrbm.sampling.kernels import GibbsState
+from skrbm.rows import Batch
 from skrbm.support.randomness import Stream
-from skrbm.training.update import Streams, TrainSettings, start, update_
+from skrbm.training import Streams, start_state, update_
 from tests import reference
+from tests.training.states import PLAIN
 
 X = (np.random.default_rng(0).random((240, 6)) < [0.2, 0.5, 0.5, 0.7, 0.9, 0.5]).astype(np.float32)
 X[:, 2] = X[:, 1]
@@ -33,17 +35,14 @@ def fixed_draws(centered, weighted=True, **settings):
     """Ten updates, on this rank's share of the same batches and chains."""
     group = current_group()
     share = slice(group.rank, None, group.size)
-    settings = TrainSettings(binarize="none", centered=centered, weight_decay=1e-2, **settings)
+    settings = replace(PLAIN, learning_rate=0.1, centered=centered, weight_decay=1e-2, **settings)
     streams = Streams(*(FixedStream(0, use) for use in Streams._fields))
     params, rows = reference.random_params(4, 6), torch.from_numpy(X).double()
-    chains = GibbsState((torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()[share])
-    state = start(params, rows.mean(0), settings, streams, chains=chains)
+    h = (torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()[share]
+    state = start_state(params, rows.mean(0), settings, streams, h=h)
     weight = torch.linspace(0.5, 2.0, 24, dtype=torch.float64)
     for batch in rows.split(24):
-        if weighted:
-            update_(state, batch[share], weight[share], group.reduce)
-        else:
-            update_(state, batch[share], None, group.reduce, group.mean_)
+        update_(state, Batch(batch[share], weight[share] if weighted else None, is_even=not weighted), group)
     return [tensor.numpy() for tensor in (state.params.W, state.params.b, state.params.c)]
 
 

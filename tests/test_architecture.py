@@ -49,11 +49,8 @@ MAX_FUNCTION, MAX_FILE = 60, 500  # lines of code, without blanks, comments and 
 
 # Files without a test file of their own name, and which one tests them instead.
 TESTED_IN = {
-    "backends/choose.py": "backends/test_backends.py",
-    "backends/floats.py": "backends/test_backends.py",
-    "backends/int8.py": "backends/test_backends.py",
-    "backends/protocol.py": "backends/test_backends.py",
-    "machines/bernoulli.py": "machines/test_units.py",
+    "estimators/_compat.py": "test_callbacks.py",
+    "training/learned.py": "estimators/test_fitted.py",
 }
 
 

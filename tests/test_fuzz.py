@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import read_idx
-from skrbm.support.files import read_archive, write_checkpoint
+from skrbm.support.files import read_archive, write_archive
 
 N_CASES = int(os.environ.get("SKRBM_FUZZ", "0"))
 USEFUL = (ValueError, TypeError, MemoryError, FloatingPointError, OverflowError)  # and what is derived from them

@@ -328,7 +328,7 @@ def _doubling_edges(n_steps: int) -> list[int]:
 
 
 def _block_means(x: FloatArray, edges: list[int]) -> FloatArray:
-    """(n_chains, n_blocks)"""
+    """Mean of each block, (n_chains, n_blocks)."""
     return np.stack([_mean(x[start:stop]) for start, stop in pairwise(edges)], axis=1)
 
 

@@ -24,7 +24,7 @@ _MAX_AUTO = 20  # units of the smaller layer up to which enumeration takes secon
 
 
 @torch.no_grad()
-def log_partition(
+def log_partition(  # noqa: PLR0913 (the face of five methods)
     path: AnnealingPath,
     method: str = "auto",
     *,

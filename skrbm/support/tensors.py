@@ -41,9 +41,9 @@ def find_device(device: Any, fall_back: bool = False) -> torch.device:
     except Exception as error:  # what torch raises depends on the device
         if fall_back:
             return torch.device("cpu")
-        what = "CUDA" if str(device).startswith("cuda") else f"device={device!r}"
+        words = "CUDA is not available: " if str(device).startswith("cuda") else ""
         raise ValueError(
-            f"{what} is not available: device={device!r} ({error}). Choose 'auto', 'cpu', or a device that torch finds "
+            f"{words}device={device!r} is not available ({error}). Choose 'auto', 'cpu', or a device that torch finds "
             "on this machine, such as 'cuda' or 'cuda:1'."
         ) from error
     return found

@@ -217,7 +217,7 @@ class Run:
 
 def base_bias(base_rates: Any, params: RBMParameters) -> Tensor:
     """The visible bias that gives units without weights these means, where the parameters live."""
-    return params.visible.bias_of(torch.as_tensor(base_rates, dtype=torch.float64)).to(params.b)
+    return params.visible.bias_of(to_tensor(base_rates, torch.float64)).to(params.b)
 
 
 @torch.no_grad()

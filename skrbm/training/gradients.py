@@ -19,7 +19,7 @@ from torch import Tensor
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
-from skrbm.support.files import to_plain
+from skrbm.support.files import from_plain, to_plain
 from skrbm.training.settings import TrainSettings
 
 # Updates for which Wμ and W'λ are taken for constant where weights decay slowly: they only correct the biases for the
@@ -160,7 +160,7 @@ class Centering:
         """Continue where `state()` was taken; a layer that was not centred there begins here."""
         for offset, values in ((self.mu, state["mu"]), (self.lam, state["lam"])):
             if offset is not None and values is not None:
-                offset.copy_(torch.from_numpy(values))
+                offset.copy_(from_plain(values))
         self.forget_()
 
 

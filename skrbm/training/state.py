@@ -176,7 +176,7 @@ class TrainState:
         self.params.copy_(self.params.with_tensors(state["params"]))
         if self.is_narrow and not state["is_narrow"]:  # the weights had become too large for fewer bits
             self.use_("float32")
-        self.h = torch.from_numpy(state["h"]).to(self.h, copy=True)
+        self.h = from_plain(state["h"]).to(self.h)
         self.carry_on_(state)
         self.optimizer.load_state_dict(from_plain(state["optimizer"][1]))
         if self.scheduler is not None:

@@ -46,24 +46,26 @@ def test_a_condition_for_each_sample(model):
         model.sample(3, condition=rows)
     with pytest.raises(ValueError, match=r"condition has values from 0 to 7"):
         model.sample(2, condition=rows * 7)
-    with pytest.raises(ValueError, match="condition won't do: Input X contains infinity"):
+    with pytest.raises(ValueError, match="condition is not usable as rows: Input X contains infinity"):
         model.sample(2, condition=rows * np.inf)
-    with pytest.raises(ValueError, match="condition won't do: X has 3 features"):
+    with pytest.raises(ValueError, match="condition is not usable as rows: X has 3 features"):
         model.sample(condition=[1.0, 0.0, np.nan])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_complete_with_means(model, method):
-    rows = X[:3].astype(np.float64)
-    rows[0, 2:6], rows[1, 0], rows[2, :] = np.nan, np.nan, np.nan
+    rows = X[:32].astype(np.float64)
+    rows[0, 2:6], rows[1, 0], rows[2:] = np.nan, np.nan, np.nan
     found = model.complete(rows, n_steps=4000, method=method, random_state=0)
     given = ~np.isnan(rows)
     np.testing.assert_array_equal(found[given], rows[given])
-    for row, filled in zip(rows[:2], found[:2], strict=True):  # the third may be of either mode for long
+    for row, filled in zip(rows[:2], found[:2], strict=True):  # the others may be of either mode for long
         exact = reference.conditional_p_v(params_of(model), row) @ reference.states(10)
         np.testing.assert_allclose(filled, exact, atol=0.02)
     if method != "gibbs":
-        np.testing.assert_allclose(found[2], reference.p_v(params_of(model)) @ reference.states(10), atol=0.1)
+        # A chain's mean over 2,000 steps has a standard deviation of up to 0.1, that of 30 chains one of 0.02.
+        exact = reference.p_v(params_of(model)) @ reference.states(10)
+        np.testing.assert_allclose(found[2:].mean(0), exact, atol=0.08)
 
 
 def test_complete_with_samples(model):

@@ -8,7 +8,7 @@ import torch
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import bars_and_stripes, load_mnist
-from skrbm.likelihood.log_partition import log_likelihood_exact
+from skrbm.likelihood import log_likelihood_exact
 from tests.estimators.small import params_of
 
 

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import clone
 
 from skrbm import BernoulliRBMTorch
-from skrbm.likelihood.log_partition import LogPartitionWarning, log_likelihood_exact, log_partition_exact
+from skrbm.likelihood import LogPartitionWarning, log_likelihood_exact, log_partition_exact
 from tests import reference
 from tests.estimators.modes import X
 from tests.estimators.small import params_of
@@ -117,7 +117,7 @@ def test_log_partition_of_bad_arguments(model, kwargs, error, message):
 def test_samples_for_the_bracket_must_be_bits(model):
     with pytest.raises(ValueError, match="samples has values other than 0 and 1"):
         model.log_partition("ais", samples=np.full((5, 10), 0.5))
-    with pytest.raises(ValueError, match=r"samples won't do: X has 3 features"):
+    with pytest.raises(ValueError, match=r"samples is not usable as rows: X has 3 features"):
         model.log_partition("ais", samples=X[:, :3])
 
 

@@ -99,7 +99,7 @@ def no_schedule(optimizer):
         ({"centered": "hidden"}, ValueError, "centered='hidden'.*'visible', or True, or False"),
         ({"centered": None}, ValueError, "centered=None"),
         ({"precision": "float16"}, ValueError, "precision='float16'"),
-        ({"device": "gpu"}, ValueError, "device='gpu' is not to be had here.*'auto', 'cpu'"),
+        ({"device": "gpu"}, ValueError, "device='gpu' is not available.*'auto', 'cpu'"),
         ({"device": "cuda:99"}, ValueError, "device='cuda:99'"),
         ({"device": "meta"}, ValueError, "device='meta'"),
         ({"device": 1.5}, ValueError, "device=1.5"),

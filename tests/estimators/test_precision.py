@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.backends.products import has_int8
-from skrbm.rows.arrays import ArrayRows
+from skrbm.support.kernels import has_int8_mm
 from tests.estimators.small import X, assert_same, rbm
 
-HAS_INT8 = "skrbm.estimators.bernoulli.has_int8"  # what tells whether a device has units for 8 bits
+HAS_INT8 = "skrbm.backends.choose.has_int8_mm"  # what tells whether a device has units for 8 bits
 
 
 def test_precision_is_that_of_training():
@@ -17,31 +16,11 @@ def test_precision_is_that_of_training():
     assert rbm(precision="float64").fit(X).transform(X).dtype == np.float32
 
 
-def products_of(n_hidden=300, device="cpu", weight=None, **kwargs):
-    """What a fit on 500 columns of zeros and ones, or of greys, would multiply in."""
-    rows = kwargs.pop("rows", (np.random.default_rng(0).random((5, 500)) < 0.5).astype(np.float32))
-    model = rbm(n_hidden=n_hidden, **kwargs)
-    return model._products(ArrayRows(rows, weight), model.binarize, torch.device(device))
-
-
-def test_auto_takes_fewer_bits_where_that_serves(monkeypatch):
-    greys, weight = np.random.default_rng(0).random((5, 500)), np.ones(5)
-    monkeypatch.setattr(HAS_INT8, lambda device: device.type == "cpu")
-    assert products_of() == products_of(rows=greys) == products_of(binarize="none") == "int8"
-    assert products_of(device="cuda") == "bfloat16"
-    assert (
-        products_of(rows=greys, binarize="none") == products_of(n_hidden=100) == products_of(weight=weight) == "float"
-    )
-    assert products_of(precision="float32") == products_of(precision="float64") == "float"
-    monkeypatch.setattr(HAS_INT8, lambda device: False)
-    assert products_of() == "float"
-
-
 def test_auto_is_what_this_processor_is_best_at():
     rows = (np.random.default_rng(0).random((20, 500)) < 0.5).astype(np.float32)
     auto, best = (
         rbm(n_hidden=300, n_iter=1, precision=precision).fit(rows)
-        for precision in ("auto", "int8" if has_int8(torch.device("cpu")) else "float32")
+        for precision in ("auto", "int8" if has_int8_mm(torch.device("cpu")) else "float32")
     )
     assert_same(auto, best)
 
@@ -51,7 +30,7 @@ def test_fewer_bits_that_are_not_to_be_had(monkeypatch):
         with pytest.raises(ValueError, match=f"precision='{precision}' takes zeros and ones"):
             rbm(precision=precision, binarize="none").fit(X)
     monkeypatch.setattr(HAS_INT8, lambda device: False)
-    with pytest.raises(ValueError, match="precision='int8': cpu has no units for it"):
+    with pytest.raises(ValueError, match="precision='int8' is not available on cpu"):
         rbm(precision="int8").fit(X)
 
 
@@ -66,7 +45,7 @@ def in_float32():
 
 @pytest.mark.parametrize("precision", ["int8", "bfloat16"])
 def test_fewer_bits_learn_as_good_a_model(precision, in_float32):
-    if precision == "int8" and not has_int8(torch.device("cpu")):
+    if precision == "int8" and not has_int8_mm(torch.device("cpu")):
         pytest.skip("the processor has no units for 8-bit integers")
     rows = few_rows()
     model = rbm(n_hidden=10, n_iter=600, precision=precision).fit(rows)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from skrbm import BernoulliRBMTorch
-from skrbm.backends.products import has_int8
+from skrbm.support.kernels import has_int8_mm
 
 KILLS = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 X = np.random.default_rng(0).random((60, 12)).astype(np.float32)
@@ -89,7 +89,7 @@ def test_the_same_bits(name, tmp_path, monkeypatch):
     settings = {"n_hidden": 5, "n_iter": 6, "batch_size": 7, "random_state": 0} | SETTINGS[name]
     rows = X
     if settings.get("precision") == "int8":
-        if not has_int8(torch.device("cpu")):
+        if not has_int8_mm(torch.device("cpu")):
             pytest.skip("no units for integers of 8 bits")
         rows = WIDE
     whole = BernoulliRBMTorch(**settings).fit(rows)

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMTorch, __version__
-from skrbm.support.files import _checksum
+from skrbm.estimators.saving import _checksum
 
 
 class Trap:
@@ -311,7 +311,7 @@ def test_skops(optimizer):
     assert fitted(loaded) == fitted(model)  # by the optimiser's memory and the streams too
     np.testing.assert_array_equal(loaded.sample(3, n_steps=5), model.sample(3, n_steps=5))
     model.log_partition("exact")
-    assert "skrbm.likelihood.log_partition.LogPartition" in skops.get_untrusted_types(data=skops.dumps(model))
+    assert "skrbm.likelihood.result.LogPartition" in skops.get_untrusted_types(data=skops.dumps(model))
 
 
 # -- torch -----------------------------------------------------------------------------------------------------------

@@ -1,16 +1,22 @@
 """What searches and cross-validation judge a machine by."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from sklearn.metrics import _scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skrbm import BernoulliRBMTorch, log_likelihood_scorer
+from skrbm import BernoulliRBMTorch, log_likelihood_scorer, register_scorer
 from tests.estimators.modes import X
 
 
 def test_scoring_by_name():
+    register_scorer()
+    register_scorer()  # once more does no harm
     V = np.eye(7)[np.random.default_rng(0).integers(0, 7, 200)]
     search = GridSearchCV(
         BernoulliRBMTorch(n_iter=20, random_state=0), {"n_hidden": [1, 6]}, scoring="log_likelihood", cv=2
@@ -29,3 +35,17 @@ def test_scoring_by_name():
 def test_score_stays_the_pseudo_likelihood(model):
     assert model.score(X) == pytest.approx(model.score_samples(X).mean(), rel=1e-6)
     assert abs(model.score(X) - model.log_likelihood(X).mean()) > 0.1
+
+
+def test_importing_registers_nothing():
+    """scikit-learn's tables are for the user to change, by `register_scorer`."""
+    code = "import skrbm; skrbm.BernoulliRBMTorch; from sklearn.metrics import get_scorer_names as n; print(*n())"
+    names = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "accuracy" in names
+    assert "log_likelihood" not in names
+
+
+def test_a_name_that_is_taken(monkeypatch):
+    monkeypatch.setitem(_scorer._SCORERS, "log_likelihood", print)
+    with pytest.raises(RuntimeError, match="scoring=skrbm.log_likelihood_scorer"):
+        register_scorer()

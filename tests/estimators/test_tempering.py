@@ -35,7 +35,7 @@ def share_of_pattern(V, p=None):
 
 
 def test_large_samples_by_tempering_come_in_blocks(model, monkeypatch):
-    monkeypatch.setattr(skrbm.estimators.base, "_CHUNK_SYSTEMS", 2000)
+    monkeypatch.setattr("skrbm.sampling.chains._BLOCK", 2000)
     assert model.sample(150, 5, method="trajectory_tempering").shape == (150, 10)
 
 
@@ -68,7 +68,7 @@ def test_methods_by_name(model):
         model.diagnose(["gibbs", name])
     assert pickle.dumps(model) == before  # the stream has not moved either
     model.trajectory_ = [(np.zeros((2, 10)), np.zeros(10), np.zeros(2))]
-    with pytest.raises(ValueError, match=r"trajectory_ has checkpoints of shape \(2, 10\)"):
+    with pytest.raises(ValueError, match=r"trajectory_ has machines of shape \(2, 10\)"):
         model.sample(method=name)
 
 

@@ -45,7 +45,7 @@ def test_ctrl_c_keeps_what_the_trajectory_has(monkeypatch):
     def interrupted(self, params):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trajectory, "settle_", interrupted)
+    monkeypatch.setattr(Trajectory, "catch_up_", interrupted)
     with pytest.warns(UserWarning, match="interrupted after epoch 40 of 40"):
         model = BernoulliRBMTorch(6, n_iter=40, store_trajectory=True, random_state=0).fit(X)
     assert model.n_iter_ == 40

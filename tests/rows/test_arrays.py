@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skrbm.rows import arrays
-from skrbm.rows.arrays import ArrayRows, binarize_rows, is_mapped, to_tensor
+from skrbm.rows.arrays import ArrayRows, is_mapped
 from skrbm.support.randomness import Stream
 from tests.rows.table import BITS, mapped, rows_of, sorted_rows
 
@@ -21,8 +21,9 @@ def numbered(n, dtype=float):
 @settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 50), st.booleans(), st.integers(0, 100))
 def test_an_epoch_has_every_row_once(n, batch_size, shuffle, seed):
-    source = ArrayRows(numbered(n), batch_size=batch_size, shuffle=shuffle)
-    batches = [v for v, weight in source.epoch(Stream(seed))]
+    source = ArrayRows(numbered(n), shuffle=shuffle)
+    batches = [batch.v for batch in source.epoch(Stream(seed), batch_size)]
+    assert len(batches) == source.n_batches(batch_size)
     assert all(len(v) == batch_size for v in batches[:-1])
     order = torch.cat(batches)[:, 0].tolist()
     assert sorted(order) == list(range(n))
@@ -30,8 +31,8 @@ def test_an_epoch_has_every_row_once(n, batch_size, shuffle, seed):
 
 
 def test_epochs_differ_and_a_stream_repeats_them():
-    source = ArrayRows(numbered(50), batch_size=50)
-    order = lambda stream: next(source.epoch(stream))[0][:, 0].tolist()  # noqa: E731
+    source = ArrayRows(numbered(50))
+    order = lambda stream: next(source.epoch(stream)).v[:, 0].tolist()  # noqa: E731
     stream = Stream(0)
     first, second = order(stream), order(stream)
     assert first != second
@@ -41,16 +42,16 @@ def test_epochs_differ_and_a_stream_repeats_them():
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array])
 def test_sparse_rows_are_the_dense_ones(kind):
     X = np.random.default_rng(0).random((30, 5)) * (np.random.default_rng(1).random((30, 5)) < 0.3)
-    dense = [v for v, _ in ArrayRows(X, batch_size=7).epoch(Stream(3))]
-    sparse = [v for v, _ in ArrayRows(kind(X), batch_size=7).epoch(Stream(3))]
+    dense = [batch.v for batch in ArrayRows(X).epoch(Stream(3), 7)]
+    sparse = [batch.v for batch in ArrayRows(kind(X)).epoch(Stream(3), 7)]
     assert all(torch.equal(a, b) for a, b in zip(dense, sparse, strict=True))
 
 
 def test_rows_of_weight_zero_are_as_if_they_were_not_there():
     X, weight = numbered(20), np.arange(20) % 3.0
-    with_zeros = list(ArrayRows(X, weight, batch_size=4).epoch(Stream(0)))
-    without = list(ArrayRows(X[weight > 0], weight[weight > 0], batch_size=4).epoch(Stream(0)))
-    for (v, w), (v2, w2) in zip(with_zeros, without, strict=True):
+    with_zeros = list(ArrayRows(X, weight).epoch(Stream(0), 4))
+    without = list(ArrayRows(X[weight > 0], weight[weight > 0]).epoch(Stream(0), 4))
+    for (v, w, _), (v2, w2, _) in zip(with_zeros, without, strict=True):
         assert torch.equal(v, v2)
         assert torch.equal(w, w2)
         assert torch.equal(w, v[:, 0] % 3)
@@ -61,14 +62,14 @@ def test_every_type_becomes_floats(dtype):
     X = np.array([[0, 1], [1, 1]], dtype)
     X.flags.writeable = False
     for source_dtype in (torch.float32, torch.float64):
-        (v, _), *rest = ArrayRows(X, shuffle=False, dtype=source_dtype).epoch(Stream(0))
+        (v, *_), *rest = ArrayRows(X, shuffle=False, dtype=source_dtype).epoch(Stream(0))
         assert not rest
         assert v.dtype == torch.uint8  # zeros and ones
         assert v.tolist() == [[0, 1], [1, 1]]
-        (v, _), *rest = ArrayRows(X, dtype=source_dtype).in_order()
+        (v, *_), *rest = ArrayRows(X, dtype=source_dtype).in_order()
         assert v.dtype == source_dtype
         assert v.tolist() == [[0, 1], [1, 1]]
-        (v, _), *rest = ArrayRows(X * 2, shuffle=False, dtype=source_dtype).epoch(Stream(0))
+        (v, *_), *rest = ArrayRows(X * 2, shuffle=False, dtype=source_dtype).epoch(Stream(0))
         assert v.tolist() == [[0, 2], [2, 2]]
 
 
@@ -78,23 +79,15 @@ def test_rows_are_kept_narrow_and_come_back_exactly(dtype, level, n_bytes, monke
     """13 columns a bit each, a byte each, or as they are; in rows of several chunks."""
     X = np.random.default_rng(0).integers(0, level + 1, (9000, 13)) / level
     expected = torch.from_numpy(X).to(dtype)
-    source = ArrayRows(X, shuffle=False, dtype=dtype, batch_size=4000)
+    source = ArrayRows(X, shuffle=False, dtype=dtype)
     without_store = 9000 * 8 + 5000  # the numbers of the rows, and the rest
     assert n_bytes * 9000 <= len(pickle.dumps(source)) < n_bytes * 9000 + without_store
-    assert torch.equal(torch.cat([v.to(dtype) for v, _ in source.epoch(Stream(0))]), expected)
+    assert torch.equal(torch.cat([batch.v.to(dtype) for batch in source.epoch(Stream(0), 4000)]), expected)
     monkeypatch.setattr("skrbm.rows.arrays._MAX_STORE", 10)
-    as_given = ArrayRows(X, shuffle=False, dtype=dtype, batch_size=9000)
+    as_given = ArrayRows(X, shuffle=False, dtype=dtype)
     assert len(pickle.dumps(as_given)) >= 13 * 8 * 9000
     assert as_given.is_binary == (level == 1)
-    assert torch.equal(next(as_given.epoch(Stream(0)))[0].to(dtype), expected)
-
-
-def test_to_tensor_never_gives_access_to_read_only_memory():
-    X = np.zeros((2, 2))
-    assert to_tensor(X, torch.float64).data_ptr() == X.ctypes.data
-    X.flags.writeable = False
-    to_tensor(X, torch.float64).fill_(1.0)
-    assert not X.any()
+    assert torch.equal(next(as_given.epoch(Stream(0), 9000)).v.to(dtype), expected)
 
 
 def test_some_rows():
@@ -113,36 +106,13 @@ def test_is_binary():
     assert not ArrayRows(sp.csr_matrix(2 * X[:2])).is_binary
 
 
-def test_binarize_rows():
-    v = torch.tensor([[0.0, 0.2, 0.5, 1.0]])
-    assert binarize_rows(v, "none", Stream(0)) is v
-    assert binarize_rows(v, 0.2, Stream(0)).tolist() == [[0, 0, 1, 1]]
-    draws = binarize_rows(v.expand(40_000, -1), "sample", Stream(0))
-    assert set(draws.unique().tolist()) == {0.0, 1.0}
-    torch.testing.assert_close(draws.mean(0), v[0], atol=0.01, rtol=0)
-    assert draws[:, 0].sum() == 0
-    assert draws[:, 3].sum() == 40_000
-
-
-def test_mean():
-    X = np.random.default_rng(0).random((10_000, 3)) * 1.2
-    weight = np.random.default_rng(1).random(10_000)
-    source = ArrayRows(X, weight, dtype=torch.float64)
-    average = lambda values: torch.from_numpy(np.average(values, 0, weight))  # noqa: E731
-    torch.testing.assert_close(source.mean("none"), average(X))
-    torch.testing.assert_close(source.mean("sample"), average(X.clip(0, 1)))
-    torch.testing.assert_close(source.mean(0.7), average(X > 0.7))
-    unweighted = ArrayRows(X, dtype=torch.float64).mean("none")
-    torch.testing.assert_close(unweighted, torch.from_numpy(X.mean(0)))
-
-
 def test_arrays_in_files_stay_there(tmp_path, monkeypatch):
     monkeypatch.setattr("skrbm.rows.arrays._MAX_STORE", 1000)
     rows = mapped(tmp_path / "rows.npy", BITS)
     assert is_mapped(rows)
     assert is_mapped(np.asarray(rows)[5:])
     assert not is_mapped(BITS)
-    source = ArrayRows(rows, batch_size=20)
+    source = ArrayRows(rows)
     assert source.is_binary
     np.testing.assert_array_equal(sorted_rows(rows_of(source)), sorted_rows(BITS))
 
@@ -150,7 +120,7 @@ def test_arrays_in_files_stay_there(tmp_path, monkeypatch):
 def test_arrays_in_files_are_read_in_an_order_of_blocks_that_mixes(tmp_path, monkeypatch):
     for name, value in (("_MAX_STORE", 1000), ("_BLOCK", 16), ("_BLOCKS", 8)):
         monkeypatch.setattr(f"skrbm.rows.arrays.{name}", value)
-    source = ArrayRows(mapped(tmp_path / "rows.npy", numbered(1000)), batch_size=100)
+    source = ArrayRows(mapped(tmp_path / "rows.npy", numbered(1000)))
     order = rows_of(source)[:, 0].astype(int)
     assert np.array_equal(np.sort(order), np.arange(1000))
     assert len(np.unique(order[:128] // 16)) <= 9  # few places of the file at a time
@@ -161,9 +131,9 @@ def test_arrays_in_files_are_read_in_an_order_of_blocks_that_mixes(tmp_path, mon
 @pytest.mark.cuda
 def test_rows_on_cuda():
     X = numbered(20)
-    cpu = list(ArrayRows(X, np.arange(20.0), batch_size=6).epoch(Stream(0)))
-    cuda = list(ArrayRows(X, np.arange(20.0), batch_size=6, device="cuda").epoch(Stream(0)))
-    for (v, w), (v2, w2) in zip(cpu, cuda, strict=True):
+    cpu = list(ArrayRows(X, np.arange(20.0)).epoch(Stream(0), 6))
+    cuda = list(ArrayRows(X, np.arange(20.0), device="cuda").epoch(Stream(0), 6))
+    for (v, w, _), (v2, w2, _) in zip(cpu, cuda, strict=True):
         assert v2.is_cuda
         assert torch.equal(v, v2.cpu())
         assert torch.equal(w, w2.cpu())

@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.rows.arrays import ArrayRows, StreamedRows
+from skrbm.rows import ArrayRows, rows_in_passing
 from skrbm.support.randomness import Stream
+from skrbm.support.tensors import Placement
 from tests.rows.table import Batches, X, rows_of, sorted_rows
 
 
 def streamed(batches, **settings):
-    settings = {"rule": "none", "batch_size": 20, "dtype": torch.float64, "stream": Stream(0)} | settings
-    return StreamedRows(batches, np.asarray, **settings)
+    place = Placement(torch.float64, torch.device("cpu"))
+    settings = {"rule": "none", "shuffle": True, "place": place, "stream": Stream(0)} | settings
+    return rows_in_passing(batches, np.asarray, **settings)
 
 
 def test_every_row_passes_once_an_epoch():
     source = streamed(Batches(X))
     assert (source.n_rows, source.n_features, source.is_binary) == (230, 6, False)
-    sizes = [len(v) for v, weight in source.epoch(Stream(0)) if weight is None]
+    sizes = [len(batch.v) for batch in source.epoch(Stream(0), 20) if batch.weight is None]
     assert sizes == [20, 20, 10] * 4 + [20, 10]
     np.testing.assert_array_equal(sorted_rows(rows_of(source)), sorted_rows(X))
     assert not np.array_equal(rows_of(source, 0), rows_of(source, 1))
@@ -35,7 +37,7 @@ def test_the_mean_is_that_of_the_rows(rule):
 
 
 def test_the_kept_rows_are_a_fair_sample(monkeypatch):
-    monkeypatch.setattr("skrbm.rows.arrays._KEPT", 10)
+    monkeypatch.setattr("skrbm.rows.iterables._KEPT", 10)
     rows = np.arange(40.0)[:, None]
     counts = np.zeros(40)
     for seed in range(2000):
