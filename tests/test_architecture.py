@@ -49,8 +49,8 @@ MAX_FUNCTION, MAX_FILE = 60, 500  # lines of code, without blanks, comments and 
 
 # Files without a test file of their own name, and which one tests them instead.
 TESTED_IN = {
-    "estimators/_compat.py": "test_callbacks.py",
     "training/learned.py": "estimators/test_fitted.py",
+    "estimators/_compat.py": "test_callbacks.py",
 }
 
 

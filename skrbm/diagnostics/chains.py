@@ -210,7 +210,7 @@ def merge_time(random_start: npt.ArrayLike, data_start: npt.ArrayLike, threshold
     result is the start of the first block from which on |z| < threshold. With the default threshold, a block of chains
     that agree differs with a chance of at most 0.3 %.
 
-    Only a difference in means is seen, and a small one only by many chains: the time is a lower bound, to be had from
+    Only a difference in means is seen, and a small one only by many chains: the time is a lower bound, best taken from
     ten chains or more in each group.
     """
     random_start = _series(random_start, "random_start", min_chains=2)

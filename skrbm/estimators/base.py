@@ -444,8 +444,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Notes
         -----
-        In `GridSearchCV` and the like, `scoring="log_likelihood"` is the mean of this; importing `BernoulliRBMTorch`
-        makes scikit-learn know the name.
+        In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
+        `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
         rows, fitted, rule = array_of(self, X), Fitted(self), self.binarize
         pixels = Stream(0, "pixels")
@@ -515,7 +515,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         method : {"gibbs", "parallel_tempering", "trajectory_tempering"}
             Block Gibbs sampling; or tempering, which finds the modes that Gibbs chains don't leave or reach, and costs
             as many times more as its ladder has rungs. The rungs are temperatures between `base_rates_` and the model,
-            adapted until neighbours swap every other time; or the checkpoints of `store_trajectory=True`.
+            adapted until neighbours swap every other time; or the machines that `store_trajectory=True` kept.
         condition : array-like of shape (n_features,) or (n_samples, n_features), optional
             Values of visible units that are given; NaN where they are free. The samples are then of
             p(free | given). One row is given to all chains.

@@ -97,7 +97,7 @@ class BernoulliRBMTorch(BaseRBM):
         "bfloat16" with CUDA, for models of more than some 100,000 weights without `sample_weight`, and else "float32".
         The other methods compute in X's own float type.
     store_trajectory : bool, default=False
-        Whether `fit` keeps averaged checkpoints of training, as many as trajectory tempering needs for rungs: some tens
+        Whether `fit` keeps averaged machines on the way of training, as many as trajectory tempering needs for rungs: some tens
         for MNIST, each as large as the model. `partial_fit` keeps none.
     early_stopping : bool or {"pseudo_log_likelihood", "log_likelihood"}, default=False
         Whether `fit` holds out some rows, stops when their mean pseudo-log-likelihood (True), or log-likelihood, no
