@@ -24,6 +24,8 @@ from skrbm.callbacks import OnEpoch
 from skrbm.commands.images import Images
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
+from skrbm.estimators.fitted import set_learned
+from skrbm.machines.restricted import initial_parameters
 from skrbm.plots.drawing import matplotlib
 from skrbm.plots.filters import FiltersDisplay
 from skrbm.plots.hidden_activity import HiddenActivityDisplay
@@ -31,6 +33,7 @@ from skrbm.plots.learning_curve import LearningCurveDisplay
 from skrbm.plots.samples import SamplesDisplay
 from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream
+from skrbm.training.learned import Learned
 
 N_PICTURED, SAMPLING_STEPS = 32, 1000
 LIKELIHOOD = "test log-likelihood, nats an image"
@@ -62,13 +65,11 @@ class Recipe(NamedTuple):
         """A machine that is about to learn by this recipe."""
         rbm = BernoulliRBMTorch(**self.settings, **parameters)
         if self.biases_from_0:
-            # stands in for a fitted machine to go on from: no parameter says yet that both biases start at 0
+            # A machine to go on from, as no parameter says that both biases start at 0.
             stream = Stream(parameters.get("random_state"), "start")
-            rbm.set_params(warm_start=True)
-            rbm.components_ = stream.normal((rbm.n_hidden, n_features), 0.01).astype(np.float32)
-            rbm.intercept_visible_ = np.zeros(n_features, np.float32)
-            rbm.intercept_hidden_ = np.zeros(rbm.n_hidden, np.float32)
-            rbm.n_features_in_ = n_features
+            half = torch.full((n_features,), 0.5)  # whose log-odds are 0
+            set_learned(rbm, Learned(initial_parameters(half, rbm.n_hidden, stream)))
+            rbm.set_params(warm_start=True).n_features_in_ = n_features
         return rbm
 
 

@@ -97,8 +97,8 @@ class BernoulliRBMTorch(BaseRBM):
         "bfloat16" with CUDA, for models of more than some 100,000 weights without `sample_weight`, and else "float32".
         The other methods compute in X's own float type.
     store_trajectory : bool, default=False
-        Whether `fit` keeps averaged machines on the way of training, as many as trajectory tempering needs for rungs: some tens
-        for MNIST, each as large as the model. `partial_fit` keeps none.
+        Whether `fit` keeps averaged machines on the way of training, as many as trajectory tempering needs for rungs:
+        some tens for MNIST, each as large as the model. `partial_fit` keeps none.
     early_stopping : bool or {"pseudo_log_likelihood", "log_likelihood"}, default=False
         Whether `fit` holds out some rows, stops when their mean pseudo-log-likelihood (True), or log-likelihood, no
         longer improves, and keeps the parameters of the best epoch. The latter takes a short AIS each epoch, where
@@ -143,7 +143,7 @@ class BernoulliRBMTorch(BaseRBM):
         Mean of the training rows of the last call to `fit` or `partial_fit`, shrunk towards a half: the machine without
         weights that estimates of log Z start from. May be assigned to.
     trajectory_ : list of tuple
-        Weights, visible and hidden bias of each checkpoint of `fit`, in their order, if `store_trajectory` is set.
+        Weights, visible and hidden bias of each machine kept on the way, in their order, with `store_trajectory`.
     history_ : dict of ndarray of shape (n_epochs,)
         What training was like, epoch by epoch: `epoch`, `learning_rate`, `k`, `seconds`, and the measures of
         `skrbm.monitor.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies and their gap,
