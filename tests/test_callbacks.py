@@ -196,3 +196,25 @@ def test_clone_keeps_callbacks_and_copies_without_them_have_none():
 def test_wrong_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_before_the_first_epoch_nothing_of_an_earlier_fit_is_left():
+    seen = []
+    rbm = BernoulliRBMTorch(12, n_iter=2, store_trajectory=True, early_stopping=True, random_state=0).fit(X)
+    rbm.set_params(n_hidden=3, store_trajectory=False, early_stopping=False)
+    rbm.set_callbacks(OnEpoch(lambda model, epoch: seen.append((epoch, sorted(vars(model))))))
+    rbm.fit(X)
+    assert seen[0][0] == 0
+    assert not {"trajectory_", "history_", "validation_scores_", "n_iter_"} & set(seen[0][1])
+    assert {"components_", "h_samples_", "base_rates_", "data_samples_"} <= set(seen[0][1])
+
+
+def test_the_last_epoch_is_stored_before_callbacks_hear_of_it(tmp_path):
+    def fail(model, epoch):
+        if epoch == 3:
+            raise ZeroDivisionError
+
+    rbm = BernoulliRBMTorch(3, n_iter=3, checkpoint=tmp_path / "run", checkpoint_every=10, random_state=0)
+    with pytest.raises(ZeroDivisionError):
+        rbm.set_callbacks(OnEpoch(fail)).fit(X)
+    assert (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from skrbm.estimators.fitted import attributes_of
 from skrbm.training.learned import Learned
-from skrbm.training.listeners import Listener, Run
+from skrbm.training.listeners import FitInProgress, Listener
 
 __all__ = [  # what passes through
     "CallbackSupportMixin",
@@ -74,18 +74,18 @@ class TellCallbacks(Listener):
             self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
             self._fit.call_on_fit_task_begin(**self._told)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: FitInProgress) -> None:
         for _ in range(run.n_finished if self._fit is not None else 0):  # epochs of an earlier fit
             self._fit.subcontext(task_name="epoch")
 
-    def begin_epoch(self, run: Run) -> None:
+    def begin_epoch(self, run: FitInProgress) -> None:
         if self._fit is not None:
             self._epoch = self._fit.subcontext(task_name="epoch")
             self._epoch.call_on_fit_task_begin(
                 **self._told, reconstruction_attributes=lambda: attributes_of(run.learned())
             )
 
-    def end_epoch(self, run: Run, learned: Learned) -> bool:
+    def end_epoch(self, run: FitInProgress, learned: Learned) -> bool:
         if self._epoch is None:
             return False
         return bool(self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes_of(learned)))

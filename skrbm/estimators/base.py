@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
-from skrbm.estimators.fitted import Fitted, learned_of, restored_on_error, set_learned
+from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
 from skrbm.estimators.inputs import array_of, array_with_gaps, rows_of
 from skrbm.estimators.parameters import identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
@@ -162,6 +162,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     def _learn(self, rows: SharedRows, settings: TrainSettings, start: Start, listener: Listener | None) -> None:
         """Train, and be at any time what has been learned by the last finished epoch."""
         if start.learned is None:
+            forget(self)
             self._sampling = Stream(start.seed, "sampling")
         learning = train(rows, settings, start, listener)
         try:
@@ -204,7 +205,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return learned
 
     def _warn_if_stuck(self) -> None:
-        off, on = (self.history_[name][-1] for name in ("dead_share", "saturated_share"))
+        scores = getattr(self, "validation_scores_", [0.0])  # the model is that of the best epoch, else the last
+        epoch = int(np.argmax(scores)) - len(scores)
+        off, on = (self.history_[name][epoch] for name in ("dead_share", "saturated_share"))
         if off + on > _STUCK_SHARE:
             warn(
                 f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next "
@@ -243,7 +246,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         fitted = Fitted(self)
         H = check_array(from_torch(X), dtype=[np.float64, np.float32], input_name="X")
-        n_hidden = fitted.machine().n_hidden
+        n_hidden = np.shape(self.components_)[0]
         if H.shape[1] != n_hidden:
             raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
         return fitted.over_rows(mean_v_given_h, H)

@@ -146,7 +146,7 @@ class BernoulliRBMTorch(BaseRBM):
         Weights, visible and hidden bias of each machine kept on the way, in their order, with `store_trajectory`.
     history_ : dict of ndarray of shape (n_epochs,)
         What training was like, epoch by epoch: `epoch`, `learning_rate`, `k`, `seconds`, and the measures of
-        `skrbm.monitor.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies and their gap,
+        `skrbm.training.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies and their gap,
         norms, dead and saturated units. `pandas.DataFrame(rbm.history_)` makes a table of it.
     validation_scores_ : list of float
         What early stopping judged each epoch by, if it is set.

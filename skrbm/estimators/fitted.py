@@ -15,9 +15,10 @@ from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
-from skrbm.support.tensors import CHUNK_ROWS, Placement, find_device, to_numpy, to_tensor
+from skrbm.support.tensors import CHUNK_ROWS, Placement, find_device, from_torch, to_numpy, to_tensor
 from skrbm.training.fit import base_bias
 from skrbm.training.learned import Learned
+from skrbm.training.trajectory import check_rungs
 
 TENSORS = {"W": "components_", "b": "intercept_visible_", "c": "intercept_hidden_"}  # of a machine, at the face
 ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS`
@@ -41,7 +42,8 @@ def attributes_of(learned: Learned) -> dict[str, Any]:
         if (value := getattr(learned, field)) is not None:
             found[attribute] = value
     if learned.trajectory is not None:
-        found["trajectory_"] = [tuple(map(to_numpy, rung.tensors.values())) for rung in learned.trajectory]
+        # Shared, not copied: nobody writes into rungs, and there may be many.
+        found["trajectory_"] = [tuple(map(from_torch, rung.tensors.values())) for rung in learned.trajectory]
     return found
 
 
@@ -59,18 +61,18 @@ def set_learned(model: Any, learned: Learned) -> None:
         vars(model).pop(name, None)
 
 
+def forget(model: Any) -> None:
+    """Take away what an earlier fit has left, but for the parameters, which make an estimator a fitted one."""
+    for name in ATTRIBUTES.values():
+        vars(model).pop(name, None)
+
+
 def learned_of(model: Any) -> Learned:
     """What a fitted estimator has learned; shares memory with its attributes."""
     check_is_fitted(model)
     values = {field: getattr(model, attribute, None) for field, attribute in ATTRIBUTES.items()}
     if values["trajectory"] is not None:
         values["trajectory"] = [machine_of(model, rung) for rung in values["trajectory"]]
-        for rung in values["trajectory"]:
-            if rung.W.shape != np.shape(model.components_):
-                raise ValueError(
-                    f"trajectory_ has machines of shape {tuple(rung.W.shape)}, but components_ has shape "
-                    f"{np.shape(model.components_)}. Delete trajectory_, or fit again."
-                )
     if values["h"] is not None:
         values["h"] = np.asarray(values["h"])
     return Learned(machine_of(model, [getattr(model, name) for name in TENSORS.values()]), **values)
@@ -126,7 +128,10 @@ class Fitted:
     def rungs(self, place: Placement | None = None) -> list[RBMParameters] | None:
         """The machines of its trajectory there, None without one."""
         trajectory = learned_of(self._model).trajectory
-        return None if trajectory is None else [self._placed(rung, place) for rung in trajectory]
+        if trajectory is None:
+            return None
+        check_rungs(trajectory, self.machine())
+        return [self._placed(rung, place) for rung in trajectory]
 
     def path(self, place: Placement | None = None) -> AnnealingPath:
         """The way to it from a machine without weights that has the base rates; those are a half if they aren't known.
@@ -149,7 +154,7 @@ class Fitted:
 
     def _placed(self, machine: RBMParameters, place: Placement | None) -> RBMParameters:
         dtype, device = self.place if place is None else place
-        return machine.to(device).to(dtype)
+        return machine.to(device, dtype)
 
     def place_for(self, X: Any) -> Placement:
         """X's own float type, float64 for others, on the device."""

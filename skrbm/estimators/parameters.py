@@ -169,7 +169,10 @@ def settings_of(model: Any) -> TrainSettings:
     if values["optimizer"] == "nesterov" and not values["momentum"]:
         raise ValueError("optimizer='nesterov' needs a momentum, got momentum=0. Set it, to 0.9 for one.")
     known = {field.name for field in fields(TrainSettings)}
-    settings = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
+    settings: dict[str, Any] = {
+        _OTHER_NAMES.get(name, name): bool(value) if isinstance(value, np.bool_) else value
+        for name, value in values.items()
+    }
     visible, hidden = model.units
     settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
     return TrainSettings(**{name: value for name, value in settings.items() if name in known})

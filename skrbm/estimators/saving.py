@@ -156,7 +156,7 @@ def _check_facts(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
             raise ValueError(f"{name} is {facts[name]!r}")
     wanted = {f"trajectory_/{i}/{layer}" for i in range(facts["n_checkpoints"] or 0) for layer in TENSORS}
     if wanted != {name for name in arrays if name.startswith("trajectory_/")}:
-        raise ValueError(f"trajectory_ has other arrays than those of {facts['n_checkpoints']} checkpoints")
+        raise ValueError(f"trajectory_ has other arrays than those of {facts['n_checkpoints']} machines")
     names = facts["feature_names_in_"]
     if names is not None and not (
         isinstance(names, list) and len(names) == n_features and all(isinstance(name, str) for name in names)

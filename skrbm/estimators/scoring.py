@@ -52,8 +52,8 @@ def log_likelihood_scorer(estimator: Any, X: Any, y: Any = None) -> float:
 def register_scorer() -> None:
     """Let scikit-learn know `log_likelihood_scorer` by its name, as in `scoring="log_likelihood"`.
 
-    scikit-learn has no public way to do so, and this changes its tables for the whole process; `scoring=
-    skrbm.log_likelihood_scorer` needs no registration.
+    scikit-learn has no public way to do so: this changes its tables, in this process and in none that it starts. So a
+    search inside a parallel `cross_val_score` doesn't find the name; `scoring=log_likelihood_scorer` works everywhere.
 
     Raises
     ------

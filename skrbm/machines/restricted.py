@@ -50,6 +50,9 @@ class RBMParameters:
     hidden: Unit = BERNOULLI
 
     def __post_init__(self) -> None:
+        if wrong := [name for name, tensor in self.tensors.items() if not isinstance(tensor, Tensor)]:
+            types = ", ".join(type(self.tensors[name]).__name__ for name in wrong)
+            raise TypeError(f"{', '.join(wrong)} must be tensors, got {types}. Pass torch.from_numpy(array).")
         if self.W.ndim != 2 or tuple(self.W.shape) != (*self.c.shape, *self.b.shape):
             raise ValueError(
                 "W must have shape (n_hidden, n_features), b (n_features,) and c (n_hidden,); got "

@@ -32,7 +32,6 @@ class PassingRows(RowSource):
         Their range.
     is_whole : bool
         Whether they are all whole numbers.
-
     """
 
     is_weighted = False

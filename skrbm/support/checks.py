@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any
 
 # Files that a warning passes over: a user's call reaches skrbm through a pipeline, a wrapper or a context manager.
 _PACKAGES = ("skrbm", "sklearn", "joblib", "torch")
-_SKRBM = str(Path(__file__).parents[1])
+_SKRBM = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "") -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from skrbm.distributed import Group
 from skrbm.support.files import read_archive, remove_leftovers, write_archive
 from skrbm.training.learned import Learned
-from skrbm.training.listeners import Listener, Run
+from skrbm.training.listeners import FitInProgress, Listener
 
 _ANEW = "or set resume=False to begin anew and overwrite it."
 
@@ -56,20 +56,20 @@ class CheckpointFile(Listener):
             saved["path"] = self._path
         return self._group.of_first(saved)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: FitInProgress) -> None:
         if self._group.rank == 0:
             remove_leftovers(self._path)
         self._stored = run.n_finished or -1
 
-    def end_epoch(self, run: Run, learned: Learned) -> None:
-        if run.n_finished % self._every == 0:
+    def end_epoch(self, run: FitInProgress, learned: Learned) -> None:
+        if run.n_finished % self._every == 0 or run.is_over:
             self._write(run)
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: FitInProgress) -> None:
         if run.n_finished != self._stored:
             self._write(run)
 
-    def _write(self, run: Run) -> None:
+    def _write(self, run: FitInProgress) -> None:
         shared, own = run.state_of_fit()
         ranks = self._group.gather(own)
         self._stored = run.n_finished

@@ -46,7 +46,7 @@ class Start:
     carries_on : bool
         Whether optimiser, offsets and randomness go on too.
     saved : dict or None
-        What a checkpoint has, see `Checkpoint.read`.
+        What a checkpoint has, see `CheckpointFile.read`.
     """
 
     seed: list[int]
@@ -117,27 +117,22 @@ class Run:
         """Visible bias of the machine without weights that has the base rates."""
         return base_bias(self.base_rates, self.state.params)
 
-    def learned(self) -> Learned:
-        """What has been learned so far, as copies."""
+    def learned(self, history: dict[str, list[Any]] | None = None) -> Learned:
+        """What has been learned so far, as copies; with another history, if one is given."""
+        history = self.history if history is None else history
         stopping, has_scores = self.stopping, self.rows.held_out is not None and bool(self.stopping.scores)
         return Learned(
             params=self.state.model.to("cpu").clone(),
             h=to_numpy(self.state.h.to(self.state.params.W.dtype)),
             base_rates=self.base_rates,
             data_samples=self.data_samples,
-            history={name: np.array(values) for name, values in self.history.items()} or None,
+            history={name: np.array(values) for name, values in history.items()} or None,
             n_epochs=self.state.n_epochs or None,
-            trajectory=self._kept(),
+            trajectory=None if self.start.learned is None else self.start.learned.trajectory,
             validation_scores=[*stopping.scores] if has_scores else None,
             best_validation_score=stopping.best if has_scores else None,
             carried=self.state.carried(),
         )
-
-    def _kept(self) -> list[RBMParameters] | None:
-        """The machines on the way, or those of an earlier fit."""
-        if self.trajectory is None:
-            return None if self.start.learned is None else self.start.learned.trajectory
-        return [params.to("cpu") for params in self.trajectory.kept]
 
     def measure(self, record: EpochRecord, before: RBMParameters) -> None:
         """Take note of an epoch; `before` is the machine before it."""
@@ -151,11 +146,12 @@ class Run:
                 score = validation_score(state.model, held_out, "log_likelihood", self.base_b, self.stream)
             score = float(self.rows.group.mean(torch.tensor(score, dtype=torch.float64)))
             is_best = self.stopping.is_best(score)
-        for name, value in {**record._asdict(), **measures._asdict()}.items():
-            self.history.setdefault(name, []).append(value)
-        self.n_finished += 1
-        self.last = self.learned()
-        self.best = self.last if is_best else self.best
+        values = {**record._asdict(), **measures._asdict()}
+        history = {name: [*self.history.get(name, ()), value] for name, value in values.items()}
+        learned = self.learned(history)
+        # At once, so that Ctrl-C finds either the epoch before or this one.
+        self.history, self.last, self.n_finished = history, learned, self.n_finished + 1
+        self.best = learned if is_best else self.best
 
     def finished(self) -> Learned:
         """What the fit hands out in the end, from the last epoch that is over: the best machine, its chains run on."""
@@ -164,7 +160,7 @@ class Run:
         if self.best is not None:
             learned = replace(learned, params=self.best.params, h=self.best.h, carried=self.best.carried)
         if self.trajectory is not None:
-            learned = replace(learned, trajectory=self._kept())
+            learned = replace(learned, trajectory=[params.to("cpu") for params in self.trajectory.kept])
         if state.settings.algorithm == "pcd" and (state.average is not None or self.best is not None):
             place = state.params.placement
             params = learned.params.to(place.device)
@@ -229,7 +225,8 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     ValueError
         If the rows don't go with the settings, with the machine that the fit starts from, or with the checkpoint.
     """
-    settings, group, learned = settings.resolved(rows), rows.group, start.learned
+    asked, settings = settings, settings.resolved(rows)
+    group, learned, place = rows.group, start.learned, settings.place
     streams = Streams.from_seed(start.seed, group.seed(start.seed))
     mean_v, smoothing, h = rows.mean(settings.binarize), 1.0 / rows.n_rows, None
     if learned is None:
@@ -242,9 +239,9 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
             hidden=settings.hidden,
         )
     else:
-        params = learned.params.to(settings.place.device).to(settings.place.dtype)
+        params = learned.params.to(place.device, place.dtype)
         if learned.h is not None and learned.h.shape == (settings.n_chains, settings.n_hidden):
-            h = to_tensor(learned.h, *settings.place)
+            h = to_tensor(learned.h, *place)
     visible = params.visible
     data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
@@ -258,10 +255,11 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     first, trajectory = streams.start.state(), None
     if settings.store_trajectory:
         kept = [] if learned is None or learned.trajectory is None else learned.trajectory
-        kept = [rung.to(settings.place.device).to(settings.place.dtype) for rung in kept]
+        kept = [rung.to(place.device, place.dtype) for rung in kept]
         trajectory = Trajectory.after(kept, params, base_bias(base_rates, params), streams.start.spawn("trajectory"))
     stream = streams.start.spawn("monitor")
-    watched = binarize_rows(rows.some(_WATCHED_ROWS, stream), settings.binarize, stream)
+    # By the rule that was asked for: the draws of the measures are then the same for rows of bits.
+    watched = binarize_rows(rows.some(_WATCHED_ROWS, stream), asked.binarize, stream)
     past = {} if learned is None or learned.history is None else learned.history
     run = Run(
         state,

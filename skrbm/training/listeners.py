@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from skrbm.training.learned import Learned
 
 
-class Run(Protocol):
-    """What a listener may know of a fit in progress, which is `skrbm.training.fit.Run`.
+class FitInProgress(Protocol):
+    """What a listener may know of a fit: a part of `skrbm.training.fit.Run`.
 
     Attributes
     ----------
@@ -22,6 +22,10 @@ class Run(Protocol):
     @property
     def n_epochs(self) -> int: ...
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no epoch is to follow, as far as nobody asks for that."""
+
     def learned(self) -> Learned:
         """What has been learned so far."""
 
@@ -32,16 +36,16 @@ class Run(Protocol):
 class Listener:
     """Hears of a fit; whoever has nothing to say to an event leaves it out."""
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: FitInProgress) -> None:
         """The fit begins, or goes on after `run.n_finished` epochs."""
 
-    def begin_epoch(self, run: Run) -> None:
+    def begin_epoch(self, run: FitInProgress) -> None:
         """An epoch begins."""
 
-    def end_epoch(self, run: Run, learned: Learned) -> bool | None:
+    def end_epoch(self, run: FitInProgress, learned: Learned) -> bool | None:
         """An epoch has ended; True asks for no more of them."""
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: FitInProgress) -> None:
         """No epoch follows; what has been learned is about to be handed out."""
 
     def end(self, learned: Learned) -> None:
@@ -60,19 +64,19 @@ class Listeners(Listener):
     def __init__(self, *listeners: Listener) -> None:
         self._all = listeners
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: FitInProgress) -> None:
         for listener in self._all:
             listener.begin(run)
 
-    def begin_epoch(self, run: Run) -> None:
+    def begin_epoch(self, run: FitInProgress) -> None:
         for listener in self._all:
             listener.begin_epoch(run)
 
-    def end_epoch(self, run: Run, learned: Learned) -> bool:
+    def end_epoch(self, run: FitInProgress, learned: Learned) -> bool:
         answers = [listener.end_epoch(run, learned) for listener in self._all]  # all are told
         return any(answers)
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: FitInProgress) -> None:
         for listener in self._all:
             listener.stop(run)
 
@@ -93,7 +97,7 @@ class PrintEpochs(Listener):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def end_epoch(self, run: Run, learned: Learned) -> None:
+    def end_epoch(self, run: FitInProgress, learned: Learned) -> None:
         last = {name: values[-1] for name, values in (learned.history or {}).items()}
         held_out = "" if math.isnan(last["free_energy_gap"]) else " held out"
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -56,6 +57,7 @@ class Trajectory(Observer):
     @classmethod
     def after(cls, kept: list[RBMParameters], params: RBMParameters, base_b: Tensor, stream: Stream) -> Self:
         """What goes on from the machines `kept`, or from one of the shape of `params` without weights."""
+        check_rungs(kept, params)
         first = params.without_weights(base_b)
         v = first.visible.sample(first.visible.mean(first.b.expand(_CHAINS, -1)), stream)
         if kept:
@@ -147,3 +149,13 @@ class Trajectory(Observer):
         log_r = free_energy(self._last, past) - free_energy(self._last, v)
         log_r += free_energy(self._average, v) - free_energy(self._average, past)
         return float(log_r.clamp(max=0.0).exp().mean())
+
+
+def check_rungs(rungs: Sequence[RBMParameters], params: RBMParameters) -> None:
+    """Raise a ValueError unless all rungs have the shape of the machine."""
+    for rung in rungs:
+        if rung.W.shape != params.W.shape:
+            raise ValueError(
+                f"trajectory_ has machines of shape {tuple(rung.W.shape)}, but components_ has shape "
+                f"{tuple(params.W.shape)}. Delete trajectory_, or fit again."
+            )

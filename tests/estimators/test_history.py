@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from tests.estimators.small import X, rbm
 
@@ -98,3 +100,19 @@ def test_the_scores_of_an_earlier_fit_are_gone():
     model = rbm(early_stopping=True).fit(X)
     model.set_params(early_stopping=False).fit(X)
     assert not hasattr(model, "validation_scores_")
+
+
+def test_stuck_units_are_those_of_the_model_that_is_kept():
+    """A rate that ruins the machine after its best epoch is no cause for a warning."""
+
+    def ruin(optimizer):
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0 if epoch < 3 else 100.0)
+
+    V = np.repeat(np.eye(8), 40, axis=0)
+    settings = {"n_iter": 30, "n_iter_no_change": 9, "learning_rate_schedule": ruin, "averaging": 0.0, "n_hidden": 16}
+    model = rbm(early_stopping=True, **settings).fit(V)  # warnings are errors here
+    worst = model.history_["dead_share"] + model.history_["saturated_share"]
+    assert worst[-1] > 0.9
+    assert len(model.validation_scores_) - np.argmax(model.validation_scores_) > 3
+    with pytest.warns(ConvergenceWarning, match="Lower the learning rate"):
+        rbm(**settings).fit(V)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from skrbm.training import TrainState
 from tests.estimators.small import X, assert_same, rbm
 
 
@@ -68,3 +69,26 @@ def test_exhausted_memory_says_what_to_lower(fitted):
     with pytest.raises(MemoryError, match="n_hidden=4, n_chains=100 and batches of 20 rows. Lower one"):
         fitted.set_params(optimizer=no_memory).fit(X)
     assert fitted.components_ is before
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_ctrl_c_while_what_was_learned_is_copied(epoch, monkeypatch):
+    """An epoch that isn't handed out yet doesn't count."""
+    calls, real = [], TrainState.carried
+
+    def carried(state):
+        calls.append(1)
+        if len(calls) == epoch:
+            raise KeyboardInterrupt
+        return real(state)
+
+    model = rbm(n_iter=5)
+    monkeypatch.setattr(TrainState, "carried", carried)
+    if epoch == 1:
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X)
+        assert not hasattr(model, "components_")
+        return
+    with pytest.warns(UserWarning, match=f"interrupted after epoch {epoch - 1} of 5"):
+        model.fit(X)
+    assert model.n_iter_ == len(model.history_["epoch"]) == epoch - 1

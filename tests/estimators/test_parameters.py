@@ -116,3 +116,9 @@ def test_wrong_parameters(kwargs, error, message):
         with pytest.raises(error, match=message):
             getattr(model, method)(X)
         assert vars(model) == before
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_truth_values_of_numpy(value):
+    """As a search over an array of settings has them."""
+    assert_same(rbm(centered=np.bool_(value)).fit(X), rbm(centered=value).fit(X))

@@ -50,3 +50,22 @@ def test_ctrl_c_keeps_what_the_trajectory_has(monkeypatch):
         model = BernoulliRBMTorch(6, n_iter=40, store_trajectory=True, random_state=0).fit(X)
     assert model.n_iter_ == 40
     assert isinstance(model.trajectory_, list)
+
+
+def test_rungs_of_another_machine_are_in_nobodys_way_until_they_are_used():
+    model = BernoulliRBMTorch(6, n_iter=3, store_trajectory=True, random_state=0).fit(X)
+    model.trajectory_ = [(model.components_[:2], model.intercept_visible_, model.intercept_hidden_[:2])]
+    model.set_params(store_trajectory=False).partial_fit(X)
+    assert model.sample(2, 3).shape == (2, 10)
+    with pytest.raises(ValueError, match="Delete trajectory_, or fit again"):
+        model.sample(2, 3, method="trajectory_tempering")
+    with pytest.raises(ValueError, match="Delete trajectory_, or fit again"):
+        model.set_params(store_trajectory=True, warm_start=True).fit(X)
+
+
+def test_rungs_are_handed_on_and_not_copied():
+    model = BernoulliRBMTorch(6, n_iter=20, store_trajectory=True, random_state=0).fit(X)
+    before = [rung[0] for rung in model.trajectory_]
+    assert before
+    model.partial_fit(X)
+    assert all(np.shares_memory(rung[0], kept) for rung, kept in zip(model.trajectory_, before, strict=True))

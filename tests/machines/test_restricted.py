@@ -130,3 +130,8 @@ def test_transposed_shares_its_memory(params):
     turned.W.zero_()
     assert not params.W.any()
     assert_equal(turned.transposed(), params)
+
+
+def test_what_is_no_tensor():
+    with pytest.raises(TypeError, match=r"W, c must be tensors, got ndarray, list. Pass torch.from_numpy\(array\)."):
+        RBMParameters(np.zeros((2, 3)), torch.zeros(3), [0.0, 0.0])

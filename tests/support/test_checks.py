@@ -2,6 +2,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,3 +74,12 @@ def test_warnings_where_all_is_skrbm():
     code = "import warnings; from skrbm.support.checks import warn; warn('alone')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "UserWarning: alone" in found.stderr
+
+
+def test_files_that_begin_like_skrbm_are_the_users():
+    import skrbm
+
+    path = f"{Path(skrbm.__file__).parent}_of_mine.py"
+    namespace = {"__name__": "my_experiment", "warn": warn}
+    exec(compile("def call():\n    warn('mine')", path, "exec"), namespace)
+    assert line_of(namespace["call"]) == (path, 2)
