@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
     from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
     from skrbm.likelihood.result import LogPartitionWarning
-    from skrbm.rows.reading import DataRangeWarning
+    from skrbm.rows.source import DataRangeWarning
     from skrbm.sampling.tempering import SwapWarning
 
 _FROM = {  # names, and the files that they are in: late, so that the core can be imported without scikit-learn
     "BernoulliRBMTorch": "skrbm.estimators.bernoulli",
-    "DataRangeWarning": "skrbm.rows.reading",
+    "DataRangeWarning": "skrbm.rows.source",
     "LogPartitionWarning": "skrbm.likelihood.result",
     "SwapWarning": "skrbm.sampling.tempering",
     "log_likelihood_scorer": "skrbm.estimators.scoring",

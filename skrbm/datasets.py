@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn import datasets as sklearn_datasets
 
-from skrbm.rows.parquet import ParquetRows as ParquetRows  # offered here, beside the other sources of data
+from skrbm.rows.iterables import ParquetRows as ParquetRows  # offered here, beside the other sources of data
 
 Array = NDArray[Any]
 

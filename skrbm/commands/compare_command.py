@@ -20,6 +20,7 @@ from skrbm.commands.arguments import (
     errors_of,
     positive,
     random_state,
+    read_images,
     report,
     whole,
 )
@@ -32,7 +33,6 @@ from skrbm.commands.feature_comparison import (
     methods,
     write_csv,
 )
-from skrbm.commands.images import read_images
 
 _DIGITS_CS, _OTHER_CS = [100.0, 1000.0], [0.3, 3.0]  # found on held-out training rows
 _MAX_DEFAULT_JOBS = 4  # each process holds a copy of its training rows

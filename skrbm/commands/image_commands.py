@@ -22,6 +22,7 @@ from skrbm.commands.arguments import (
     check_plots,
     check_writable,
     errors_of,
+    load_images,
     random_state,
     report,
     whole,
@@ -37,7 +38,6 @@ from skrbm.commands.image_experiment import (
     train,
     write_report,
 )
-from skrbm.commands.images import load_images
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
 

@@ -21,15 +21,14 @@ import torch
 
 from skrbm._version import __version__
 from skrbm.callbacks import OnEpoch
-from skrbm.commands.images import Images
+from skrbm.commands.arguments import Images
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.estimators.fitted import set_learned
 from skrbm.machines.restricted import initial_parameters
+from skrbm.plots.curves import HiddenActivityDisplay, LearningCurveDisplay
 from skrbm.plots.drawing import matplotlib
 from skrbm.plots.filters import FiltersDisplay
-from skrbm.plots.hidden_activity import HiddenActivityDisplay
-from skrbm.plots.learning_curve import LearningCurveDisplay
 from skrbm.plots.samples import SamplesDisplay
 from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream

@@ -34,8 +34,7 @@ from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
-from skrbm.sampling.chains import run_chains
-from skrbm.sampling.kernels import GIBBS, Kernel
+from skrbm.sampling.kernels import GIBBS, Kernel, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream

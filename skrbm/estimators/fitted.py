@@ -18,7 +18,7 @@ from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.tensors import CHUNK_ROWS, Placement, find_device, from_torch, to_numpy, to_tensor
 from skrbm.training.fit import base_bias
 from skrbm.training.learned import Learned
-from skrbm.training.trajectory import check_rungs
+from skrbm.training.observers import check_rungs
 
 TENSORS = {"W": "components_", "b": "intercept_visible_", "c": "intercept_hidden_"}  # of a machine, at the face
 ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS`

@@ -13,9 +13,8 @@ from skrbm.estimators._compat import check_sample_weight
 from skrbm.machines.bernoulli import ROUNDING
 from skrbm.rows.arrays import ArrayRows
 from skrbm.rows.iterables import rows_in_passing
-from skrbm.rows.reading import range_of, rows_of_batch, warn_of_range, yields_batches
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import HeldOut, RowSource, binarize_rows
+from skrbm.rows.source import HeldOut, RowSource, binarize_rows, range_of, rows_of_batch, warn_of_range, yields_batches
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import from_torch
 from skrbm.training.settings import TrainSettings

@@ -15,9 +15,8 @@ Examples
 np.int64(0)
 """
 
+from skrbm.plots.curves import HiddenActivityDisplay, LearningCurveDisplay
 from skrbm.plots.filters import FiltersDisplay
-from skrbm.plots.hidden_activity import HiddenActivityDisplay
-from skrbm.plots.learning_curve import LearningCurveDisplay
 from skrbm.plots.samples import SamplesDisplay
 
 __all__ = ["FiltersDisplay", "HiddenActivityDisplay", "LearningCurveDisplay", "SamplesDisplay"]

@@ -1,11 +1,9 @@
 """Where rows come from, and what kind of X it is. Imports `distributed` and `support`."""
 
 from skrbm.rows.arrays import ArrayRows
-from skrbm.rows.iterables import DatasetRows, IterableRows, PassingRows, rows_in_passing
-from skrbm.rows.parquet import ParquetRows
-from skrbm.rows.reading import DataRangeWarning, yields_batches
+from skrbm.rows.iterables import DatasetRows, IterableRows, ParquetRows, PassingRows, rows_in_passing
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import Batch, Binarize, HeldOut, RowSource, binarize_rows
+from skrbm.rows.source import Batch, Binarize, DataRangeWarning, HeldOut, RowSource, binarize_rows, yields_batches
 
 __all__ = [
     "ArrayRows",

@@ -1,6 +1,5 @@
 """Markov chains over the states of a machine. Imports `backends`, `machines` and `support`."""
 
-from skrbm.sampling.chains import run_chains
 from skrbm.sampling.kernels import (
     GIBBS,
     GibbsInfo,
@@ -12,6 +11,7 @@ from skrbm.sampling.kernels import (
     gibbs_init,
     gibbs_step,
     gibbs_step_,
+    run_chains,
     steps,
 )
 from skrbm.sampling.ladder import AnnealingPath, Ladder

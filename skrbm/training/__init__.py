@@ -1,16 +1,14 @@
 """Learning. Imports `likelihood` and what is below; nothing of scikit-learn."""
 
-from skrbm.training.averaging import Average, Observer
 from skrbm.training.checkpoint import CheckpointFile
 from skrbm.training.fit import Run, Start, begin, train
 from skrbm.training.gradients import Centering, Gradient, Statistics, statistics
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.measures import EarlyStopping, Measures, measure, validation_score
-from skrbm.training.schedules import gibbs_steps, rate_scheduler
-from skrbm.training.settings import TrainSettings
+from skrbm.training.observers import Average, Observer, Trajectory
+from skrbm.training.settings import TrainSettings, gibbs_steps, rate_scheduler
 from skrbm.training.state import Streams, TrainState, start_state
-from skrbm.training.trajectory import Trajectory
 from skrbm.training.update import EpochRecord, epoch_, update_
 
 __all__ = [

@@ -22,9 +22,9 @@ from skrbm.training.checkpoint import check_same_rows
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
 from skrbm.training.measures import EarlyStopping, measure, validation_score
+from skrbm.training.observers import Trajectory
 from skrbm.training.settings import TrainSettings
 from skrbm.training.state import Streams, TrainState, start_state
-from skrbm.training.trajectory import Trajectory
 from skrbm.training.update import EpochRecord, epoch_
 
 _KEPT_ROWS = 100  # training rows that a model keeps, for chains that start at data

@@ -15,10 +15,9 @@ from skrbm.backends.protocol import Backend, RowBuffer
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
 from skrbm.support.files import from_plain, to_plain
 from skrbm.support.randomness import Stream
-from skrbm.training.averaging import Average
 from skrbm.training.gradients import Centering
-from skrbm.training.schedules import gibbs_steps, rate_scheduler
-from skrbm.training.settings import TrainSettings
+from skrbm.training.observers import Average
+from skrbm.training.settings import TrainSettings, gibbs_steps, rate_scheduler
 
 
 class Streams(NamedTuple):

@@ -34,9 +34,9 @@ from skrbm.machines.restricted import RBMParameters
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
-from skrbm.training.averaging import Observer
 from skrbm.training.gradients import Gradient, difference, penalize_, statistics
-from skrbm.training.schedules import gibbs_steps
+from skrbm.training.observers import Observer
+from skrbm.training.settings import gibbs_steps
 from skrbm.training.state import TrainState
 
 _WORDS = {"W": "weights", "b": "visible biases", "c": "hidden biases"}

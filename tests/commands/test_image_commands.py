@@ -17,7 +17,7 @@ from matplotlib.image import imread
 
 from skrbm.commands import cli, image_commands
 from skrbm.commands import image_experiment as experiment
-from skrbm.commands.images import load_images
+from skrbm.commands.arguments import load_images
 from tests.commands.running import SMALL_TRAINING, error_of
 from tests.test_datasets import write_mnist
 

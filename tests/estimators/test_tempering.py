@@ -35,7 +35,7 @@ def share_of_pattern(V, p=None):
 
 
 def test_large_samples_by_tempering_come_in_blocks(model, monkeypatch):
-    monkeypatch.setattr("skrbm.sampling.chains._BLOCK", 2000)
+    monkeypatch.setattr("skrbm.sampling.kernels._BLOCK", 2000)
     assert model.sample(150, 5, method="trajectory_tempering").shape == (150, 10)
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone
 
 from skrbm import BernoulliRBMTorch
-from skrbm.training.trajectory import Trajectory
+from skrbm.training.observers import Trajectory
 from tests.estimators.modes import X
 from tests.estimators.small import assert_same
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from skrbm import BernoulliRBMTorch, datasets
-from skrbm.rows.parquet import ParquetRows
+from skrbm.rows.iterables import ParquetRows
 
 pytest.importorskip("pyarrow")
 

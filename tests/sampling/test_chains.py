@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.sampling import KERNELS, chains
-from skrbm.sampling.chains import run_chains
-from skrbm.sampling.kernels import GIBBS, gibbs_init, gibbs_step
+from skrbm.sampling import KERNELS, kernels
+from skrbm.sampling.kernels import GIBBS, gibbs_init, gibbs_step, run_chains
 from skrbm.sampling.tempering import TEMPERING
 from skrbm.support.randomness import Stream
 from tests import reference
@@ -32,7 +31,7 @@ def test_ends_and_means_are_those_of_the_steps():
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("block", [1, 150, 1 << 25])
 def test_chains_have_the_right_distribution_whatever_the_blocks(name, block, monkeypatch):
-    monkeypatch.setattr(chains, "_BLOCK", block)
+    monkeypatch.setattr(kernels, "_BLOCK", block)
     n = 40 if block == 1 else 3000
     model = MODELS[name](WEAK)
     given = torch.from_numpy(GIVEN).expand(n, -1)
@@ -50,7 +49,7 @@ def test_chains_have_the_right_distribution_whatever_the_blocks(name, block, mon
 def test_blocks_are_no_larger_than_memory_is_for(monkeypatch):
     sizes, ladder = [], MODELS["tempering"](WEAK)
     kernel = TEMPERING._replace(init=lambda ladder, v, *rest: sizes.append(len(v)) or TEMPERING.init(ladder, v, *rest))
-    monkeypatch.setattr(chains, "_BLOCK", 120)  # of three rungs of four units
+    monkeypatch.setattr(kernels, "_BLOCK", 120)  # of three rungs of four units
     run_chains(kernel, ladder, starts(35), 2, Stream(0))
     assert sizes == [10, 10, 10, 5]
 

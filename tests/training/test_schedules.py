@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import torch
 
-from skrbm.training.schedules import gibbs_steps, rate_scheduler
+from skrbm.training.settings import gibbs_steps, rate_scheduler
 
 
 def rates(schedule, n_epochs):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skrbm.machines.restricted import RBMParameters
-from skrbm.training.averaging import Average
+from skrbm.training.observers import Average
 from tests import reference
 
 
