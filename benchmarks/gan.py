@@ -35,9 +35,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from skrbm import BernoulliRBMTorch
 from skrbm.callbacks import OnEpoch
 from skrbm.datasets import load_mnist
-from skrbm.diagnostics.samples import quality_table
-from skrbm.support.randomness import Stream
-from skrbm.support.tables import Table
+from skrbm.diagnostics import quality_table
+from skrbm.support import Stream, Table
 
 N_PIXELS, N_LATENT, N_DENSE, N_FEATURES, N_CLASSES = 784, 19, 100, 64, 10
 N_HELD_OUT, N_LOOK, N_STEPS, SEED = 10_000, 1000, 1000, 0

@@ -22,7 +22,7 @@ import numpy as np
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits
-from skrbm.support.files import read_archive
+from skrbm.support import read_archive
 
 SETTINGS = {
     "defaults": {},

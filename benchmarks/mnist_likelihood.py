@@ -94,7 +94,7 @@ def bits(X, binarize, seed):
 
 
 def train_skrbm(X, settings, curves):
-    import skrbm.estimators.bernoulli
+    import skrbm.training.fit
     import skrbm.training.update
     from skrbm import BernoulliRBMTorch
     from skrbm.callbacks import OnEpoch
@@ -107,10 +107,8 @@ def train_skrbm(X, settings, curves):
 
     settings = settings.copy()
     if settings.pop("bias_from_0", False):
-        start = skrbm.estimators.bernoulli.initial_parameters
-        skrbm.estimators.bernoulli.initial_parameters = lambda mean_v, *args, **kwargs: start(
-            0 * mean_v + 0.5, *args, **kwargs
-        )
+        start = skrbm.training.fit.initial_parameters
+        skrbm.training.fit.initial_parameters = lambda mean_v, *args, **kwargs: start(0 * mean_v + 0.5, *args, **kwargs)
     if n_rungs := settings.pop("tempered", None):
         skrbm.training.update._move_chains_ = partial(move_tempered_chains_, n_rungs, {})
     model = BernoulliRBMTorch(random_state=0, **settings)
@@ -121,7 +119,7 @@ def train_skrbm(X, settings, curves):
     return model, time.perf_counter() - began, model.n_iter_, states
 
 
-def move_tempered_chains_(n_rungs, memory, state, rows, n_data):
+def move_tempered_chains_(n_rungs, memory, state, phases):
     """PCD with parallel tempering (Desjardins et al. 2010), in place of the chains' Gibbs steps in an update.
 
     Inverse temperatures from 0.7 to 1. It is here, and not in the package, as it doesn't earn its cost.
@@ -137,13 +135,13 @@ def move_tempered_chains_(n_rungs, memory, state, rows, n_data):
     path = AnnealingPath(state.params, memory["b"])
     ladder = path.ladder(memory["betas"])
     if "systems" not in memory:
-        v = path.samples_of_base(len(state.chains.h), stream)
+        v = path.samples_of_base(len(state.h), stream)
         memory["systems"] = tempering_init(ladder, v, stream)
     for _ in range(state.k):
         memory["systems"], info = tempering_step(ladder, memory["systems"], stream)
-    rows[n_data:] = info.v
-    state.chains.h.copy_(memory["systems"].h[-1])
-    return state.products.mean_h(rows)
+    phases.chains.copy_(info.v)
+    state.h.copy_(memory["systems"].h[-1])
+    return state.backend.mean_h(phases.all)
 
 
 def as_skrbm(X, W, b, c):
