@@ -38,25 +38,13 @@ _MODULES = (
     "training",
 )
 
+# fmt: off
 __all__ = [
-    "BernoulliRBMTorch",
-    "DataRangeWarning",
-    "LogPartitionWarning",
-    "SwapWarning",
-    "__version__",
-    "callbacks",
-    "datasets",
-    "diagnostics",
-    "distributed",
-    "likelihood",
-    "log_likelihood_scorer",
-    "machines",
-    "onnx",
-    "plots",
-    "register_scorer",
-    "sampling",
-    "training",
+    "BernoulliRBMTorch", "DataRangeWarning", "LogPartitionWarning", "SwapWarning", "__version__", "callbacks",
+    "datasets", "diagnostics", "distributed", "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots",
+    "register_scorer", "sampling", "training",
 ]
+# fmt: on
 
 
 def __getattr__(name: str) -> Any:

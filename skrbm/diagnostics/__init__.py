@@ -20,22 +20,10 @@ from skrbm.diagnostics.samples import (
     quality_table,
 )
 
+# fmt: off
 __all__ = [
-    "MMD",
-    "STATISTICS",
-    "AdversarialAccuracy",
-    "MomentErrors",
-    "adversarial_accuracy",
-    "autocorrelation",
-    "autocorrelation_time",
-    "diagnose",
-    "effective_sample_size",
-    "merge_time",
-    "mmd2",
-    "moment_errors",
-    "nearest_distances",
-    "quality_table",
-    "r_hat",
-    "round_trips",
-    "statistics_of",
+    "MMD", "STATISTICS", "AdversarialAccuracy", "MomentErrors", "adversarial_accuracy", "autocorrelation",
+    "autocorrelation_time", "diagnose", "effective_sample_size", "merge_time", "mmd2", "moment_errors",
+    "nearest_distances", "quality_table", "r_hat", "round_trips", "statistics_of",
 ]
+# fmt: on

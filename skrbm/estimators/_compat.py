@@ -19,11 +19,7 @@ from skrbm.estimators.fitted import attributes_of
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import FitInProgress, Listener
 
-__all__ = [  # what passes through
-    "CallbackSupportMixin",
-    "ScoringMonitor",
-    "callback_management_context",
-]
+__all__ = ["CallbackSupportMixin", "ScoringMonitor", "callback_management_context"]
 
 try:
     from sklearn.callback import CallbackSupportMixin, ScoringMonitor

@@ -17,25 +17,11 @@ from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartition, LogPartitionWarning, Progress
 from skrbm.likelihood.tempered import log_partition_tempering
 
+# fmt: off
 __all__ = [
-    "METHODS",
-    "LogPartition",
-    "LogPartitionWarning",
-    "Progress",
-    "Schedule",
-    "adapted_schedule",
-    "anneal",
-    "bits_to_enumerate",
-    "checked_schedule",
-    "inverse_temperatures",
-    "log_likelihood_exact",
-    "log_likelihood_raise",
-    "log_partition",
-    "log_partition_ais",
-    "log_partition_exact",
-    "log_partition_reverse_ais",
-    "log_partition_tempering",
-    "method_for",
-    "pseudo_log_likelihood",
-    "uniform_schedule",
+    "METHODS", "LogPartition", "LogPartitionWarning", "Progress", "Schedule", "adapted_schedule", "anneal",
+    "bits_to_enumerate", "checked_schedule", "inverse_temperatures", "log_likelihood_exact", "log_likelihood_raise",
+    "log_partition", "log_partition_ais", "log_partition_exact", "log_partition_reverse_ais",
+    "log_partition_tempering", "method_for", "pseudo_log_likelihood", "uniform_schedule",
 ]
+# fmt: on

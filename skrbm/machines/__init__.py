@@ -19,20 +19,10 @@ from skrbm.machines.units import Unit
 # The protocol tests run over these: a new kind is to be added.
 UNITS = (BERNOULLI,)
 
+# fmt: off
 __all__ = [
-    "BERNOULLI",
-    "UNITS",
-    "Bernoulli",
-    "RBMParameters",
-    "Unit",
-    "energy",
-    "free_energy",
-    "free_energy_h",
-    "initial_parameters",
-    "input_to_h",
-    "input_to_v",
-    "mean_h_given_v",
-    "mean_v_given_h",
-    "sample_h_given_v",
+    "BERNOULLI", "UNITS", "Bernoulli", "RBMParameters", "Unit", "energy", "free_energy", "free_energy_h",
+    "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v", "mean_v_given_h", "sample_h_given_v",
     "sample_v_given_h",
 ]
+# fmt: on

@@ -5,19 +5,9 @@ from skrbm.rows.iterables import DatasetRows, IterableRows, ParquetRows, Passing
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, Binarize, DataRangeWarning, HeldOut, RowSource, binarize_rows, yields_batches
 
+# fmt: off
 __all__ = [
-    "ArrayRows",
-    "Batch",
-    "Binarize",
-    "DataRangeWarning",
-    "DatasetRows",
-    "HeldOut",
-    "IterableRows",
-    "ParquetRows",
-    "PassingRows",
-    "RowSource",
-    "SharedRows",
-    "binarize_rows",
-    "rows_in_passing",
-    "yields_batches",
+    "ArrayRows", "Batch", "Binarize", "DataRangeWarning", "DatasetRows", "HeldOut", "IterableRows", "ParquetRows",
+    "PassingRows", "RowSource", "SharedRows", "binarize_rows", "rows_in_passing", "yields_batches",
 ]
+# fmt: on

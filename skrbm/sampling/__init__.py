@@ -32,31 +32,11 @@ from skrbm.sampling.tempering import (
 # The protocol tests run over these: a new kernel is to be added.
 KERNELS = {"gibbs": GIBBS, "tempering": TEMPERING}
 
+# fmt: off
 __all__ = [
-    "GIBBS",
-    "KERNELS",
-    "LEAST_ACCEPTANCE",
-    "TEMPERING",
-    "AnnealingPath",
-    "GibbsInfo",
-    "GibbsState",
-    "Kernel",
-    "Ladder",
-    "NothingToWatch",
-    "RoundTrips",
-    "SwapRates",
-    "SwapWarning",
-    "TemperingInfo",
-    "TemperingState",
-    "Watch",
-    "adapted_temperatures",
-    "clamp",
-    "gibbs_init",
-    "gibbs_step",
-    "gibbs_step_",
-    "ladder_by_name",
-    "run_chains",
-    "steps",
-    "tempering_init",
-    "tempering_step",
+    "GIBBS", "KERNELS", "LEAST_ACCEPTANCE", "TEMPERING", "AnnealingPath", "GibbsInfo", "GibbsState", "Kernel",
+    "Ladder", "NothingToWatch", "RoundTrips", "SwapRates", "SwapWarning", "TemperingInfo", "TemperingState",
+    "Watch", "adapted_temperatures", "clamp", "gibbs_init", "gibbs_step", "gibbs_step_", "ladder_by_name",
+    "run_chains", "steps", "tempering_init", "tempering_step",
 ]
+# fmt: on

@@ -11,34 +11,11 @@ from skrbm.training.settings import TrainSettings, gibbs_steps, rate_scheduler
 from skrbm.training.state import Streams, TrainState, start_state
 from skrbm.training.update import EpochRecord, epoch_, update_
 
+# fmt: off
 __all__ = [
-    "Average",
-    "Centering",
-    "CheckpointFile",
-    "EarlyStopping",
-    "EpochRecord",
-    "Gradient",
-    "Learned",
-    "Listener",
-    "Listeners",
-    "Measures",
-    "Observer",
-    "PrintEpochs",
-    "Run",
-    "Start",
-    "Statistics",
-    "Streams",
-    "TrainSettings",
-    "TrainState",
-    "Trajectory",
-    "begin",
-    "epoch_",
-    "gibbs_steps",
-    "measure",
-    "rate_scheduler",
-    "start_state",
-    "statistics",
-    "train",
-    "update_",
-    "validation_score",
+    "Average", "Centering", "CheckpointFile", "EarlyStopping", "EpochRecord", "Gradient", "Learned", "Listener",
+    "Listeners", "Measures", "Observer", "PrintEpochs", "Run", "Start", "Statistics", "Streams", "TrainSettings",
+    "TrainState", "Trajectory", "begin", "epoch_", "gibbs_steps", "measure", "rate_scheduler", "start_state",
+    "statistics", "train", "update_", "validation_score",
 ]
+# fmt: on
