@@ -223,8 +223,13 @@ class Child:
     """A contender in a process of its own, which measures whenever it is asked to."""
 
     def __init__(self, spec, python=sys.executable):
+        environment = os.environ | ({"PYTHONPATH": spec["checkout"]} if "checkout" in spec else {})
         self._process = subprocess.Popen(
-            [python, __file__, "child", json.dumps(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, __file__, "child", json.dumps(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self.memory = float(self._answer())
 
@@ -265,13 +270,39 @@ def take_turns(specs, repeats, peers=None):
     for name, spec in specs.items():
         children[name] = Child(spec, peers if peers and name in (RBMS, LEARNERGY) else sys.executable)
     seconds = {name: [] for name in children}
+    turn = list(children)
     for _ in range(repeats):
-        for name, one in children.items():
-            seconds[name].append(one.measure())
+        for name in turn:
+            seconds[name].append(children[name].measure())
+        turn.reverse()  # who comes after whom makes a difference
     memory = {name: one.memory for name, one in children.items()}
     for one in children.values():
         one.close()
     return seconds, memory
+
+
+BEFORE = " (before)"
+
+
+def with_before(specs, checkout):
+    """The same, and each contender of ours once more with the package of another checkout, right after it."""
+    if not checkout:
+        return specs
+    twice = {}
+    for name, spec in specs.items():
+        twice[name] = spec
+        if "skrbm" in name:
+            twice[name + BEFORE] = spec | {"checkout": checkout}
+    return twice
+
+
+def print_before(seconds):
+    """How long each takes, of what it takes in the other checkout."""
+    for name, values in seconds.items():
+        if name.endswith(BEFORE):
+            now = seconds[name.removesuffix(BEFORE)]
+            ratios = [a / b for a, b in zip(now, values, strict=True)]
+            print(f"{name.removesuffix(BEFORE)}: takes {spread(ratios)} times as long as before")
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
@@ -309,7 +340,7 @@ def epochs(args):
                 and (name != LEARNERGY or args.peers or find_spec("learnergy"))
                 and (not args.only or any(word in name for word in args.only))
             }
-            seconds, memory = take_turns(specs, args.repeats, args.peers)
+            seconds, memory = take_turns(with_before(specs, args.before), args.repeats, args.peers)
             per_epoch = {name: [s / N_EPOCHS * MNIST_ROWS / n_rows for s in x] for name, x in seconds.items()}
             print(f"\nbatch {batch_size}, {n_hidden} hidden units ({n_rows} rows timed)", flush=True)
             print(f"{'seconds an epoch':<36}{'':>26}  × BernoulliRBM  share of the limit  peak MB")
@@ -323,6 +354,7 @@ def epochs(args):
                 megabytes = "" if name.startswith("limit") else f"{memory[name]:.0f}"
                 print(f"{name:<36}{spread(values):>26}  {times:>14}  {share:>18}  {megabytes:>7}", flush=True)
                 table.append([batch_size, n_hidden, name, statistics.median(values), min(values), max(values)])
+            print_before(seconds)
             pairs = (("skrbm auto PCD-1", RBMS), ("skrbm auto CD-1", AUTOGRAD), ("skrbm auto CD-1, Adam", AUTOGRAD))
             for ours, rival in pairs:
                 if ours in per_epoch and rival in per_epoch:
@@ -335,9 +367,11 @@ def epochs(args):
 def run_methods(args):
     header(args)
     names = list(methods())
-    seconds, _ = take_turns({name: {"function": "methods", "name": name} for name in names}, args.repeats)
+    specs = {name: {"function": "methods", "name": name} for name in names}
+    seconds, _ = take_turns(with_before(specs, args.before), args.repeats)
     for name, values in seconds.items():
         print(f"{name:<58}{spread(values, 3)} s")
+    print_before(seconds)
     print(f"transform: {median_ratio(seconds[names[1]], seconds[names[0]]):.2f} times as fast as BernoulliRBM's")
     from skrbm import BernoulliRBMTorch
 
@@ -501,6 +535,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="words that the contenders' names must have one of")
     parser.add_argument("--peers", help="an interpreter that has rbms and learnergy")
+    parser.add_argument("--before", metavar="CHECKOUT", help="another checkout of skrbm, to run in turn with this one")
     parser.add_argument("--csv")
     parser.add_argument("--figure")
     args = parser.parse_args()
