@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import check_sample_weight
-from skrbm.machines.bernoulli import ROUNDING
 from skrbm.rows.arrays import ArrayRows
 from skrbm.rows.iterables import rows_in_passing
 from skrbm.rows.shared import SharedRows
@@ -28,13 +27,12 @@ def array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> Any:
 
 
 def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
-    """X as a float array in [0, 1] whose NaN are gaps."""
+    """X as a float array whose NaN are gaps, and whose other values are in the range of the model's units."""
     rows = _validated(model, X, name, False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-    low, high = np.nanmin(rows, initial=0.0), np.nanmax(rows, initial=1.0)
-    if low < -ROUNDING or high > 1.0 + ROUNDING:
-        raise ValueError(
-            f"{name} has values from {low:g} to {high:g}. What is given must lie in [0, 1], what is free be NaN."
-        )
+    known = rows[~np.isnan(rows)]
+    visible, _ = model.units
+    if known.size and (complaint := visible.check_range(float(known.min()), float(known.max()))):
+        raise ValueError(f"{name} has {complaint} What is free must be NaN.")
     return rows
 
 

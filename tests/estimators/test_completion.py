@@ -44,7 +44,7 @@ def test_a_condition_for_each_sample(model):
     assert V[0, 0] == V[1, 9] == 1
     with pytest.raises(ValueError, match=r"condition has 2 rows, but n_samples=3"):
         model.sample(3, condition=rows)
-    with pytest.raises(ValueError, match=r"condition has values from 0 to 7"):
+    with pytest.raises(ValueError, match=r"condition has values from 7 to 7, but the machine reads"):
         model.sample(2, condition=rows * 7)
     with pytest.raises(ValueError, match="condition is not usable as rows: Input X contains infinity"):
         model.sample(2, condition=rows * np.inf)
