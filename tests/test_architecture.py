@@ -234,8 +234,9 @@ def _implemented(node):
 
 
 def other_ancestors(final, base):
-    """Classes of ours that a final class has beside its abstract base."""
-    return {cls for cls in final.__mro__ if cls.__module__.split(".")[0] == "skrbm"} - {final, base}
+    """Classes of ours that a final class has beside its abstract base; those that stand in for scikit-learn's are not."""
+    ours = {cls for cls in final.__mro__ if cls.__module__.split(".")[0] == "skrbm"}
+    return {cls for cls in ours if cls.__module__ != "skrbm.estimators._compat"} - {final, base}
 
 
 def overridden(final, base):

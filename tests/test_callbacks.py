@@ -198,6 +198,7 @@ def test_wrong_arguments(make, error, message):
         make()
 
 
+@new
 def test_before_the_first_epoch_nothing_of_an_earlier_fit_is_left():
     seen = []
     rbm = BernoulliRBMTorch(12, n_iter=2, store_trajectory=True, early_stopping=True, random_state=0).fit(X)
@@ -209,6 +210,7 @@ def test_before_the_first_epoch_nothing_of_an_earlier_fit_is_left():
     assert {"components_", "h_samples_", "base_rates_", "data_samples_"} <= set(seen[0][1])
 
 
+@new
 def test_the_last_epoch_is_stored_before_callbacks_hear_of_it(tmp_path):
     def fail(model, epoch):
         if epoch == 3:

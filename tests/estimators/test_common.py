@@ -50,7 +50,8 @@ def test_there_are_estimators():
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_what_is_fitted_goes_anywhere_and_comes_back(estimator, tmp_path):
-    """Pickled, copied, and in a file; a clone has learned nothing."""
+    """In a file, pickled, and copied; a clone has learned nothing."""
+    pytest.importorskip("safetensors")
     model = estimator(n_hidden=4, n_iter=3, random_state=0, store_trajectory=True, early_stopping=True).fit(ROWS)
     model.save(tmp_path / "model.safetensors", data_samples=True)
     loaded = estimator.load(tmp_path / "model.safetensors")
