@@ -234,7 +234,7 @@ def _implemented(node):
 
 
 def other_ancestors(final, base):
-    """Classes of ours that a final class has beside its abstract base; those that stand in for scikit-learn's are not."""
+    """Classes of ours that a final class has beside its abstract base, without stand-ins for scikit-learn's."""
     ours = {cls for cls in final.__mro__ if cls.__module__.split(".")[0] == "skrbm"}
     return {cls for cls in ours if cls.__module__ != "skrbm.estimators._compat"} - {final, base}
 
