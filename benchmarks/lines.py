@@ -3,7 +3,8 @@
     python benchmarks/lines.py [BEFORE] AFTER
 
 The arguments are checkouts. Beside the lines of each wing stand its longest function, `__init__` left out, and its
-largest file, in lines of code too. A file that was at the top and has gone to a wing since counts there.
+largest file, in lines of code too. A file that was at the top and has gone to a wing since counts there. The last line
+is what imports and lists of names take of the total.
 """
 
 import argparse
@@ -57,6 +58,11 @@ def functions(node, name=""):
         yield from functions(child, inner)
 
 
+def is_list(node):
+    """Whether a statement lists what a file offers."""
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+
+
 def count(checkout):
     """Files and functions of each wing, and of all: {wing: ([(lines, name), ...], [(lines, name), ...])}."""
     wings = defaultdict(lambda: ([], []))
@@ -70,6 +76,9 @@ def count(checkout):
         for where, n in Counter(wing if line < border else later for line in lines).items():
             for files, _ in (wings[where], wings["total"]):
                 files.append((n, path.name))
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) or is_list(node)]
+        taken = {line for node in names for line in range(node.lineno, node.end_lineno + 1)}
+        wings["imports"][0].append((len(lines & taken), path.name))
         for name, node in named:
             n = len(lines.intersection(range(node.lineno, node.end_lineno + 1)))
             for _, bodies in (wings[wing if node.lineno < border else later], wings["total"]):
@@ -88,9 +97,9 @@ def main():
     parser.add_argument("after", type=Path)
     args = parser.parse_args()
     counts = {when: count(path) for when, path in vars(args).items() if path}
-    others = {wing for wings in counts.values() for wing in wings}.difference(WINGS, ["total"])
+    others = {wing for wings in counts.values() for wing in wings}.difference(WINGS, ["total", "imports"])
     rows = [["wing", *(f"{column} {when}" if args.before else column for column in HEADS for when in counts)]]
-    for wing in [*WINGS, *sorted(others), "total"]:
+    for wing in [*WINGS, *sorted(others), "total", "imports"]:
         rows.append([wing, *chain(*zip(*(cells(*wings[wing]) for wings in counts.values()), strict=True))])
     print(as_text(rows, [not cell.startswith("lines") for cell in rows[0]], rule=True))
 
