@@ -94,3 +94,6 @@ if __name__ == "__main__":
     with process_group(timeout=20) as ranks:
         for name in names:
             np.savez(where / f"{name}_{ranks.rank}.npz", *TASKS[name](where))
+    # All is written, and the group is gone. What Python and torch then take down races with threads of theirs: one time
+    # in ten, a process in four ended with "terminate called without an active exception" and no Python frame left.
+    os._exit(0)
