@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.backends.protocol import Backend, Contrast, Phases
+from skrbm.backends.protocol import Backend, Contrast, Damping, Phases
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
 from skrbm.support.kernels import bfloat16_mm
 from skrbm.support.randomness import Stream
@@ -39,6 +39,7 @@ class FloatBackend(Backend):
         alpha: float,
         beta: float,
         mu: Tensor | None = None,
+        damping: Damping | None = None,
     ) -> Contrast:
         v, n_data, unit = phases.all, phases.n_data, self.params.visible
         data_v, model_v = unit.statistics(phases.data).mean(0), unit.statistics(phases.chains).mean(0)
@@ -46,9 +47,13 @@ class FloatBackend(Backend):
         dh, dW_mu = mean_h.sum(0), None
         if mu is not None:  # the product takes the term of rank one, -dh μ', along as a row
             mean_h, v = torch.cat((mean_h, -dh[None])), torch.cat((v, mu[None]))
+        if damping is not None:  # and those of the directions
+            excess = (damping.directions @ v.T @ mean_h).mul_(damping.share[:, None])
+            mean_h, v = torch.cat((mean_h, -excess)), torch.cat((v, damping.directions))
+        if mu is not None:
             dW_mu = torch.mv(mean_h.T, torch.mv(v, mu)).div_(n_data)
         target.addmm_(mean_h.T, v, beta=beta, alpha=alpha / n_data)
-        return Contrast(data_v, model_v, dh.div_(n_data), dW_mu)
+        return Contrast(data_v, model_v, dh.div_(n_data), dW_mu, None if damping is None else excess.div_(n_data))
 
 
 class Bfloat16Backend(Backend):
@@ -85,6 +90,7 @@ class Bfloat16Backend(Backend):
         alpha: float,
         beta: float,
         mu: Tensor | None = None,
+        damping: Damping | None = None,
     ) -> Contrast:
         n_data, bits = phases.n_data, phases.of(phases.all.float())
         data_v, model_v = bits.data.mean(0), bits.chains.mean(0)
@@ -93,9 +99,13 @@ class Bfloat16Backend(Backend):
         dW = bfloat16_mm(mean_h.to(phases.all.dtype).T, phases.all).div_(n_data)
         if mu is not None:
             dW.addr_(dh, mu, alpha=-1.0)
+        if damping is not None:
+            excess = (damping.directions @ dW.T).mul_(damping.share[:, None])
+            dW.addmm_(excess.T, damping.directions, alpha=-1.0)
+        if mu is not None:
             dW_mu = torch.mv(dW, mu)
         if beta == 0.0:
             torch.mul(dW, alpha, out=target)
         else:
             target.mul_(beta).add_(dW, alpha=alpha)
-        return Contrast(data_v, model_v, dh, dW_mu)
+        return Contrast(data_v, model_v, dh, dW_mu, None if damping is None else excess)

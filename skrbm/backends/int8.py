@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from skrbm.backends.protocol import Backend, Contrast, Phases
+from skrbm.backends.protocol import Backend, Contrast, Damping, Phases
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import int8_mm
@@ -92,12 +92,11 @@ class Int8Backend(Backend):
         alpha: float,
         beta: float,
         mu: Tensor | None = None,
+        damping: Damping | None = None,
     ) -> Contrast:
         n_hidden, n_data, n_model, v = mean_h.shape[1], phases.n_data, phases.n_chains, phases.all
-        signs = phases.signs(mean_h)
-        dh, dW_mu = torch.mv(mean_h.T, signs), None
-        if mu is not None:
-            dW_mu = torch.mv(mean_h.T, signs.mul_(torch.mv(v.to(mu.dtype), mu))).sub_(dh * torch.dot(mu, mu))
+        dh = torch.mv(mean_h.T, phases.signs(mean_h))
+        dW_mu, excess, left, right = _low_rank(mean_h, phases, dh, mu, damping)
         # The level of a one in the data; that in the chains is n_data / n_model times as high.
         level = 127.0 * min(1.0, n_model / n_data)
         rounded = self._rounded(phases.of(mean_h), level, level * n_data / n_model, stream)
@@ -106,13 +105,13 @@ class Int8Backend(Backend):
             sums = int8_mm(rounded[:, rows.start : rows.stop + last].T, v, out=self._sums[: n + last])
             if beta == 0.0:
                 torch.mul(sums[:n], alpha / (level * n_data), out=target[rows])
-            else:  # beta follows below, with the term of rank one
+            else:  # beta follows below, with the terms of low rank
                 target[rows].add_(sums[:n], alpha=alpha / (level * n_data * beta))
-        if mu is not None:
-            target.addr_(dh, mu, beta=beta or 1.0, alpha=-alpha)
+        if len(left):
+            target.addmm_(left.T, right, beta=beta or 1.0, alpha=-alpha)
         elif beta not in (0.0, 1.0):
             target.mul_(beta)
-        return Contrast(sums[-2] / n_data, sums[-1] / n_model, dh, dW_mu)
+        return Contrast(sums[-2] / n_data, sums[-1] / n_model, dh, dW_mu, excess)
 
     def _rounded(self, mean_h: Phases, level: float, model_level: float, stream: Stream) -> Tensor:
         """P(h = 1 | v) times the levels, negative for the chains, rounded at random with the mean kept; and `_DATA`.
@@ -144,3 +143,27 @@ class Int8Backend(Backend):
 
 def _length(rows: slice) -> int:
     return rows.stop - rows.start
+
+
+def _low_rank(
+    mean_h: Tensor, phases: Phases, dh: Tensor, mu: Tensor | None, damping: Damping | None
+) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+    """Δ⟨h (v - μ)'⟩ P μ and its excess, see `Contrast`; and the factors of what goes off Δ⟨h v'⟩, Δ⟨h⟩ μ' and more."""
+    onto = [] if mu is None else [mu[None]]
+    onto += [] if damping is None else [damping.directions]
+    if not onto:
+        return None, None, dh.new_empty((0, len(dh))), dh.new_empty((0, phases.all.shape[1]))
+    right = torch.cat(onto)  # μ and U, (n, n_features); the products with so few rows are fastest from this side
+    along = (right @ phases.all.to(dh.dtype).T).mul_(phases.signs(mean_h))
+    left = along @ mean_h  # (μ, U) Δ⟨v h'⟩, (n, n_hidden)
+    dW_mu = excess = None
+    if mu is not None:
+        onto_mu = torch.mv(right, mu)
+        left.addr_(onto_mu, dh, alpha=-1.0)
+        dW_mu = left[0].clone()
+        left[0] = dh
+    if damping is not None:
+        excess = left[-len(damping.share) :].mul_(damping.share[:, None])
+        if dW_mu is not None:
+            dW_mu -= onto_mu[1:] @ excess
+    return dW_mu, excess, left, right

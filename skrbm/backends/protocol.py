@@ -78,6 +78,25 @@ class RowBuffer:
         return Phases(self._rows[self._n_data - n_data : self._n_data + n_chains], n_data)
 
 
+class Damping(NamedTuple):
+    """The matrix P = I - U' diag(share) U on the side of the visible units: learning is slower along the rows of U.
+
+    Attributes
+    ----------
+    directions : Tensor of shape (n_directions, n_features)
+        U, of orthonormal rows.
+    share : Tensor of shape (n_directions,)
+        What is taken off, in [0, 1).
+    """
+
+    directions: Tensor
+    share: Tensor
+
+    def of(self, x: Tensor) -> Tensor:
+        """Rows times P: (..., n_features)."""
+        return x - (x @ self.directions.T * self.share) @ self.directions
+
+
 class Contrast(NamedTuple):
     """What a contrast comes with.
 
@@ -88,13 +107,16 @@ class Contrast(NamedTuple):
     dh : Tensor of shape (n_hidden,)
         Δ⟨h⟩.
     dW_mu : Tensor of shape (n_hidden,) or None
-        Δ⟨h (v - μ)'⟩ μ.
+        Δ⟨h (v - μ)'⟩ P μ.
+    excess : Tensor of shape (n_directions, n_hidden) or None
+        diag(share) U Δ⟨(v - μ) h'⟩: U' times it is what damping has taken off, transposed.
     """
 
     data_v: Tensor
     model_v: Tensor
     dh: Tensor
     dW_mu: Tensor | None
+    excess: Tensor | None = None
 
 
 class Backend(Protocol):
@@ -133,8 +155,9 @@ class Backend(Protocol):
         alpha: float,
         beta: float,
         mu: Tensor | None = None,
+        damping: Damping | None = None,
     ) -> Contrast:
-        """target ← beta target + alpha Δ⟨h (v - μ)'⟩, where Δ is the mean over the data less that over the chains.
+        """target ← beta target + alpha Δ⟨h (v - μ)'⟩ P, where Δ is the mean over the data less that over the chains.
 
         Parameters
         ----------
@@ -150,4 +173,6 @@ class Backend(Protocol):
             Factors. With beta 0 it doesn't matter what `target` held.
         mu : Tensor of shape (n_features,), optional
             What the visible layer is centred at; without it, 0.
+        damping : Damping, optional
+            P; without it, 1.
         """

@@ -19,11 +19,12 @@ from skrbm.diagnostics.samples import (
     nearest_distances,
     quality_table,
 )
+from skrbm.diagnostics.verdict import Verdict, judge
 
 # fmt: off
 __all__ = [
-    "MMD", "STATISTICS", "AdversarialAccuracy", "MomentErrors", "adversarial_accuracy", "autocorrelation",
-    "autocorrelation_time", "diagnose", "effective_sample_size", "merge_time", "mmd2", "moment_errors",
+    "MMD", "STATISTICS", "AdversarialAccuracy", "MomentErrors", "Verdict", "adversarial_accuracy", "autocorrelation",
+    "autocorrelation_time", "diagnose", "effective_sample_size", "judge", "merge_time", "mmd2", "moment_errors",
     "nearest_distances", "quality_table", "r_hat", "round_trips", "statistics_of",
 ]
 # fmt: on

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skrbm.diagnostics.mixing import diagnose
+from skrbm.diagnostics.verdict import Verdict, judge
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
@@ -29,7 +30,7 @@ from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
-from skrbm.likelihood.result import LogPartition
+from skrbm.likelihood.result import LogPartition, warn_if_few_count
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
@@ -40,14 +41,15 @@ from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
 from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
+from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
-from skrbm.training.fit import Start, train
+from skrbm.training.fit import STUCK_SHARE, Start, train
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
-from skrbm.training.settings import TrainSettings
+from skrbm.training.settings import LIMIT_PER_UNIT, MOST_BATCH, TrainSettings
 
 _PROGRESS_SECONDS = 5.0  # between two lines of progress
 _SAMPLERS = ("gibbs", "parallel_tempering", "trajectory_tempering")
-_STUCK_SHARE = 0.9  # of units that are always on or always off, from which on a fit has failed
+_JUDGED_ROWS = 1000  # that a fitted machine is compared with
 
 
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -100,7 +102,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values of X lie outside [0, 1].
         ConvergenceWarning
-            If nearly all hidden units end up always on or always off.
+            If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
+            training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
+            its chains can follow (for "pcd"; see `skrbm.diagnostics.judge`). The message says what to set.
 
         Notes
         -----
@@ -117,7 +121,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             start, group = self._start(saved), current_group()
             rows = rows_of(self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed)
             self._learn(rows, settings, start, listener)
-            self._warn_if_stuck()
+            self._warn_if_bad(rows, Stream(start.seed, "verdict"))
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -164,13 +168,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             forget(self)
             self._sampling = Stream(start.seed, "sampling")
         learning = train(rows, settings, start, listener)
-        try:
-            for learned in learning:
-                set_learned(self, learned)
-        except KeyboardInterrupt as stop:  # it struck here, between two epochs: the fit ends as if there
-            set_learned(self, learning.throw(stop))
-            for learned in learning:
-                set_learned(self, learned)
+        n_rows = settings.n_chains + (MOST_BATCH if settings.batch_size == "auto" else settings.batch_size)
+        with threads_for(n_rows, settings.n_hidden, rows.n_features):
+            try:
+                for learned in learning:
+                    set_learned(self, learned)
+            except KeyboardInterrupt as stop:  # it struck here, between two epochs: the fit ends as if there
+                set_learned(self, learning.throw(stop))
+                for learned in learning:
+                    set_learned(self, learned)
 
     @contextmanager
     def _listener(
@@ -203,16 +209,44 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             )
         return learned
 
-    def _warn_if_stuck(self) -> None:
+    def _warn_if_bad(self, rows: SharedRows, stream: Stream) -> None:
+        """Say what is off about a machine that has just been fitted, if something is."""
         scores = getattr(self, "validation_scores_", [0.0])  # the model is that of the best epoch, else the last
         epoch = int(np.argmax(scores)) - len(scores)
         off, on = (self.history_[name][epoch] for name in ("dead_share", "saturated_share"))
-        if off + on > _STUCK_SHARE:
+        is_free = isinstance(self.learning_rate, str)
+        slower = "" if is_free else f"Lower the learning rate (learning_rate={self.learning_rate!r}), or set 'auto'. "
+        if off + on > STUCK_SHARE:
             warn(
                 f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next "
-                f"to nothing. Lower the learning rate (learning_rate={self.learning_rate!r}).",
+                f"to nothing. {slower}Check that X is scaled into [0, 1].",
                 ConvergenceWarning,
             )
+        elif self.algorithm == "pcd" and rows.group.rank == 0:
+            problems = list(self._verdict(rows.some(_JUDGED_ROWS, stream), stream).problems)
+            if not is_free and (divergence := self._divergence_at_full_rate()) > 4.0 * LIMIT_PER_UNIT * self.n_hidden:
+                problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
+            if problems:
+                warn(
+                    f"The machine is not to be trusted: {'; '.join(problems)}. {slower}More "
+                    f"epochs (n_iter={self.n_iter}), chains (n_chains={self.n_chains}) or Gibbs steps "
+                    f"(k={self.k!r}) may help; `diagnose` shows more.",
+                    ConvergenceWarning,
+                )
+
+    def _divergence_at_full_rate(self) -> float:
+        """Median over the epochs of what an update moves the machine by, each as if at the schedule's full rate."""
+        share = self.history_["learning_rate"] / self.learning_rate_
+        return float(np.nanmedian(self.history_["step_divergence"] / np.maximum(share, 1e-12) ** 2))
+
+    def _verdict(self, v: Tensor, stream: Stream) -> Verdict:
+        """What is off about the machine, by training rows."""
+        fitted = Fitted(self)
+        v = binarize_rows(v.cpu(), self.binarize, stream)
+        rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
+        n_updates = getattr(self, "_carried", {"n_updates": 10_000})["n_updates"]
+        with fitted.threads(len(rows)):
+            return judge(fitted.path(), rows, stream, n_updates)
 
     # -- what the model says about rows --------------------------------------------------------------------------------
 
@@ -396,19 +430,20 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 )
         elif bracket is not None and method_for(path.machine, method) == "ais":
             samples = to_tensor(self._equilibrium(n_chains, stream), *fitted.place)
-        found = log_partition(
-            path,
-            method,
-            stream=stream,
-            n_temperatures=n_temperatures,
-            n_chains=n_chains,
-            n_steps=n_steps,
-            schedule=schedule,
-            samples=samples,
-            max_width=bracket,
-            rungs=fitted.rungs() if method == "trajectory_tempering" else None,
-            progress=_Report(f"[{type(self).__name__}] log Z: ") if self.verbose else None,
-        )
+        with fitted.threads(n_chains):
+            found = log_partition(
+                path,
+                method,
+                stream=stream,
+                n_temperatures=n_temperatures,
+                n_chains=n_chains,
+                n_steps=n_steps,
+                schedule=schedule,
+                samples=samples,
+                max_width=bracket,
+                rungs=fitted.rungs() if method == "trajectory_tempering" else None,
+                progress=_Report(f"[{type(self).__name__}] log Z: ") if self.verbose else None,
+            )
         self._log_partition = (fitted.fingerprint(), found)
         return found
 
@@ -442,7 +477,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Warns
         -----
         LogPartitionWarning
-            If log Z is found now and not to be trusted.
+            If log Z is not measurable by the chains that there were: its effective sample size is too small.
 
         Notes
         -----
@@ -466,6 +501,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         fingerprint, found = getattr(self, "_log_partition", (None, None))
         if found is None or fingerprint != fitted.fingerprint():
             found = self.log_partition()
+        else:
+            warn_if_few_count(found)
         nats = (nats - found.value).astype(nats.dtype)
         return (nats, found.standard_error) if return_std else nats
 
@@ -635,7 +672,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             states (free energy, share of ones, projections on two directions of W) the `autocorrelation_time` in steps,
             `effective_sample_size` and `r_hat` of the second half of the chains; the `merge_time` in steps, after which
             chains from random states and from data can't be told apart (`inf`: not within `n_steps`); the least
-            `swap_acceptance` of neighbouring rungs and the `round_trips` of a system; `seconds` a step.
+            `swap_acceptance` of neighbouring rungs and the `round_trips` of a system; `seconds` a step. Its `note`,
+            printed below, is the verdict of `skrbm.diagnostics.judge` by the rows that the model keeps.
 
         Notes
         -----
@@ -658,17 +696,23 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         data_v = to_tensor(self._starts(n_chains, "data", stream), *place) if has_data else None
         tables = []
         for method in methods:
-            kernel, model = self._sampler(method, fitted, place, stream)
-            table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
+            with fitted.threads(2 * n_chains):
+                kernel, model = self._sampler(method, fitted, place, stream)
+                table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
             tables.append({"method": np.full(len(table["statistic"]), method)} | table)
-        return Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+        found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+        if data_v is not None:
+            kept = torch.from_numpy(np.asarray(self.data_samples_))
+            found.note = str(self._verdict(kept, stream))
+        return found
 
     def _run_chains(
         self, method: str, n_steps: int, stream: Stream, starts: Any, given: Any = None, mean: bool = False
     ) -> np.ndarray:
         """The ends of chains from `starts`, or the means over their second halves."""
         fitted = Fitted(self)
-        kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream)
+        with fitted.threads(len(starts)):
+            kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream)
         watch = kernel.watch(model)
 
         def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:

@@ -41,10 +41,12 @@ class BernoulliRBMTorch(BaseRBM):
     n_chains : int, default=100
         Number of persistent chains, whatever the batch size. More give a steadier gradient and a better
         likelihood, and cost as much as that many rows more in a batch. Only for "pcd".
-    learning_rate : float, default=0.2
-        Learning rate, the first one where a schedule lowers it. The default fits `fit` with `optimizer="sgd"`; lower it
-        for `partial_fit`, whose rate stays, for "adam" (1e-3), and whenever units get stuck or the
-        pseudo-likelihood falls.
+    learning_rate : float or "auto", default="auto"
+        Learning rate, the first one where a schedule lowers it. "auto" takes it from the rows: 0.2 at first (1e-3 for
+        "adam", a quarter of that where the rate doesn't fall), less where the rows are wide and strongly correlated or
+        batches small; then holds it where an update moves the machine by no more than the chains can follow, and
+        damps the leading directions of the rows, see Notes. An epoch that ruins the machine is gone back on, at a
+        quarter of the rate. A number is used as it is; one that is too high for the chains brings a warning.
     learning_rate_schedule : {"linear", "constant", "cosine", "exponential"} or callable, default="linear"
         How the rate moves from epoch to epoch of `fit`: down in equal steps to `learning_rate / n_iter` in the last,
         not at all, along half a cosine, or by equal factors to about a hundredth. Or a picklable factory that takes the
@@ -56,9 +58,10 @@ class BernoulliRBMTorch(BaseRBM):
     momentum : float, default=0.0
         Momentum of "sgd" and "nesterov". With 0.5 the same learning rate moves twice as far.
     weight_decay : float or "auto", default="auto"
-        The penalty on the weights is `weight_decay` / 2 · Σ W² a row. "auto" is 3 over the number of rows (Gaussian
-        weights of variance 1/3, as a Bayesian would say), 2e-3 at most, and 1e-4 in `partial_fit`. Raise it, 3 to 10
-        times, if `score` on held-out rows falls while that on training rows rises; fewer epochs do the same.
+        The penalty on the weights is `weight_decay` / 2 · Σ W² a row. "auto" is a precision over the number of rows
+        (Gaussian weights, as a Bayesian would say), 0.05 at most: 3, or more for a wide table whose columns have little
+        to do with each other; and 1e-4 in `partial_fit`. Raise it, 3 to 10 times, if `score` on held-out rows falls
+        while that on training rows rises; fewer epochs do the same.
     l1_penalty : float, default=0.0
         The penalty `l1_penalty` · Σ |W| a row, for fewer large weights: 1e-4 to 1e-3. Much more keeps all weights at 0.
     sparsity_target : float, optional
@@ -145,19 +148,32 @@ class BernoulliRBMTorch(BaseRBM):
     trajectory_ : list of tuple
         Weights, visible and hidden bias of each machine kept on the way, in their order, with `store_trajectory`.
     history_ : dict of ndarray of shape (n_epochs,)
-        What training was like, epoch by epoch: `epoch`, `learning_rate`, `k`, `seconds`, and the measures of
-        `skrbm.training.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies and their gap,
-        norms, dead and saturated units. `pandas.DataFrame(rbm.history_)` makes a table of it.
+        What training was like, epoch by epoch: `epoch`, `learning_rate`, `k`, `step_divergence` (nats that an update
+        moves the machine by), `seconds`, `retreats` (how often the epoch was begun again at a lower rate), and the
+        measures of `skrbm.training.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies
+        and their gap, norms, dead and saturated units. `pandas.DataFrame(rbm.history_)` makes a table of it.
     validation_scores_ : list of float
         What early stopping judged each epoch by, if it is set.
     best_validation_score_ : float
         The highest of them.
+    learning_rate_ : float
+        The rate that the schedule started from; with `learning_rate="auto"`, what it would have to start from to come
+        to the rates of the last epoch. `history_["learning_rate"]` has the rate of each epoch.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if X had names that are all strings.
+
+    Notes
+    -----
+    What limits the rate is that persistent chains lag behind the machine. By how much an update moves it is seen on the
+    chains themselves: D = ½ Var(F_after(v) - F_before(v)) is the Kullback-Leibler divergence of the two machines to
+    second order, in nats. `learning_rate="auto"` holds D near `n_hidden` / 16 times the square of what the schedule
+    leaves of the rate, looking at one update in twenty. And it multiplies the gradient of the weights by
+    U diag(1/λ) U' along the leading eigenvectors U of the rows' covariance, those of variance λ > 1: the others could
+    not be learned at a rate that these allow (Amari 1998; Grosse & Salakhutdinov 2015).
 
     See Also
     --------
@@ -168,6 +184,11 @@ class BernoulliRBMTorch(BaseRBM):
     G. Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002.
 
     T. Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", ICML 2008.
+
+    S. Amari, "Natural gradient works efficiently in learning", Neural Computation 10, 1998.
+
+    R. Grosse, R. Salakhutdinov, "Scaling up natural gradient by sparsely factorizing the inverse Fisher matrix", ICML
+    2015.
 
     J. Melchior, A. Fischer, L. Wiskott, "How to center deep Boltzmann machines", JMLR 17, 2016.
 
@@ -193,7 +214,7 @@ class BernoulliRBMTorch(BaseRBM):
         k: int | Mapping[float, int] = 1,
         algorithm: str = "pcd",
         n_chains: int = 100,
-        learning_rate: float = 0.2,
+        learning_rate: float | str = "auto",
         learning_rate_schedule: str | Callable[..., Any] = "linear",
         optimizer: str | Callable[..., Any] = "sgd",
         momentum: float = 0.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.tensors import CHUNK_ROWS, Placement, find_device, from_torch, to_numpy, to_tensor
+from skrbm.support.threads import threads_for
 from skrbm.training.fit import base_bias
 from skrbm.training.learned import Learned
 from skrbm.training.observers import check_rungs
@@ -26,6 +27,7 @@ ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS`
     "base_rates": "base_rates_",
     "data_samples": "data_samples_",
     "history": "history_",
+    "learning_rate": "learning_rate_",
     "n_epochs": "n_iter_",
     "trajectory": "trajectory_",
     "validation_scores": "validation_scores_",
@@ -171,11 +173,22 @@ class Fitted:
         """
         place = self.place_for(X)
         machine = self.machine(place)
+        with self.threads(min(X.shape[0], CHUNK_ROWS)):
+            return self._over_chunks(function, machine, (X, *others))
+
+    def threads(self, n_rows: int) -> AbstractContextManager[None]:
+        """As many threads as products of so many rows are worth."""
+        n_hidden, n_features = np.shape(self._model.components_)
+        return threads_for(n_rows, n_hidden, n_features)
+
+    def _over_chunks(self, function: Callable[..., Tensor], machine: RBMParameters, arrays: tuple[Any, ...]) -> Any:
+        """A chunk at a time; chunks get smaller where memory is too short for one."""
+        X, place = arrays[0], machine.placement
         result, first, n_rows = None, 0, CHUNK_ROWS
         while first < X.shape[0]:
             rows = slice(first, first + n_rows)
             try:
-                part = function(machine, *(to_tensor(array[rows], *place) for array in (X, *others)))
+                part = function(machine, *(to_tensor(array[rows], *place) for array in arrays))
             except torch.cuda.OutOfMemoryError as error:
                 if n_rows == 1:
                     raise MemoryError(

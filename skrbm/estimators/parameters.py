@@ -127,7 +127,7 @@ CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "k": _check_k,
     "algorithm": Choice(("cd", "pcd")),
     "n_chains": _COUNT,
-    "learning_rate": Number(0, boundaries="neither"),
+    "learning_rate": Or("auto", Number(0, boundaries="neither")),
     "learning_rate_schedule": Choice(get_args(RateScheduleName), _SCHEDULE, callable),
     "optimizer": Choice(("sgd", "nesterov", "adam"), "a factory such as torch.optim.RMSprop", callable),
     "momentum": Number(0, 1, "left"),

@@ -33,6 +33,7 @@ _SHAPES: dict[str, tuple[str | int, ...]] = {  # of arrays, "h" for n_hidden and
     "data_samples_": (_ANY, "v"),
     "validation_scores_": (_ANY,),
     "best_validation_score_": (),
+    "learning_rate_": (),
     "history_": (_ANY,),
     "W": ("h", "v"),
     "b": ("v",),

@@ -11,6 +11,11 @@ import numpy as np
 class Table(dict[str, np.ndarray]):
     """Columns of equal length by name, like scikit-learn's `cv_results_`; `pandas.DataFrame(table)` takes it.
 
+    Attributes
+    ----------
+    note : str
+        Printed below the table.
+
     Examples
     --------
     >>> Table(method=np.array(["gibbs", "other"]), r_hat=np.array([1.0032, 1.5]))
@@ -19,12 +24,14 @@ class Table(dict[str, np.ndarray]):
     other       1.5
     """
 
+    note = ""
+
     def __repr__(self) -> str:
         if not self:
             return "Table()"
         cells = [[name, *map(_words, column)] for name, column in self.items()]
         is_text = [np.asarray(column).dtype.kind in "US" for column in self.values()]
-        return as_text(list(zip(*cells, strict=True)), is_text)
+        return as_text(list(zip(*cells, strict=True)), is_text) + (f"\n{self.note}" if self.note else "")
 
 
 def as_text(rows: Sequence[Sequence[str]], to_the_left: Sequence[bool], rule: bool = False) -> str:

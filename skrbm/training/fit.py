@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, initial_parameters
+from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
 from skrbm.sampling.kernels import GIBBS, GibbsState, steps
@@ -30,6 +30,8 @@ from skrbm.training.update import EpochRecord, epoch_
 _KEPT_ROWS = 100  # training rows that a model keeps, for chains that start at data
 _WATCHED_ROWS = 1000  # training rows that are measured after each epoch
 _LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
+STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing can be learned from there
+_RETREAT, _MAX_RETREATS = 0.25, 4  # what the rate is multiplied by where an epoch has ruined the machine, and how often
 _OWN = ("h", "streams")  # of the state of training: what each of several processes has for itself
 
 
@@ -127,6 +129,7 @@ class Run:
             base_rates=self.base_rates,
             data_samples=self.data_samples,
             history={name: np.array(values) for name, values in history.items()} or None,
+            learning_rate=self.state.first_rate,
             n_epochs=self.state.n_epochs or None,
             trajectory=None if self.start.learned is None else self.start.learned.trajectory,
             validation_scores=[*stopping.scores] if has_scores else None,
@@ -134,8 +137,42 @@ class Run:
             carried=self.state.carried(),
         )
 
-    def measure(self, record: EpochRecord, before: RBMParameters) -> None:
-        """Take note of an epoch; `before` is the machine before it."""
+    def epoch_(self) -> None:
+        """Train for an epoch, and take note of it. One that ruins the machine is gone back on, at a lower rate."""
+        state, observers = self.state, () if self.trajectory is None else (self.trajectory,)
+        before, n_retreats = state.model.clone(), 0
+        can_retreat = state.pace.is_free and not self._is_ruined(state.params)
+        saved = (state.state(), [observer.state() for observer in observers]) if can_retreat else None
+        while True:
+            error = None
+            try:
+                record = epoch_(state, self.rows, *observers)
+            except FloatingPointError as found:
+                error = found
+            is_ruined = error is not None or self._is_ruined(state.params)
+            if saved is None or n_retreats == _MAX_RETREATS or self.rows.group.least(not is_ruined) == 1:
+                break
+            n_retreats += 1
+            self._retreat_(saved, observers)
+        if error is not None:
+            raise error
+        self.measure(record, before, n_retreats)
+
+    def _is_ruined(self, params: RBMParameters) -> bool:
+        """Whether nearly all hidden units are off, or on, in all the rows that are looked at, or values not finite."""
+        mean_h = mean_h_given_v(params, self.watched)
+        stuck = (mean_h.amax(0) < 0.01) | (mean_h.amin(0) > 0.99)
+        return not bool(mean_h.isfinite().all()) or float(stuck.float().mean()) > STUCK_SHARE
+
+    def _retreat_(self, saved: tuple[Any, list[Any]], observers: tuple[Trajectory, ...]) -> None:
+        factor = self.state.pace.factor
+        self.state.set_state(saved[0])
+        for observer, state in zip(observers, saved[1], strict=True):
+            observer.set_state(state)
+        self.state.slow_down_(_RETREAT * min(1.0, factor / self.state.pace.factor))
+
+    def measure(self, record: EpochRecord, before: RBMParameters, n_retreats: int = 0) -> None:
+        """Take note of an epoch, `before` being the machine before it, that was begun again so many times."""
         state, held_out = self.state, self.rows.held_out
         h = state.h.to(state.params.W.dtype)
         measures = measure(state.model, before, h, self.watched, held_out, self.stream)
@@ -146,7 +183,7 @@ class Run:
                 score = validation_score(state.model, held_out, "log_likelihood", self.base_b, self.stream)
             score = float(self.rows.group.mean(torch.tensor(score, dtype=torch.float64)))
             is_best = self.stopping.is_best(score)
-        values = {**record._asdict(), **measures._asdict()}
+        values = {**record._asdict(), "retreats": n_retreats, **measures._asdict()}
         history = {name: [*self.history.get(name, ()), value] for name, value in values.items()}
         learned = self.learned(history)
         # At once, so that Ctrl-C finds either the epoch before or this one.
@@ -332,13 +369,11 @@ def train(
 
 def _epochs(run: Run, told: Listener) -> Iterator[Learned]:
     """One after the other, until they are over or somebody asks for no more."""
-    observers = () if run.trajectory is None else (run.trajectory,)
     is_over = run.is_over
     told.begin(run)
     while not is_over:
         told.begin_epoch(run)
-        before = run.state.model.clone()
-        run.measure(epoch_(run.state, run.rows, *observers), before)
+        run.epoch_()
         assert run.last is not None
         yield run.last
         asked = told.end_epoch(run, run.last)

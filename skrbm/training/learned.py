@@ -26,6 +26,8 @@ class Learned:
         Some training rows.
     history : dict of ndarray of shape (n_epochs,)
         Measures by name.
+    learning_rate : float
+        What the schedule started from, or would have to, to come to the rates of the end.
     n_epochs : int
         How many epochs it has learned for.
     trajectory : list of RBMParameters
@@ -43,6 +45,7 @@ class Learned:
     base_rates: np.ndarray | None = None
     data_samples: np.ndarray | None = None
     history: dict[str, np.ndarray] | None = None
+    learning_rate: float | None = None
     n_epochs: int | None = None
     trajectory: list[RBMParameters] | None = None
     validation_scores: list[float] | None = None

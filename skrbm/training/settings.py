@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Binarize
 from skrbm.support.tensors import Placement
+from skrbm.training.pace import Pace
+from skrbm.training.spectrum import Spectrum
 
 RateScheduleName = Literal["constant", "linear", "cosine", "exponential"]
 RateSchedule = RateScheduleName | Callable[[Optimizer], LRScheduler]
@@ -26,11 +28,21 @@ KSchedule = int | Mapping[float, int]
 Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
 
-# weight_decay="auto" is a Gaussian prior with this precision, spread over the rows; the bound is for toys of a hundred
-# rows, which it would keep from being learned.
-_PRIOR_PRECISION, _MOST_DECAY = 3.0, 2e-3
+MOST_BATCH = 100  # rows in a batch, where "auto"
 _LAST_SHARE = 0.01  # of the first rate, that "exponential" falls to
 _DECAY_WITHOUT_END = 1e-4  # what "auto" means for partial_fit, where the number of rows isn't known
+
+# learning_rate="auto", see `_first_rate` and `skrbm.training.pace`.
+_HIGHEST = {"sgd": 0.2, "nesterov": 0.2, "adam": 1e-3}  # first rate
+_MOST_GROWTH = 4.0  # from the highest first rate
+_NOISE = 0.6  # of the first updates
+LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the first rate, for each hidden unit
+_WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
+
+# weight_decay="auto", see `_decay`: two precisions of the weights' prior, and the most that each may come to, lest toys
+# of a hundred rows, and tables of some hundred, are smoothed away.
+_PRECISION, _MOST_DECAY = 3.0, 2e-3
+_PRECISION_OF_TABLE, _MOST_DECAY_OF_TABLE, _LEAST_STRUCTURE = 0.15, 0.05, 0.05
 
 
 class OptimizerFactory(Protocol):
@@ -53,13 +65,15 @@ class TrainSettings:
         What kind of unit each layer has.
     offset_rate : float
         Of the moving averages that give the offsets of centring.
+    spectrum : Spectrum or None
+        Of the rows, where `learning_rate` is left to them.
     """
 
     n_hidden: int = 256
     k: KSchedule = 1
     algorithm: Literal["cd", "pcd"] = "pcd"
     n_chains: int = 100
-    learning_rate: float = 0.2
+    learning_rate: float | Literal["auto"] = "auto"
     learning_rate_schedule: RateSchedule = "linear"
     optimizer: Literal["sgd", "nesterov", "adam"] | OptimizerFactory = "sgd"
     momentum: float = 0.0
@@ -83,6 +97,7 @@ class TrainSettings:
     visible: Unit = BERNOULLI
     hidden: Unit = BERNOULLI
     offset_rate: float = 0.01
+    spectrum: Spectrum | None = None
 
     def resolved(self, rows: SharedRows) -> Self:
         """The settings for these rows: the one place where "auto" gets its meaning.
@@ -90,23 +105,60 @@ class TrainSettings:
         Raises
         ------
         ValueError
-            If the rows don't go with the precision.
+            If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of.
         """
-        batch_size, weight_decay, binarize = self.batch_size, self.weight_decay, self.binarize
-        if batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
-            batch_size = min(max(rows.n_own_rows // 100, 10), 100)
-        if weight_decay == "auto":
-            weight_decay = min(_PRIOR_PRECISION / rows.n_rows, _MOST_DECAY)
-        if binarize == "sample" and rows.is_binary:  # a draw would change nothing
-            binarize = "none"
-        precision = choose_precision(
+        found: dict[str, Any] = {}
+        if self.batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
+            found["batch_size"] = min(max(rows.n_own_rows // 100, 10), MOST_BATCH)
+        if self.binarize == "sample" and rows.is_binary:  # a draw would change nothing
+            found["binarize"] = "none"
+        if "auto" in (self.learning_rate, self.weight_decay):
+            spectrum = Spectrum.of(rows)
+            if self.weight_decay == "auto":
+                found["weight_decay"] = _decay(spectrum, rows.n_rows)
+            if self.learning_rate == "auto":
+                n_rows = rows.group.size * int(found.get("batch_size", self.batch_size))
+                found |= {"learning_rate": self._first_rate(spectrum, n_rows), "spectrum": spectrum}
+        found["precision"] = choose_precision(
             self.precision,
             self.n_hidden * rows.n_features,
             self.device,
-            bits=binarize != "none" or rows.is_binary,
+            bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
-        return replace(self, batch_size=batch_size, weight_decay=weight_decay, binarize=binarize, precision=precision)
+        return replace(self, **found)
+
+    def _first_rate(self, spectrum: Spectrum, batch_size: int) -> float:
+        """What learning_rate="auto" starts at: the highest rate at which the first updates don't throw units about.
+
+        An update changes the inputs of the hidden units, which are about half on, by some ½ rate ‖Σ‖ √(1/batch +
+        1/chains) on rows like those of the batch; Σ is the covariance, its eigenvalues cut off at 1 (what few
+        directions do more is left to the pace, and to damping).
+        """
+        n_chains = self.n_chains if self.algorithm == "pcd" else batch_size
+        noise = spectrum.damped_size * math.sqrt(1.0 / batch_size + 1.0 / n_chains)
+        return self._highest_rate() * min(1.0, _NOISE / max(noise, 1e-30))
+
+    def _highest_rate(self) -> float:
+        """What the first rate is at most."""
+        highest = _HIGHEST.get(self.optimizer) if isinstance(self.optimizer, str) else None
+        if highest is None:
+            raise ValueError(
+                "learning_rate='auto' is for optimizer='sgd', 'nesterov' and 'adam'; what suits "
+                f"{self.optimizer!r} isn't known. Set learning_rate to a number."
+            )
+        return highest * (1.0 - self.momentum) * self._share_without_end
+
+    @property
+    def _share_without_end(self) -> float:
+        return _WITHOUT_END if self.learning_rate_schedule == "constant" else 1.0
+
+    def pace(self) -> Pace:
+        """What looks after the rate; it is free to move one that was left to the rows."""
+        limit, most = LIMIT_PER_UNIT * self.n_hidden * self._share_without_end**2, 1.0
+        if is_free := self.spectrum is not None:
+            most = _MOST_GROWTH * self._highest_rate() / self.rate
+        return Pace(limit, most, is_free)
 
     def for_one_pass(self) -> Self:
         """The settings of `partial_fit`, which knows of no end: nothing falls, grows, is averaged or stored."""
@@ -119,6 +171,13 @@ class TrainSettings:
             weight_decay=_DECAY_WITHOUT_END if self.weight_decay == "auto" else self.weight_decay,
             store_trajectory=False,
         )
+
+    @property
+    def rate(self) -> float:
+        """The first learning rate, once it is a number."""
+        if isinstance(self.learning_rate, str):
+            raise ValueError("learning_rate='auto' has to be resolved by the rows first: call resolved(rows).")
+        return self.learning_rate
 
     @property
     def place(self) -> Placement:
@@ -141,6 +200,17 @@ class TrainSettings:
         """Whether an update needs no memory of earlier gradients and no penalties but weight decay."""
         plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.decay < 1.0
         return plain and not self.has_penalties
+
+
+def _decay(spectrum: Spectrum, n_rows: int) -> float:
+    """What weight_decay="auto" is: the precision 1/σ² of a Gaussian prior of the weights, spread over the rows.
+
+    With weights of variance σ² the inputs W_j v vary by σ² Σ_i Var(v_i), and W'W couples the columns. So σ² is in
+    proportion to the root of how strongly they are correlated, and to 1 / Σ_i Var(v_i), but at most 1/3: in a wide
+    table whose columns have little to do with each other large weights come about by chance only.
+    """
+    of_table = _PRECISION_OF_TABLE * spectrum.total / math.sqrt(max(spectrum.structure, _LEAST_STRUCTURE))
+    return max(min(_PRECISION / n_rows, _MOST_DECAY), min(of_table / n_rows, _MOST_DECAY_OF_TABLE))
 
 
 def rate_scheduler(optimizer: Optimizer, schedule: RateSchedule, n_epochs: int) -> LRScheduler | None:

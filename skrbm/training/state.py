@@ -11,12 +11,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.backends.choose import backend_for
-from skrbm.backends.protocol import Backend, RowBuffer
+from skrbm.backends.protocol import Backend, Damping, RowBuffer
+from skrbm.distributed import Group
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
 from skrbm.support.files import from_plain, to_plain
 from skrbm.support.randomness import Stream
 from skrbm.training.gradients import Centering
 from skrbm.training.observers import Average
+from skrbm.training.pace import LOOKED_AT, Pace, step_divergence
 from skrbm.training.settings import TrainSettings, gibbs_steps, rate_scheduler
 
 
@@ -67,6 +69,10 @@ class TrainState:
         Memory for the rows of an update.
     k : int
         Gibbs steps of an update.
+    pace : Pace
+        Looks after the learning rate.
+    damping : Damping or None
+        What the gradient is damped by; only where the rate is left to the rows.
     average : Average or None
         Mean of the parameters on the way; None without `settings.averaging`.
     n_updates, n_epochs : int
@@ -84,9 +90,12 @@ class TrainState:
     backend: Backend
     buffer: RowBuffer
     k: int
+    pace: Pace
+    damping: Damping | None = None
     average: Average | None = None
     n_updates: int = 0
     n_epochs: int = 0
+    _before: RBMParameters | None = None
 
     @property
     def model(self) -> RBMParameters:
@@ -97,6 +106,41 @@ class TrainState:
     def learning_rate(self) -> float:
         """That of the next update."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def first_rate(self) -> float:
+        """What the schedule started from, or would have to, had the rate been then what it is by now."""
+        return self.settings.rate * self.pace.factor
+
+    def scale_rate_(self, factor: float) -> None:
+        """Multiply the rates of this and all later epochs."""
+        if factor == 1.0:
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+        if self.scheduler is not None:
+            self.scheduler.base_lrs = [rate * factor for rate in self.scheduler.base_lrs]
+
+    def snapshot(self) -> RBMParameters | None:
+        """The machine before an update that is going to be looked at; None if it isn't. In memory that is used again."""
+        if not self.pace.is_due(self.n_updates):
+            return None
+        if self._before is None:
+            self._before = self.params.clone()
+        self._before.copy_(self.params)
+        return self._before
+
+    @torch.no_grad()
+    def keep_pace_(self, before: RBMParameters, n_data: int, group: Group) -> None:
+        """Look at how far the last update, of so many rows, has moved the machine; the rate may change."""
+        chains = self.buffer.phases(n_data, n_data if self.settings.algorithm == "cd" else len(self.h)).chains
+        divergence = group.mean(step_divergence(before, self.params, chains[:LOOKED_AT].to(self.params.W.dtype)))
+        share = self.learning_rate / self.first_rate
+        self.scale_rate_(self.pace.look(float(divergence), share, self.n_updates))
+
+    def slow_down_(self, factor: float) -> None:
+        """Go on at a lower rate."""
+        self.scale_rate_(self.pace.scale(factor))
 
     @property
     def is_plain_descent(self) -> bool:
@@ -139,10 +183,12 @@ class TrainState:
             "streams": {use: stream.state() for use, stream in self.streams._asdict().items()},
             "n_updates": self.n_updates,
             "n_epochs": self.n_epochs,
+            "pace": self.pace.state(),
+            "damping": None if self.damping is None else [to_plain(values) for values in self.damping],
         }
 
     def carry_on_(self, carried: dict[str, Any]) -> None:
-        """Set what `carried` returned. The learning rate stays that of `settings`.
+        """Set what `carried` returned. The learning rate stays that of `settings`, as its pace has changed it.
 
         The memory of another kind of optimiser is left aside.
         """
@@ -152,6 +198,11 @@ class TrainState:
         if name == type(self.optimizer).__name__:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": from_plain(memory["state"]), "param_groups": groups})
+        if self.pace.is_free and "pace" in carried:
+            self.scale_rate_(carried["pace"]["factor"] / self.pace.factor)
+            self.pace.set_state(carried["pace"])
+        if self.pace.is_free and carried.get("damping") is not None:  # of the first rows
+            self.damping = Damping(*(from_plain(values).to(self.params.W) for values in carried["damping"]))
         for use, stream in self.streams._asdict().items():
             stream.set_state(carried["streams"][use])
         self.n_updates, self.n_epochs = carried["n_updates"], carried["n_epochs"]
@@ -216,6 +267,8 @@ def start_state(
         h = params.hidden.sample(mean_h.expand(settings.n_chains, -1), streams.chains)
     backend = backend_for(settings.precision, params)
     optimizer = _make_optimizer(list(trained), settings)
+    is_damped = settings.spectrum is not None and settings.optimizer != "adam"  # which has a rate for each weight
+    damping = settings.spectrum.damping(params.W) if settings.spectrum is not None and is_damped else None
     return TrainState(
         settings,
         params,
@@ -228,12 +281,14 @@ def start_state(
         backend,
         RowBuffer(params.n_features, backend.state_dtype, params.W.device),
         k=gibbs_steps(settings.k, 0, settings.n_epochs),
+        pace=settings.pace(),
+        damping=damping,
         average=Average(params, settings.averaging) if settings.averaging else None,
     )
 
 
 def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> Optimizer:
-    rate = settings.learning_rate
+    rate = settings.rate
     if settings.optimizer == "sgd" or settings.optimizer == "nesterov":
         return torch.optim.SGD(tensors, rate, settings.momentum, nesterov=settings.optimizer == "nesterov")
     if settings.optimizer == "adam":

@@ -7,7 +7,7 @@ Examples
 >>> from skrbm.rows import ArrayRows, SharedRows
 >>> from skrbm.training import Streams, TrainSettings, epoch_, start_state
 >>> rows = SharedRows(ArrayRows(np.eye(20)))
->>> settings = TrainSettings(n_hidden=8, batch_size=5, n_epochs=2).resolved(rows)
+>>> settings = TrainSettings(n_hidden=8, learning_rate=0.2, batch_size=5, n_epochs=2).resolved(rows)
 >>> mean_v, streams = rows.mean("none"), Streams.from_seed(0)
 >>> params = initial_parameters(mean_v, 8, streams.start, smoothing=1 / rows.n_rows)
 >>> state = start_state(params, mean_v, settings, streams)
@@ -39,15 +39,32 @@ from skrbm.training.observers import Observer
 from skrbm.training.settings import gibbs_steps
 from skrbm.training.state import TrainState
 
+_RATE_TOLERANCE = 0.1  # by which the logarithm of the rate may differ from what a CUDA graph was recorded with
 _WORDS = {"W": "weights", "b": "visible biases", "c": "hidden biases"}
 
 
 class EpochRecord(NamedTuple):
-    """What `epoch_` returns: the number of the epoch from 1, learning rate, Gibbs steps an update, and seconds."""
+    """What `epoch_` returns.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 1.
+    learning_rate : float
+        At its beginning.
+    k : int
+        Gibbs steps an update.
+    step_divergence : float
+        What an update has moved the machine by, in nats: the median of those looked at, see
+        `skrbm.training.pace.step_divergence`. NaN where none was.
+    seconds : float
+        What it took.
+    """
 
     epoch: int
     learning_rate: float
     k: int
+    step_divergence: float
     seconds: float
 
 
@@ -63,8 +80,11 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     state.k = gibbs_steps(settings.k, state.n_epochs, settings.n_epochs)
     graph = UpdateGraph(state) if state.params.W.is_cuda and rows.group.size == 1 else None
     for batch in rows.epoch(state.streams.shuffle, int(settings.batch_size)):
+        before = state.snapshot()
         if graph is None or not graph.update_(batch):
             update_(state, batch, rows.group)
+        if before is not None:
+            state.keep_pace_(before, len(batch.v), rows.group)
         for observer in (state.average, *observers):
             if observer is not None:
                 observer.observe_(state.params)
@@ -77,7 +97,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
         state.scheduler.step()
     state.n_epochs += 1
     _check_finite(state.params, learning_rate)
-    return EpochRecord(state.n_epochs, learning_rate, state.k, time.perf_counter() - began)
+    return EpochRecord(state.n_epochs, learning_rate, state.k, state.pace.take(), time.perf_counter() - began)
 
 
 @torch.inference_mode()
@@ -160,21 +180,31 @@ def _descend_(state: TrainState, phases: Phases, mean_h: Tensor) -> float:
     centering.keep_biases_(params, decay, state.n_updates)
     if lam is not None:  # before mean_h is overwritten
         data_h, dhv_lam = _against_hidden_offset(phases, mean_h, lam)
-    data_v, model_v, dh, dW_mu = state.backend.add_contrast_(
-        params.W, mean_h, phases, state.streams.chains, rate, decay, mu
+    damping = state.damping
+    data_v, model_v, dh, dW_mu, excess = state.backend.add_contrast_(
+        params.W, mean_h, phases, state.streams.chains, rate, decay, mu, damping
     )
-    dv = data_v - model_v
+    dv, max_change = data_v - model_v, 1.1 * rate  # |Δ⟨h (v - μ)'⟩| <= 1, and a tenth for rounding
     params.b.add_(dv, alpha=rate)
     params.c.add_(dh if dW_mu is None else dh - dW_mu, alpha=rate)
-    if lam is None or mu is None:
-        centering.move_(data_v)
-        return 1.1 * rate  # |Δ⟨h (v - μ)'⟩| <= 1, and a tenth for rounding
-    dh_lam = torch.dot(dh, lam)
-    params.W.addr_(lam, dv, alpha=-rate)
-    params.c.add_(lam * torch.dot(dv, mu), alpha=rate)
-    params.b.add_(dv * torch.dot(lam, lam) + dh_lam * mu - dhv_lam, alpha=rate)
-    centering.move_(data_v, data_h)
-    return 2.2 * rate  # |λ Δ⟨v⟩'| <= 1 comes on top
+    if lam is not None and mu is not None:
+        damped = dv if damping is None else damping.of(dv)
+        params.W.addr_(lam, damped, alpha=-rate)
+        params.c.add_(lam * torch.dot(damped, mu), alpha=rate)
+        dW_lam = dhv_lam - torch.dot(dh, lam) * mu - torch.dot(lam, lam) * dv
+        params.b.sub_(dW_lam if damping is None else damping.of(dW_lam), alpha=rate)
+        max_change = 2.2 * rate  # |λ Δ⟨v⟩'| <= 1 comes on top
+        if damping is not None:
+            max_change += rate * _largest_product(lam[None], dv[None] - damped[None])
+    if excess is not None and damping is not None:
+        max_change = math.inf if params.W.is_cuda else max_change + rate * _largest_product(excess, damping.directions)
+    centering.move_(data_v, None if lam is None else data_h)
+    return max_change
+
+
+def _largest_product(a: Tensor, b: Tensor) -> float:
+    """A bound of the entries of a'b, by Cauchy and Schwarz, and a tenth for rounding; (n, n_a) and (n, n_b)."""
+    return 1.1 * math.sqrt(float(a.square().sum(0).max() * b.square().sum(0).max()))
 
 
 def _against_hidden_offset(phases: Phases, mean_h: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,7 +231,10 @@ def _gradient(
         data, model = group.pooled(data, model)
         gradient, data_v, data_h = difference(data, model), data.v, data.h
     centering = state.centering
-    penalize_(centering.gradient_(gradient), state.settings, state.params.W, data_v, data_h, centering.mu)
+    centering.gradient_(gradient)
+    if state.damping is not None:
+        gradient.W.copy_(state.damping.of(gradient.W))
+    penalize_(gradient, state.settings, state.params.W, data_v, data_h, centering.mu)
     return gradient, data_v, data_h
 
 
@@ -242,6 +275,7 @@ class UpdateGraph:
     def __init__(self, state: TrainState) -> None:
         self._state, self._v, self._n_seen = state, torch.empty(0), 0
         self._replay: Callable[[], None] | None = None
+        self._rate = 0.0  # that the recording has
 
     def update_(self, batch: Batch) -> bool:
         """Update by a replay where that is possible; whether it was."""
@@ -251,8 +285,8 @@ class UpdateGraph:
         state, v = self._state, batch.v
         if self._n_seen == 1 or not state.is_plain_descent:
             return False  # the first update warms up what must not be set up during a recording
-        if self._n_seen == 2:
-            self._v = v.clone()
+        if self._n_seen == 2 or (v.shape == self._v.shape and self._is_outdated):
+            self._v, self._rate = v.clone(), state.learning_rate
             n_updates, streams = state.n_updates, [state.streams.pixels, state.streams.chains]
             self._replay = record(lambda: update_(state, Batch(self._v)), streams, v.device)
             state.n_updates = n_updates  # recording isn't updating
@@ -262,3 +296,7 @@ class UpdateGraph:
         self._replay()
         state.n_updates += 1
         return True
+
+    @property
+    def _is_outdated(self) -> bool:
+        return abs(math.log(self._state.learning_rate / self._rate)) > _RATE_TOLERANCE

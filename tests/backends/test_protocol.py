@@ -7,7 +7,7 @@ import torch
 
 from skrbm.backends import BACKENDS, int8
 from skrbm.backends.choose import backend_for
-from skrbm.backends.protocol import Phases, RowBuffer
+from skrbm.backends.protocol import Damping, Phases, RowBuffer
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
 from skrbm.support.kernels import has_int8_mm
 from skrbm.support.randomness import Stream
@@ -49,14 +49,20 @@ def dtype_for(name):
     return torch.float64 if name == "float64" else torch.float32
 
 
-def contrast(backend, v, n_data, mu=None, beta=0.5, alpha=2.0, n_calls=1):
+def damping(dtype=torch.float32):
+    """Of two directions among 50 columns."""
+    directions = torch.linalg.qr(torch.randn(50, 2, generator=generator(4)))[0].T
+    return Damping(directions.to(dtype).contiguous(), torch.tensor([0.9, 0.5]).to(dtype))
+
+
+def contrast(backend, v, n_data, mu=None, beta=0.5, alpha=2.0, n_calls=1, damping=None):
     """Means over the calls of what the target becomes, from 1, and of dW_mu; and what else there is."""
     params, stream = backend.params, Stream(0)
     total, along = torch.zeros_like(params.W), torch.zeros_like(params.c)
     for _ in range(n_calls):
         target = torch.ones_like(params.W)
         phases = Phases(v.to(backend.state_dtype), n_data)
-        found = backend.add_contrast_(target, mean_h_given_v(params, v), phases, stream, alpha, beta, mu)
+        found = backend.add_contrast_(target, mean_h_given_v(params, v), phases, stream, alpha, beta, mu, damping)
         total += target / n_calls
         along += (found.dW_mu if mu is not None else 0.0) / n_calls
     return total, along, found
@@ -102,11 +108,17 @@ def test_that_test_rejects_a_backend_that_takes_no_note(name):
         assert_means_follow_the_weights(backend, name)
 
 
-def assert_contrast(backend, name, n_data, centred, beta):
+def assert_contrast(backend, name, n_data, centred, beta, damped=False):
     params, v = backend.params, bits(40, 50, backend.params.W.dtype)
-    mu = torch.rand(50, generator=generator()).to(v) if centred else None
-    target, along, found = contrast(backend, v, n_data, mu, beta, n_calls=400 if name == "int8" else 1)
+    mu, P = torch.rand(50, generator=generator()).to(v) if centred else None, damping(v.dtype) if damped else None
+    target, along, found = contrast(backend, v, n_data, mu, beta, n_calls=400 if name == "int8" else 1, damping=P)
     expected, expected_along = expected_contrast(params, v, n_data, mu, beta, 2.0)
+    if damped:
+        plain = (expected - beta) / 2.0
+        expected = beta + 2.0 * P.of(plain)
+        expected_along = P.of(plain) @ mu if centred else None
+        atol = 0.05 if name == "bfloat16" else 1e-5
+        torch.testing.assert_close(found.excess.T @ P.directions, plain - P.of(plain), atol=atol, rtol=1e-4)
     error = CONTRAST_ERROR[name](*sorted((n_data, 40 - n_data)))
     torch.testing.assert_close(target, expected, atol=error, rtol=0)
     if centred:
@@ -123,9 +135,18 @@ def assert_contrast(backend, name, n_data, centred, beta):
 @pytest.mark.parametrize("n_data", [1, 20, 35])
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_contrast(name, n_data, centred, beta, monkeypatch):
+@pytest.mark.parametrize("damped", [False, True])
+def test_contrast(name, n_data, centred, beta, damped, monkeypatch):
     monkeypatch.setattr(int8, "_BLOCK", 64)  # rows of W in several blocks
-    assert_contrast(backend_for(name, machine(150, 50, dtype=dtype_for(name))), name, n_data, centred, beta)
+    assert_contrast(backend_for(name, machine(150, 50, dtype=dtype_for(name))), name, n_data, centred, beta, damped)
+
+
+def test_damping_is_a_matrix():
+    P = damping(torch.float64)
+    matrix = torch.eye(50).double() - P.directions.T @ torch.diag(P.share) @ P.directions
+    x = torch.randn(3, 50, generator=generator()).double()
+    torch.testing.assert_close(P.of(x), x @ matrix)
+    assert torch.linalg.eigvalsh(matrix).min() == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)

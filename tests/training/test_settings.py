@@ -19,7 +19,7 @@ def test_the_defaults_are_those_of_the_estimator():
     face = {name: p.default for name, p in inspect.signature(BernoulliRBMTorch).parameters.items()}
     face["n_epochs"] = face.pop("n_iter")
     for field in fields(TrainSettings):
-        if field.name not in ("device", "visible", "hidden", "offset_rate"):
+        if field.name not in ("device", "visible", "hidden", "offset_rate", "spectrum"):
             assert field.default == face[field.name], field.name
 
 
@@ -32,8 +32,52 @@ def test_auto_goes_by_the_number_of_rows(n_rows, batch_size, weight_decay):
     resolved = TrainSettings().resolved(rows)
     assert resolved.batch_size == batch_size
     assert resolved.weight_decay == pytest.approx(weight_decay)
+    assert resolved.learning_rate == 0.2  # of columns that never change
     given = TrainSettings(batch_size=7, weight_decay=0.0).resolved(rows)
     assert (given.batch_size, given.weight_decay) == (7, 0.0)
+
+
+def table(n_rows, n_features, n_alike):
+    """Coins; the first `n_alike` columns are noisy copies of one."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (n_rows, n_features))
+    X[:, :n_alike] = X[:, :1] ^ (rng.random((n_rows, n_alike)) < 0.1)
+    return SharedRows(ArrayRows(X.astype(np.float32)))
+
+
+def test_wide_tables_without_structure_are_smoothed_most():
+    narrow, loose, tight = (
+        TrainSettings().resolved(table(400, *shape)).weight_decay for shape in ((20, 0), (400, 0), (400, 300))
+    )
+    assert narrow == pytest.approx(0.15 * 5 / 0.05**0.5 / 400, rel=0.2)
+    assert loose == 0.05
+    assert 2e-3 < tight < 0.02
+
+
+def test_the_first_rate_goes_by_width_correlation_and_batch():
+    rate = {n: TrainSettings(batch_size=n).resolved(table(1000, 20, 0)).learning_rate for n in (10, 100)}
+    assert rate == {10: 0.2, 100: 0.2}
+    wide = {n: TrainSettings(batch_size=n).resolved(table(1000, 1000, 900)).learning_rate for n in (10, 100)}
+    assert 0.01 < wide[10] < wide[100] < 0.19
+
+
+def test_the_rate_where_it_does_not_fall():
+    rows = table(1000, 20, 0)
+    assert TrainSettings().for_one_pass().resolved(rows).learning_rate == pytest.approx(0.05)
+    assert TrainSettings(learning_rate_schedule="constant").resolved(rows).learning_rate == pytest.approx(0.05)
+    assert TrainSettings(optimizer="adam").resolved(rows).learning_rate == pytest.approx(1e-3)
+    assert TrainSettings(optimizer="nesterov", momentum=0.9).resolved(rows).learning_rate == pytest.approx(0.02)
+
+
+def test_a_rate_for_an_optimiser_of_ones_own_has_to_be_given():
+    with pytest.raises(ValueError, match="Set learning_rate to a number"):
+        TrainSettings(optimizer=torch.optim.RMSprop).resolved(table(50, 5, 0))
+    assert TrainSettings(optimizer=torch.optim.RMSprop, learning_rate=0.01).resolved(table(50, 5, 0)).spectrum is None
+
+
+def test_a_rate_that_is_not_resolved_is_none():
+    with pytest.raises(ValueError, match="call resolved"):
+        TrainSettings().rate  # noqa: B018
 
 
 def test_bits_are_not_drawn_again():

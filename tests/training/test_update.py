@@ -11,6 +11,7 @@ import torch
 from skrbm.machines import mean_h_given_v
 from skrbm.rows import Batch
 from skrbm.training.gradients import statistics
+from skrbm.training.spectrum import Spectrum
 from skrbm.training.update import UpdateGraph, update_
 from tests import reference
 from tests.training.states import NARROW, PLAIN, RECORD, Merged, Rows, begin, bits
@@ -18,17 +19,22 @@ from tests.training.test_gradients import log_likelihood_gradient, model_statist
 
 
 @pytest.mark.parametrize("centered", [False, True, "visible"])
-def test_update_climbs_the_exact_gradient(centered):
+@pytest.mark.parametrize("damped", [False, True])
+def test_update_climbs_the_exact_gradient(centered, damped):
     """With the model's exact statistics in place of the chains', one update is one step up the log-likelihood."""
     params, v = reference.random_params(3, 4), bits(7, 4)
     weight = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    state = begin(params, replace(PLAIN, centered=centered))
+    state = begin(params, replace(PLAIN, centered=centered, spectrum=spectrum() if damped else None))
     mu, lam = offsets(state)
     update_(state, Batch(v, weight), Merged(lambda data, model: (data, model_statistics(params))))
     dW, db, dc = log_likelihood_gradient(params, v, weight)
     if centered:  # the image of the gradient under the change of variables, with the offsets before their move
         assert bool(lam.any()) == (centered is True)
         dW = dW - torch.outer(lam, db) - torch.outer(dc, mu)
+    if damped:  # a fifth of the gradient along the direction
+        u = spectrum().directions[0]
+        dW = dW - 0.8 * torch.outer(dW @ u, u)
+    if centered:
         db, dc = db - dW.T @ lam, dc - dW @ mu
     torch.testing.assert_close(state.params.W, params.W + 0.01 * dW)
     torch.testing.assert_close(state.params.b, params.b + 0.01 * db)
@@ -79,12 +85,20 @@ def test_data_statistics_are_means_over_the_rows_of_the_batch():
         torch.testing.assert_close(data.hv, mean_h_given_v(params, v).T @ v / len(v))
 
 
+def spectrum(n_features=4):
+    """Of a table that varies most along one direction."""
+    direction = torch.arange(1.0, n_features + 1).double()
+    return Spectrum((direction / direction.norm())[None], torch.tensor([5.0]).double(), 1.0, 1.0, 1.0)
+
+
 @pytest.mark.parametrize("algorithm", ["pcd", "cd"])
 @pytest.mark.parametrize("centered", [False, "visible", True])
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-3, 0.1])
-def test_plain_descent_in_one_is_the_gradient_and_the_step(algorithm, centered, weight_decay):
+@pytest.mark.parametrize("damped", [False, True])
+def test_plain_descent_in_one_is_the_gradient_and_the_step(algorithm, centered, weight_decay, damped):
     """`Merged` forces the way over statistics and optimiser; the draws are the same."""
     settings = replace(PLAIN, algorithm=algorithm, centered=centered, weight_decay=weight_decay, learning_rate=0.05)
+    settings = replace(settings, spectrum=spectrum() if damped else None)
     at_once, step_by_step = (begin(reference.random_params(3, 4), settings) for _ in range(2))
     for seed in range(40):
         v = bits(1 + seed % 9, 4, seed)

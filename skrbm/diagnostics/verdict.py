@@ -1,0 +1,144 @@
+"""Whether a machine has learned its rows: what is off, if something is."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import f as f_distribution
+from scipy.stats import hypergeom, ttest_ind
+from torch import Tensor
+
+from skrbm.likelihood.annealed import log_partition_ais, log_partition_reverse_ais, uniform_schedule
+from skrbm.sampling.kernels import GIBBS, run_chains
+from skrbm.sampling.ladder import AnnealingPath
+from skrbm.support.randomness import Stream
+
+_LEVEL = 1e-3  # chance of a false alarm, over all columns and directions together
+_N_DIRECTIONS = 5  # leading ones of the rows, in which means and variances are compared
+_N_CHAINS = 100
+_LEAST_ROWS = 10  # to compare directions with
+_N_STEPS, _N_TEMPERATURES = (50, 200), (50, 1000)  # at least, and at most
+_MOST_ELSEWHERE = 7.0  # nats: AIS overstates log Z by so much with a probability of e^-7
+
+
+class Verdict(NamedTuple):
+    """What was found about a machine.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        What is off, in words; empty if nothing is.
+    worst_column, worst_direction : float
+        The least p-values of chains against rows, times the number of comparisons: below 1e-3 they count.
+    elsewhere : float
+        Nats by which log Z is more than chains near the rows account for, see Notes of `judge`.
+    effective_sample_size : float
+        Of a short AIS of a hundred chains.
+    """
+
+    problems: tuple[str, ...]
+    worst_column: float
+    worst_direction: float
+    elsewhere: float
+    effective_sample_size: float
+
+    def __str__(self) -> str:
+        found = "; ".join(self.problems) or "nothing is off"
+        return (
+            f"Verdict: {found}. (Chains from rows against rows: p = {self.worst_column:.2g} of columns, "
+            f"{self.worst_direction:.2g} of directions; log Z elsewhere {self.elsewhere:+.1f} nats; effective sample "
+            f"size of a short AIS {self.effective_sample_size:.0f}.)"
+        )
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is off."""
+        return not self.problems
+
+
+@torch.no_grad()
+def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10_000) -> Verdict:
+    """Judge a machine by chains that start at rows, and by annealing there and back.
+
+    Parameters
+    ----------
+    path : AnnealingPath
+        The machine, and the one without weights that annealing starts from.
+    rows : Tensor of shape (n, n_features)
+        Rows of zeros and ones that it has learned from, in any order.
+    stream : Stream
+        Randomness.
+    n_updates : int
+        How long it has learned for: the judgement takes some hundredths of that, between 50 and 200 Gibbs steps, and 50
+        and 1,000 temperatures.
+
+    Notes
+    -----
+    After Gibbs steps from rows the columns' means, and the means and variances along the leading directions of the
+    rows, have to be those of the rows: else the machine has not learned them, or has been thrown off. Persistent chains
+    can't tell, as learning holds them to the rows whatever the machine is like (Tieleman 2008; Decelle, Furtlehner &
+    Seoane 2021). The directions come from one half of the rows, what they are compared with from the other.
+
+    A machine may be right near the rows and have its mass elsewhere, or in other proportions than the rows. AIS from
+    the base rates finds log Z of all of it; AIS backwards from the chains near the rows that of their part, or more
+    (Burda, Grosse & Salakhutdinov 2015). The former must not be more than the latter.
+    """
+    machine = path.machine
+    n_steps, n_temperatures = (
+        min(max(n_updates // share, least), most) for share, (least, most) in ((20, _N_STEPS), (10, _N_TEMPERATURES))
+    )
+    starts = rows[torch.from_numpy(stream.integers(len(rows), (_N_CHAINS,))).to(rows.device)].to(machine.W)
+    chains, _ = run_chains(GIBBS, machine, starts, n_steps, stream)
+    columns, directions = _against_columns(chains, rows), _against_directions(chains.double(), rows.double())
+    elsewhere, size = _elsewhere(path, chains, stream, n_temperatures)
+    problems = []
+    if min(columns, directions) < _LEVEL:
+        what = "the means of columns" if columns < directions else "the leading directions"
+        problems.append(f"chains that start at training rows drift away from them, by {what}")
+    if elsewhere > _MOST_ELSEWHERE:
+        problems.append(
+            f"it has its mass where no training rows are, or too much of it in one mode (by {elsewhere:.0f} nats)"
+        )
+    return Verdict(tuple(problems), columns, directions, elsewhere, size)
+
+
+def _against_columns(chains: Tensor, rows: Tensor) -> float:
+    """The least p-value of Fisher's exact test of a column, two-sided, times their number."""
+    n, m = len(chains), len(rows)
+    ours, theirs = (v.sum(0).round().cpu().numpy() for v in (chains, rows))
+    under = hypergeom(n + m, ours + theirs, n)
+    least = min(float(under.cdf(ours).min()), float(under.sf(ours - 1).min()))
+    return min(1.0, 2.0 * least * chains.shape[1])
+
+
+def _against_directions(chains: Tensor, rows: Tensor) -> float:
+    """The least p-value of Welch's t-test and of an F-test along directions of the rows, times their number."""
+    some, others = rows[::2], rows[1::2]
+    if len(others) < _LEAST_ROWS:
+        return 1.0
+    _, _, directions = torch.linalg.svd(some - some.mean(0), full_matrices=False)
+    ours, theirs = ((v @ directions[:_N_DIRECTIONS].T).cpu().numpy() for v in (chains, others))
+    varies = theirs.std(0) > 1e-6
+    if not varies.any():
+        return 1.0
+    ours, theirs = ours[:, varies], theirs[:, varies]
+    p_means = ttest_ind(ours, theirs, equal_var=False).pvalue
+    ratio, free = ours.var(0, ddof=1) / theirs.var(0, ddof=1), (len(ours) - 1, len(theirs) - 1)
+    p_spread = 2.0 * np.minimum(f_distribution.cdf(ratio, *free), f_distribution.sf(ratio, *free))
+    least = min(float(np.nan_to_num(p_means, nan=1.0).min()), float(p_spread.min()))
+    return min(1.0, 2.0 * least * ours.shape[1])
+
+
+def _elsewhere(path: AnnealingPath, chains: Tensor, stream: Stream, n_temperatures: int) -> tuple[float, float]:
+    """log Z by AIS less log Z by AIS backwards from the chains; and the effective sample size of the former."""
+    betas = uniform_schedule(n_temperatures)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # both are looked at here
+        forth = log_partition_ais(path, betas, stream, len(chains))
+        back = log_partition_reverse_ais(path, chains, betas, stream)
+    size = forth.effective_sample_size
+    return forth.value - back.value, math.nan if size is None else size

@@ -1,0 +1,48 @@
+"""As many threads as the work is worth, for this call and this Python thread only."""
+
+import threading
+
+import torch
+
+from skrbm.support.threads import LEAST_WORK, threads_for
+
+LARGE = (LEAST_WORK // 10_000, 100, 100)
+
+
+def test_one_for_small_products_put_back_afterwards():
+    before = torch.get_num_threads()
+    with threads_for(200, 100, 100):
+        assert torch.get_num_threads() == 1
+        with threads_for(*LARGE):
+            assert torch.get_num_threads() == 1  # the outer call decides
+    assert torch.get_num_threads() == before
+    with threads_for(*LARGE):
+        assert torch.get_num_threads() == before
+
+
+def test_put_back_after_an_error():
+    before = torch.get_num_threads()
+    try:
+        with threads_for(200, 100, 100):
+            raise KeyError
+    except KeyError:
+        pass
+    assert torch.get_num_threads() == before
+
+
+def test_other_threads_keep_their_number():
+    """Also those that begin meanwhile, which `torch.set_num_threads` would have changed for good."""
+    before, seen = torch.get_num_threads(), []
+
+    def look():
+        seen.append(torch.get_num_threads())
+        with threads_for(200, 100, 100):
+            seen.append(torch.get_num_threads())
+        seen.append(torch.get_num_threads())
+
+    with threads_for(200, 100, 100):
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+    assert seen == [before, 1, before]
+    assert torch.get_num_threads() == before
