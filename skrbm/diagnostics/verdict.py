@@ -18,7 +18,9 @@ from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
 
 _LEVEL = 1e-3  # chance of a false alarm, over all columns and directions together
-_N_DIRECTIONS = 5  # leading ones of the rows, in which means and variances are compared
+_N_DIRECTIONS = 5  # leading ones of the rows, in which means and variances are compared; fewer for few hidden units,
+_UNITS_PER_DIRECTION = 8  # which have other things to learn
+LEAST_UPDATES = 200  # a shorter fit is a trial, whose machine nobody expects to have learned the rows
 _N_CHAINS = 100
 _LEAST_ROWS = 10  # to compare directions with
 _N_STEPS, _N_TEMPERATURES = (50, 200), (50, 1000)  # at least, and at most
@@ -93,7 +95,7 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
     )
     starts = rows[torch.from_numpy(stream.integers(len(rows), (_N_CHAINS,))).to(rows.device)].to(machine.W)
     chains, _ = run_chains(GIBBS, machine, starts, n_steps, stream)
-    columns, directions = _against_columns(chains, rows), _against_directions(chains.double(), rows.double())
+    columns, directions = _against_columns(chains, rows), _against_directions(chains, rows, machine.n_hidden)
     elsewhere, size = _elsewhere(path, chains, stream, n_temperatures)
     problems = []
     if min(columns, directions) < _LEVEL:
@@ -115,13 +117,14 @@ def _against_columns(chains: Tensor, rows: Tensor) -> float:
     return min(1.0, 2.0 * least * chains.shape[1])
 
 
-def _against_directions(chains: Tensor, rows: Tensor) -> float:
+def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:
     """The least p-value of Welch's t-test and of an F-test along directions of the rows, times their number."""
-    some, others = rows[::2], rows[1::2]
+    n_directions = min(_N_DIRECTIONS, 1 + n_hidden // _UNITS_PER_DIRECTION)
+    chains, some, others = chains.double(), rows[::2].double(), rows[1::2].double()
     if len(others) < _LEAST_ROWS:
         return 1.0
     _, _, directions = torch.linalg.svd(some - some.mean(0), full_matrices=False)
-    ours, theirs = ((v @ directions[:_N_DIRECTIONS].T).cpu().numpy() for v in (chains, others))
+    ours, theirs = ((v @ directions[:n_directions].T).cpu().numpy() for v in (chains, others))
     varies = theirs.std(0) > 1e-6
     if not varies.any():
         return 1.0

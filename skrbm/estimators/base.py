@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skrbm.diagnostics.mixing import diagnose
-from skrbm.diagnostics.verdict import Verdict, judge
+from skrbm.diagnostics.verdict import LEAST_UPDATES, Verdict, judge
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
@@ -104,7 +104,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ConvergenceWarning
             If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
             training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
-            its chains can follow (for "pcd"; see `skrbm.diagnostics.judge`). The message says what to set.
+            its chains can follow (for "pcd"; see `skrbm.diagnostics.judge`). The message says what to set. Fits of
+            less than 200 updates are taken for trials, and not judged.
 
         Notes
         -----
@@ -222,7 +223,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 f"to nothing. {slower}Check that X is scaled into [0, 1].",
                 ConvergenceWarning,
             )
-        elif self.algorithm == "pcd" and rows.group.rank == 0:
+        elif self.algorithm == "pcd" and rows.group.rank == 0 and self._n_updates >= LEAST_UPDATES:
             problems = list(self._verdict(rows.some(_JUDGED_ROWS, stream), stream).problems)
             if not is_free and (divergence := self._divergence_at_full_rate()) > 4.0 * LIMIT_PER_UNIT * self.n_hidden:
                 problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
@@ -244,9 +245,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         fitted = Fitted(self)
         v = binarize_rows(v.cpu(), self.binarize, stream)
         rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
-        n_updates = getattr(self, "_carried", {"n_updates": 10_000})["n_updates"]
         with fitted.threads(len(rows)):
-            return judge(fitted.path(), rows, stream, n_updates)
+            return judge(fitted.path(), rows, stream, self._n_updates)
+
+    @property
+    def _n_updates(self) -> int:
+        """How many it has learned by; many where that isn't known."""
+        return int(getattr(self, "_carried", {"n_updates": 10_000})["n_updates"])
 
     # -- what the model says about rows --------------------------------------------------------------------------------
 
