@@ -1,4 +1,4 @@
-"""How well chains mix, and how good samples are. Imports `sampling` and what is below."""
+"""How well chains mix, and how good samples are. Imports `likelihood` and what is below."""
 
 from skrbm.diagnostics.chains import (
     autocorrelation,

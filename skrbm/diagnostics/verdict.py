@@ -129,7 +129,9 @@ def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:
     if not varies.any():
         return 1.0
     ours, theirs = ours[:, varies], theirs[:, varies]
-    p_means = ttest_ind(ours, theirs, equal_var=False).pvalue
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that are all the same
+        p_means = ttest_ind(ours, theirs, equal_var=False).pvalue
     ratio, free = ours.var(0, ddof=1) / theirs.var(0, ddof=1), (len(ours) - 1, len(theirs) - 1)
     p_spread = 2.0 * np.minimum(f_distribution.cdf(ratio, *free), f_distribution.sf(ratio, *free))
     least = min(float(np.nan_to_num(p_means, nan=1.0).min()), float(p_spread.min()))

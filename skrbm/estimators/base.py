@@ -105,7 +105,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
             training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
             its chains can follow (for "pcd"; see `skrbm.diagnostics.judge`). The message says what to set. Fits of
-            less than 200 updates are taken for trials, and not judged.
+            less than 200 updates, which are trials, and those with `sample_weight` are not judged.
 
         Notes
         -----
@@ -216,6 +216,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         epoch = int(np.argmax(scores)) - len(scores)
         off, on = (self.history_[name][epoch] for name in ("dead_share", "saturated_share"))
         is_free = isinstance(self.learning_rate, str)
+        is_judged = self.algorithm == "pcd" and self._n_updates >= LEAST_UPDATES and not rows.is_weighted
         slower = "" if is_free else f"Lower the learning rate (learning_rate={self.learning_rate!r}), or set 'auto'. "
         if off + on > STUCK_SHARE:
             warn(
@@ -223,7 +224,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 f"to nothing. {slower}Check that X is scaled into [0, 1].",
                 ConvergenceWarning,
             )
-        elif self.algorithm == "pcd" and rows.group.rank == 0 and self._n_updates >= LEAST_UPDATES:
+        elif is_judged and rows.group.rank == 0:
             problems = list(self._verdict(rows.some(_JUDGED_ROWS, stream), stream).problems)
             if not is_free and (divergence := self._divergence_at_full_rate()) > 4.0 * LIMIT_PER_UNIT * self.n_hidden:
                 problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
@@ -716,7 +717,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     ) -> np.ndarray:
         """The ends of chains from `starts`, or the means over their second halves."""
         fitted = Fitted(self)
-        with fitted.threads(len(starts)):
+        with fitted.threads(starts.shape[0]):
             kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream)
         watch = kernel.watch(model)
 
@@ -856,8 +857,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> from skrbm import BernoulliRBMTorch
         >>> from skrbm.datasets import load_digits
         >>> X = load_digits().data
-        >>> first = BernoulliRBMTorch(n_hidden=32, n_iter=2, random_state=0).fit(X)
-        >>> second = BernoulliRBMTorch(n_hidden=16, n_iter=2, random_state=0).fit(first.transform(X))
+        >>> first = BernoulliRBMTorch(n_hidden=32, n_iter=20, random_state=0).fit(X)
+        >>> second = BernoulliRBMTorch(n_hidden=16, n_iter=20, random_state=0).fit(first.transform(X))
         >>> network = torch.nn.Sequential(*first.to_torch(), *second.to_torch(), torch.nn.Linear(16, 10))
         >>> network(torch.from_numpy(X)).shape
         torch.Size([1797, 10])

@@ -226,7 +226,8 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
         else:
             setattr(model, name, value)
     attributes = {name: arrays[name] for name in (*TENSORS.values(), *ATTRIBUTES.values()) if name in arrays}
-    for name, convert in (("validation_scores_", np.ndarray.tolist), ("best_validation_score_", float)):
+    scalars = {"best_validation_score_": float, "learning_rate_": float}
+    for name, convert in {"validation_scores_": np.ndarray.tolist, **scalars}.items():
         if name in arrays:
             attributes[name] = convert(arrays[name])
     if history := {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("history_/")}:

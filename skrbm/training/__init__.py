@@ -1,4 +1,4 @@
-"""Learning. Imports `likelihood` and what is below; nothing of scikit-learn."""
+"""Learning. Imports `diagnostics` and what is below; nothing of scikit-learn."""
 
 from skrbm.training.checkpoint import CheckpointFile
 from skrbm.training.fit import Run, Start, begin, train

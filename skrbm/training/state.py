@@ -122,7 +122,7 @@ class TrainState:
             self.scheduler.base_lrs = [rate * factor for rate in self.scheduler.base_lrs]
 
     def snapshot(self) -> RBMParameters | None:
-        """The machine before an update that is going to be looked at; None if it isn't. In memory that is used again."""
+        """The machine before an update that will be looked at, in memory that is used again; None before others."""
         if not self.pace.is_due(self.n_updates):
             return None
         if self._before is None:

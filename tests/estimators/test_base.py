@@ -67,6 +67,7 @@ def test_any_table_of_probabilities_can_be_fitted(table, n_hidden, batch_size, a
     assert np.isfinite(model.free_energy(table)).all()
 
 
+@pytest.mark.filterwarnings("ignore:The machine is not to be trusted")
 def test_sparse_rows_never_become_dense_as_a_whole(monkeypatch):
     big = sp.random(20_000, 50, 0.01, "csr", dtype=np.float32, random_state=0)
     sizes = []

@@ -110,6 +110,7 @@ def test_stuck_units_are_those_of_the_model_that_is_kept():
 
     V = np.repeat(np.eye(8), 40, axis=0)
     settings = {"n_iter": 30, "n_iter_no_change": 9, "learning_rate_schedule": ruin, "averaging": 0.0, "n_hidden": 16}
+    settings |= {"learning_rate": 0.2, "weight_decay": 2e-3}
     model = rbm(early_stopping=True, **settings).fit(V)  # warnings are errors here
     worst = model.history_["dead_share"] + model.history_["saturated_share"]
     assert worst[-1] > 0.9

@@ -42,7 +42,9 @@ def test_types_of_input(dtype):
     model = rbm().fit(bits.astype(dtype))
     assert_same(model, rbm().fit(bits))
     for name in METHODS:
-        np.testing.assert_allclose(getattr(model, name)(bits.astype(dtype)), getattr(model, name)(bits), rtol=1e-5)
+        np.testing.assert_allclose(
+            getattr(model, name)(bits.astype(dtype)), getattr(model, name)(bits), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_bfloat16_tensors():

@@ -29,7 +29,7 @@ def breaks_off_after(n_epochs, error=KeyboardInterrupt):
 
 
 def test_ctrl_c_keeps_the_last_finished_epoch():
-    settings = {"learning_rate_schedule": "constant", "averaging": 0.0}
+    settings = {"learning_rate_schedule": "constant", "averaging": 0.0, "learning_rate": 0.05}
     expected = rbm(**settings, n_iter=2, optimizer=torch.optim.SGD).fit(X)
     model = rbm(**settings, n_iter=5, optimizer=breaks_off_after(2))
     with pytest.warns(UserWarning, match="interrupted after epoch 2 of 5") as caught:
@@ -49,7 +49,7 @@ def test_ctrl_c_keeps_the_best_epoch_where_there_is_one():
 
 
 def test_ctrl_c_before_the_first_epoch_changes_nothing(fitted):
-    before = dict(vars(fitted.set_params(optimizer=breaks_off_after(0))))
+    before = dict(vars(fitted.set_params(optimizer=breaks_off_after(0), learning_rate=0.1)))
     with pytest.raises(KeyboardInterrupt):
         fitted.fit(X)
     assert vars(fitted) == before
@@ -67,7 +67,7 @@ def test_exhausted_memory_says_what_to_lower(fitted):
     no_memory = breaks_off_after(1, torch.cuda.OutOfMemoryError("CUDA out of memory"))
     before = fitted.components_
     with pytest.raises(MemoryError, match="n_hidden=4, n_chains=100 and batches of 20 rows. Lower one"):
-        fitted.set_params(optimizer=no_memory).fit(X)
+        fitted.set_params(optimizer=no_memory, learning_rate=0.1).fit(X)
     assert fitted.components_ is before
 
 
@@ -82,7 +82,7 @@ def test_ctrl_c_while_what_was_learned_is_copied(epoch, monkeypatch):
             raise KeyboardInterrupt
         return real(state)
 
-    model = rbm(n_iter=5)
+    model = rbm(n_iter=5, learning_rate=0.1)  # nothing else asks for the state then
     monkeypatch.setattr(TrainState, "carried", carried)
     if epoch == 1:
         with pytest.raises(KeyboardInterrupt):

@@ -104,7 +104,7 @@ def no_schedule(optimizer):
         ({"device": "meta"}, ValueError, "device='meta'"),
         ({"device": 1.5}, ValueError, "device=1.5"),
         ({"random_state": "x"}, ValueError, "'x' cannot be used to seed"),
-        ({"optimizer": no_optimizer}, TypeError, "optimizer.*torch.optim.Optimizer.*NoneType"),
+        ({"optimizer": no_optimizer, "learning_rate": 0.1}, TypeError, "optimizer.*torch.optim.Optimizer.*NoneType"),
         ({"learning_rate_schedule": no_schedule}, TypeError, "learning_rate_schedule.*LRScheduler.*int"),
     ],
     ids=lambda value: str(value).split(" at 0x")[0],  # the same in every process

@@ -52,6 +52,7 @@ def test_ctrl_c_keeps_what_the_trajectory_has(monkeypatch):
     assert isinstance(model.trajectory_, list)
 
 
+@pytest.mark.filterwarnings("ignore:The machine is not to be trusted")
 def test_rungs_of_another_machine_are_in_nobodys_way_until_they_are_used():
     model = BernoulliRBMTorch(6, n_iter=3, store_trajectory=True, random_state=0).fit(X)
     model.trajectory_ = [(model.components_[:2], model.intercept_visible_, model.intercept_hidden_[:2])]
