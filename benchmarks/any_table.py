@@ -6,9 +6,9 @@
 
 `synthetic` learns each table of `tables.py` at the defaults and at given rates, and prints the log-likelihoods of rows
 held out beside that of the truth. `grid` does the same for tables of zeros and ones (see `binary_tables.py` for FOLDER,
-"digits" for scikit-learn's, above 8): at the defaults, and with one setting after another changed, each kept where it is
-better on the validation rows; test rows are read for the defaults and for what was best. `verdict` counts, in what the
-others printed, how often fits that are good by their nats were warned of, and bad ones.
+"digits" for scikit-learn's, above 8): at the defaults, and with one setting after another changed, each kept where it
+is better on the validation rows; test rows are read for the defaults and for what was best. `verdict` counts, in what
+the others printed, how often fits that are good by their nats were warned of, and bad ones.
 
 A figure counts where at least 10 of 100 chains of AIS count (ESS) and where AIS run backwards from tempered samples
 lies at most 0.5 nats above AIS ("above"); else it is in brackets: not measurable.
@@ -144,8 +144,8 @@ def grid(name, folder, seeds):
             if counts and nats > score:
                 score, best = nats, setting
     run(name, {"n_components": 0}, 0, "test", folder)
-    for setting in ({}, best):
-        for seed in seeds if not setting or setting == best else seeds[:1]:
+    for setting, some in (({}, seeds), (best, seeds[:1])):
+        for seed in some:
             run(name, setting, seed, "test", folder)
 
 

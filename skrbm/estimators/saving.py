@@ -226,10 +226,9 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
         else:
             setattr(model, name, value)
     attributes = {name: arrays[name] for name in (*TENSORS.values(), *ATTRIBUTES.values()) if name in arrays}
-    scalars = {"best_validation_score_": float, "learning_rate_": float}
-    for name, convert in {"validation_scores_": np.ndarray.tolist, **scalars}.items():
+    for name in ("validation_scores_", "best_validation_score_", "learning_rate_"):  # numbers, and a list of them
         if name in arrays:
-            attributes[name] = convert(arrays[name])
+            attributes[name] = arrays[name].tolist()
     if history := {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("history_/")}:
         attributes["history_"] = history
     if (n_rungs := facts["n_checkpoints"]) is not None:

@@ -130,6 +130,7 @@ def test_fit_accepts_y_and_ignores_it():
     np.testing.assert_array_equal(rbm().fit_transform(X, Y), rbm().fit(X).transform(X))
 
 
+@pytest.mark.filterwarnings("ignore:The machine is not to be trusted")
 def test_averaging_steadies_and_the_chains_run_on():
     """The mean over the iterates lies between them, and the chains don't stay where these left them."""
     V = np.repeat(np.eye(6)[:2], 50, 0)

@@ -118,7 +118,7 @@ def test_a_model_from_elsewhere(path):
 
 def test_what_json_cannot_hold_is_told(path):
     unusual = {"optimizer": partial(torch.optim.SGD, momentum=0.5), "random_state": np.random.RandomState(0)}
-    BernoulliRBMTorch(**SETTINGS | unusual).fit(BITS).save(path)
+    BernoulliRBMTorch(**SETTINGS | {"learning_rate": 0.05} | unusual).fit(BITS).save(path)
     with pytest.warns(UserWarning, match=" was ") as caught:
         loaded = BernoulliRBMTorch.load(path)
     first, second = (str(warning.message) for warning in caught)

@@ -2,11 +2,21 @@
 
 import threading
 
+import pytest
 import torch
 
 from skrbm.support.threads import LEAST_WORK, threads_for
 
 LARGE = (LEAST_WORK // 10_000, 100, 100)
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    """So that one is another number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_one_for_small_products_put_back_afterwards():
