@@ -21,7 +21,7 @@ _LEVEL = 1e-3  # chance of a false alarm, over all columns and directions togeth
 _N_DIRECTIONS = 5  # leading ones of the rows, in which means and variances are compared; fewer for few hidden units,
 _UNITS_PER_DIRECTION = 8  # which have other things to learn
 LEAST_UPDATES = 200  # a shorter fit is a trial, whose machine nobody expects to have learned the rows
-_N_CHAINS = 100
+N_CHAINS = 100
 _LEAST_ROWS = 10  # to compare directions with
 _N_STEPS, _N_TEMPERATURES = (50, 200), (50, 1000)  # at least, and at most
 _MOST_ELSEWHERE = 7.0  # nats: AIS overstates log Z by so much with a probability of e^-7
@@ -93,7 +93,7 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
     n_steps, n_temperatures = (
         min(max(n_updates // share, least), most) for share, (least, most) in ((20, _N_STEPS), (10, _N_TEMPERATURES))
     )
-    starts = rows[torch.from_numpy(stream.integers(len(rows), (_N_CHAINS,))).to(rows.device)].to(machine.W)
+    starts = rows[torch.from_numpy(stream.integers(len(rows), (N_CHAINS,))).to(rows.device)].to(machine.W)
     chains, _ = run_chains(GIBBS, machine, starts, n_steps, stream)
     columns, directions = _against_columns(chains, rows), _against_directions(chains, rows, machine.n_hidden)
     elsewhere, size = _elsewhere(path, chains, stream, n_temperatures)

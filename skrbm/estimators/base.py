@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skrbm.diagnostics.mixing import diagnose
-from skrbm.diagnostics.verdict import LEAST_UPDATES, Verdict, judge
+from skrbm.diagnostics.verdict import LEAST_UPDATES, N_CHAINS, Verdict, judge
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
@@ -246,7 +246,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         fitted = Fitted(self)
         v = binarize_rows(v.cpu(), self.binarize, stream)
         rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
-        with fitted.threads(len(rows)):
+        with fitted.threads(N_CHAINS):
             return judge(fitted.path(), rows, stream, self._n_updates)
 
     @property

@@ -87,6 +87,8 @@ class Run:
         After the last epoch, and after the best one.
     n_finished : int
         Epochs so far.
+    was_ruined : bool
+        Whether the last one left a machine that nothing can be learned from, and couldn't be gone back on.
     """
 
     state: TrainState
@@ -103,6 +105,7 @@ class Run:
     last: Learned | None = None
     best: Learned | None = None
     n_finished: int = 0
+    was_ruined: bool = False
 
     @property
     def n_epochs(self) -> int:
@@ -141,7 +144,7 @@ class Run:
         """Train for an epoch, and take note of it. One that ruins the machine is gone back on, at a lower rate."""
         state, observers = self.state, () if self.trajectory is None else (self.trajectory,)
         before, n_retreats = state.model.clone(), 0
-        can_retreat = state.pace.is_free and not self._is_ruined(state.params)
+        can_retreat = state.pace.is_free and not self.was_ruined
         saved = (state.state(), [observer.state() for observer in observers]) if can_retreat else None
         while True:
             error = None
@@ -149,13 +152,15 @@ class Run:
                 record = epoch_(state, self.rows, *observers)
             except FloatingPointError as found:
                 error = found
-            is_ruined = error is not None or self._is_ruined(state.params)
-            if saved is None or n_retreats == _MAX_RETREATS or self.rows.group.least(not is_ruined) == 1:
+            self.was_ruined = error is not None or (saved is not None and self._is_ruined(state.params))
+            if saved is None or n_retreats == _MAX_RETREATS or self.rows.group.least(not self.was_ruined) == 1:
                 break
             n_retreats += 1
             self._retreat_(saved, observers)
         if error is not None:
             raise error
+        if self.was_ruined and n_retreats:  # whatever the rate: so it isn't to blame
+            state.scale_rate_(state.pace.scale(_RETREAT**-n_retreats))
         self.measure(record, before, n_retreats)
 
     def _is_ruined(self, params: RBMParameters) -> bool:
