@@ -44,6 +44,7 @@ ROWS = {  # name: (which package, settings)
     "constant rate": ("skrbm", PCD | {"learning_rate_schedule": "constant"}),
     "exponential": ("skrbm", PCD | {"learning_rate_schedule": "exponential"}),
     "rate 0.1": ("skrbm", PCD | {"learning_rate": 0.1}),
+    "rate 0.2": ("skrbm", PCD | {"learning_rate": 0.2}),
     "Adam, 1e-3": ("skrbm", PCD | {"optimizer": "adam", "learning_rate": 1e-3}),
     "20 chains": ("skrbm", PCD | {"n_chains": 20}),
     "500 chains": ("skrbm", PCD | {"n_chains": 500}),

@@ -126,7 +126,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from one pass over X, in mini-batches, at the constant rate `learning_rate`.
+        """Learn from one pass over X, in mini-batches, at the constant rate `learning_rate`, or at a pace of its own.
 
         The chains, the optimiser and the randomness carry on from the call before, or from `fit`.
 
