@@ -166,7 +166,13 @@ def verdict(files):
     fits = {}
     for line in (line for file in files for line in Path(file).read_text().splitlines()):
         fields = line.split()
-        if len(fields) > 7 and fields[1].isdigit() and fields[6].replace(".", "").isdigit() and "mixture" not in line:
+        if (
+            len(fields) > 7
+            and fields[1].isdigit()
+            and fields[6].replace(".", "").isdigit()
+            and "mixture" not in line
+            and "scale" not in line
+        ):
             counts, nats = not fields[2].startswith("("), float(fields[2].strip("()"))
             fits.setdefault(fields[0], []).append((nats, counts, fields[7] == "yes", float(fields[3])))
     good, bad = [], []
