@@ -19,7 +19,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits, load_mnist
@@ -47,11 +46,12 @@ def seconds(model, X):
 
 def compare(model, X, repeat, default=contextlib.nullcontext):
     """Seconds of an epoch with one thread, and with the default; by turns."""
-    openmp, found = ThreadpoolController().select(user_api="openmp"), {"one": [], "default": []}
+    found, n_threads = {"one": [], "default": []}, torch.get_num_threads()
     seconds(model, X)
     for _ in range(repeat):
-        with openmp.limit(limits=1):
-            found["one"].append(seconds(model, X))
+        torch.set_num_threads(1)
+        found["one"].append(seconds(model, X))
+        torch.set_num_threads(n_threads)
         with default():
             found["default"].append(seconds(model, X))
     return np.median(found["one"]), np.median(found["default"])
