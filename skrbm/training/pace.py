@@ -13,7 +13,7 @@ from skrbm.machines.restricted import RBMParameters, free_energy
 
 _EARLY, _EARLY_EVERY = 200, 2  # of the first updates every second is looked at, then
 _EVERY = 16  # one in so many
-LOOKED_AT = 25  # chains: two products with so few rows each time, some three hundredths of a fit
+LOOKED_AT = 25  # chains: two products with so few rows each time, some hundredths of a fit
 # Of the way to the rate that a look asks for. A look is of one update, and as noisy as that: many with a low gain
 # follow a burst of the chains in time, few with a high one don't, and leave the modes in wrong proportions. What the
 # first updates do, which sort the units out, is over soon: who slows down for good there ends at a worse machine.
