@@ -14,17 +14,16 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skrbm.diagnostics.mixing import diagnose
-from skrbm.diagnostics.verdict import LEAST_UPDATES, N_CHAINS, Verdict, judge
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
 from skrbm.estimators.inputs import array_of, array_with_gaps, rows_of
+from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
@@ -43,13 +42,12 @@ from skrbm.support.tables import Table
 from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
-from skrbm.training.fit import STUCK_SHARE, Start, train
+from skrbm.training.fit import Start, train
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
-from skrbm.training.settings import LIMIT_PER_UNIT, MOST_BATCH, TrainSettings
+from skrbm.training.settings import MOST_BATCH, TrainSettings
 
 _PROGRESS_SECONDS = 5.0  # between two lines of progress
 _SAMPLERS = ("gibbs", "parallel_tempering", "trajectory_tempering")
-_JUDGED_ROWS = 1000  # that a fitted machine is compared with
 
 
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -122,7 +120,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             start, group = self._start(saved), current_group()
             rows = rows_of(self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed)
             self._learn(rows, settings, start, listener)
-            self._warn_if_bad(rows, Stream(start.seed, "verdict"))
+            warn_if_bad(self, rows, Stream(start.seed, "verdict"))
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -209,50 +207,6 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 f"n_hidden={n_hidden}; to start anew call fit with warm_start=False."
             )
         return learned
-
-    def _warn_if_bad(self, rows: SharedRows, stream: Stream) -> None:
-        """Say what is off about a machine that has just been fitted, if something is."""
-        scores = getattr(self, "validation_scores_", [0.0])  # the model is that of the best epoch, else the last
-        epoch = int(np.argmax(scores)) - len(scores)
-        off, on = (self.history_[name][epoch] for name in ("dead_share", "saturated_share"))
-        is_free = isinstance(self.learning_rate, str)
-        is_judged = self.algorithm == "pcd" and self._n_updates >= LEAST_UPDATES and not rows.is_weighted
-        slower = "" if is_free else f"Lower the learning rate (learning_rate={self.learning_rate!r}), or set 'auto'. "
-        if off + on > STUCK_SHARE:
-            warn(
-                f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next "
-                f"to nothing. {slower}Check that X is scaled into [0, 1].",
-                ConvergenceWarning,
-            )
-        elif is_judged and rows.group.rank == 0:
-            problems = list(self._verdict(rows.some(_JUDGED_ROWS, stream), stream).problems)
-            if not is_free and (divergence := self._divergence_at_full_rate()) > 4.0 * LIMIT_PER_UNIT * self.n_hidden:
-                problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
-            if problems:
-                warn(
-                    f"The machine is not to be trusted: {'; '.join(problems)}. {slower}More "
-                    f"epochs (n_iter={self.n_iter}), chains (n_chains={self.n_chains}) or Gibbs steps "
-                    f"(k={self.k!r}) may help; `diagnose` shows more.",
-                    ConvergenceWarning,
-                )
-
-    def _divergence_at_full_rate(self) -> float:
-        """Median over the epochs of what an update moves the machine by, each as if at the schedule's full rate."""
-        share = self.history_["learning_rate"] / self.learning_rate_
-        return float(np.nanmedian(self.history_["step_divergence"] / np.maximum(share, 1e-12) ** 2))
-
-    def _verdict(self, v: Tensor, stream: Stream) -> Verdict:
-        """What is off about the machine, by training rows."""
-        fitted = Fitted(self)
-        v = binarize_rows(v.cpu(), self.binarize, stream)
-        rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
-        with fitted.threads(N_CHAINS):
-            return judge(fitted.path(), rows, stream, self._n_updates)
-
-    @property
-    def _n_updates(self) -> int:
-        """How many it has learned by; many where that isn't known."""
-        return int(getattr(self, "_carried", {"n_updates": 10_000})["n_updates"])
 
     # -- what the model says about rows --------------------------------------------------------------------------------
 
@@ -679,7 +633,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             `effective_sample_size` and `r_hat` of the second half of the chains; the `merge_time` in steps, after which
             chains from random states and from data can't be told apart (`inf`: not within `n_steps`); the least
             `swap_acceptance` of neighbouring rungs and the `round_trips` of a system; `seconds` a step. Its `note`,
-            printed below, is the verdict of `skrbm.diagnostics.judge` by the rows that the model keeps.
+            printed below, is the verdict of `skrbm.diagnostics.judge` by the rows that the model keeps, whatever their
+            weights were.
 
         Notes
         -----
@@ -709,7 +664,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
         if data_v is not None:
             kept = torch.from_numpy(np.asarray(self.data_samples_))
-            found.note = str(self._verdict(kept, stream))
+            found.note = str(verdict_of(self, kept, stream))
         return found
 
     def _run_chains(

@@ -29,11 +29,12 @@ def threads_for(n_rows: int, n_hidden: int, n_features: int) -> Iterator[None]:
     if n_rows * n_hidden * n_features >= LEAST_WORK:
         yield
         return
-    with _LOCK:
+    with _LOCK:  # lest this thread, if it is a new one, begins with a number that another has not put back yet
         before = torch.get_num_threads()
-        if before > 1:
-            _set_here(1)
     try:
+        if before > 1:
+            with _LOCK:
+                _set_here(1)
         yield
     finally:
         if before > 1:

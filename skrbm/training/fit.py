@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -189,7 +190,8 @@ class Run:
             score = float(self.rows.group.mean(torch.tensor(score, dtype=torch.float64)))
             is_best = self.stopping.is_best(score)
         values = {**record._asdict(), "retreats": n_retreats, **measures._asdict()}
-        history = {name: [*self.history.get(name, ()), value] for name, value in values.items()}
+        unknown = [math.nan] * max(map(len, self.history.values()), default=0)  # of epochs of an older version
+        history = {name: [*self.history.get(name, unknown), value] for name, value in values.items()}
         learned = self.learned(history)
         # At once, so that Ctrl-C finds either the epoch before or this one.
         self.history, self.last, self.n_finished = history, learned, self.n_finished + 1

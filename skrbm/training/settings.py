@@ -113,7 +113,7 @@ class TrainSettings:
         if self.binarize == "sample" and rows.is_binary:  # a draw would change nothing
             found["binarize"] = "none"
         if "auto" in (self.learning_rate, self.weight_decay):
-            spectrum = Spectrum.of(rows)
+            spectrum = Spectrum.of(rows, self.binarize)
             if self.weight_decay == "auto":
                 found["weight_decay"] = _decay(spectrum, rows.n_rows)
             if self.learning_rate == "auto":

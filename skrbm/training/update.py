@@ -39,7 +39,7 @@ from skrbm.training.observers import Observer
 from skrbm.training.settings import gibbs_steps
 from skrbm.training.state import TrainState
 
-_RATE_TOLERANCE = 0.1  # by which the logarithm of the rate may differ from what a CUDA graph was recorded with
+_RATE_TOLERANCE = 0.1  # by which the rate may differ from what a CUDA graph was recorded with
 _WORDS = {"W": "weights", "b": "visible biases", "c": "hidden biases"}
 
 
@@ -299,4 +299,4 @@ class UpdateGraph:
 
     @property
     def _is_outdated(self) -> bool:
-        return abs(math.log(self._state.learning_rate / self._rate)) > _RATE_TOLERANCE
+        return not math.isclose(self._state.learning_rate, self._rate, rel_tol=_RATE_TOLERANCE)

@@ -45,6 +45,14 @@ def test_structure_is_what_independent_columns_would_not_show():
     assert of(np.ones((20, 5), np.float32)).structure == 0.0
 
 
+def test_of_what_learning_sees():
+    """Values from 0 to 255 that are cut at 127 have the spectrum of the bits."""
+    X = rows(300, 40, n_alike=30)
+    bits, bytes_ = of(X), Spectrum.of(SharedRows(ArrayRows(40 + 200 * X)), 127.0)
+    torch.testing.assert_close(bytes_.variances, bits.variances)
+    assert bytes_.structure == pytest.approx(bits.structure)
+
+
 def test_damping_divides_by_the_variance():
     found = of(rows(900, 40, n_alike=30))
     P = found.damping(torch.zeros(1))

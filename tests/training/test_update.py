@@ -10,6 +10,7 @@ import torch
 
 from skrbm.machines import mean_h_given_v
 from skrbm.rows import Batch
+from skrbm.support.kernels import has_int8_mm
 from skrbm.training.gradients import statistics
 from skrbm.training.spectrum import Spectrum
 from skrbm.training.update import UpdateGraph, update_
@@ -246,6 +247,35 @@ def test_a_graph_does_what_the_updates_do(algorithm, monkeypatch):
     assert states[0].n_updates == states[1].n_updates == 5
     assert torch.equal(states[0].params.W, states[1].params.W)
     assert torch.equal(states[0].h, states[1].h)
+
+
+@pytest.mark.parametrize(("factor", "n_recorded"), [(1.0, 1), (0.95, 1), (0.5, 2), (0.0, 2)])
+def test_a_graph_is_recorded_again_where_the_rate_has_moved(factor, n_recorded, monkeypatch):
+    """The rate is in the recording, so that one of another rate would go on learning at that."""
+    recorded = []
+    monkeypatch.setattr(RECORD, lambda work, streams, device: recorded.append(work) or work)
+    state = begin(reference.random_params(3, 4))
+    graph = UpdateGraph(state)
+    for n in range(6):
+        if n == 4:
+            state.scale_rate_(factor)
+        if not graph.update_(Batch(bits(5, 4, n))):
+            update_(state, Batch(bits(5, 4, n)))
+    assert len(recorded) == n_recorded
+
+
+@pytest.mark.skipif(not has_int8_mm(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
+@pytest.mark.parametrize("centered", ["visible", True])
+def test_no_weight_moves_by_more_than_the_products_in_8_bits_are_told(centered, monkeypatch):
+    """Else it would leave the range that its 8 bits stand for."""
+    params = reference.random_params(3, 4).to(torch.float32)
+    settings = replace(PLAIN, centered=centered, precision="int8", learning_rate=0.5, spectrum=spectrum())
+    state, told = begin(params, settings), []
+    monkeypatch.setattr(state.backend, "refresh_", told.append)
+    for seed in range(50):
+        before = state.params.W.clone()
+        update_(state, Batch(bits(9, 4, seed)))
+        assert (state.params.W - before).abs().max() <= told[-1] < 10.0
 
 
 def test_what_cannot_be_recorded_is_updated_all_the_same():

@@ -1,0 +1,70 @@
+"""Whether a fitted estimator is to be trusted, and the warning where it isn't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from skrbm.diagnostics.verdict import LEAST_UPDATES, N_CHAINS, Verdict, judge
+from skrbm.estimators.fitted import Fitted, learned_of
+from skrbm.rows.shared import SharedRows
+from skrbm.rows.source import binarize_rows
+from skrbm.support.checks import warn
+from skrbm.support.randomness import Stream
+from skrbm.support.tensors import is_bits
+from skrbm.training.fit import STUCK_SHARE
+from skrbm.training.settings import LIMIT_PER_UNIT
+
+_N_ROWS = 1000  # that a fitted machine is compared with
+_TOO_FAST = 4.0  # times the divergence of an update that a rate of its own would come to
+
+
+def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
+    """Say what is off about an estimator that has just been fitted to the rows, if something is."""
+    scores = getattr(model, "validation_scores_", [0.0])  # the model is that of the best epoch, else the last
+    epoch = int(np.argmax(scores)) - len(scores)
+    off, on = (model.history_[name][epoch] for name in ("dead_share", "saturated_share"))
+    is_free = isinstance(model.learning_rate, str)
+    slower = "" if is_free else f"Lower the learning rate (learning_rate={model.learning_rate!r}), or set 'auto'. "
+    if off + on > STUCK_SHARE:
+        warn(
+            f"{off:.0%} of the hidden units are off and {on:.0%} are on in every row: the model has learned next to "
+            f"nothing. {slower}Check that X is scaled into [0, 1].",
+            ConvergenceWarning,
+        )
+        return
+    if model.algorithm != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
+        return
+    problems = list(verdict_of(model, rows.some(_N_ROWS, stream), stream).problems)
+    if not is_free and (divergence := _divergence_at_full_rate(model)) > _TOO_FAST * LIMIT_PER_UNIT * model.n_hidden:
+        problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
+    if problems:
+        warn(
+            f"The machine is not to be trusted: {'; '.join(problems)}. {slower}More epochs (n_iter={model.n_iter}), "
+            f"chains (n_chains={model.n_chains}) or Gibbs steps (k={model.k!r}) may help; `diagnose` shows more.",
+            ConvergenceWarning,
+        )
+
+
+def verdict_of(model: Any, v: Tensor, stream: Stream) -> Verdict:
+    """What is off about a fitted estimator, by training rows (n, n_features)."""
+    fitted = Fitted(model)
+    v = binarize_rows(v.cpu(), model.binarize, stream)
+    rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
+    with fitted.threads(N_CHAINS):
+        return judge(fitted.path(), rows, stream, _n_updates(model))
+
+
+def _n_updates(model: Any) -> int:
+    """How many it has learned by; many where that isn't known."""
+    carried = learned_of(model).carried
+    return 10_000 if carried is None else int(carried["n_updates"])
+
+
+def _divergence_at_full_rate(model: Any) -> float:
+    """Median over the epochs of what an update moves the machine by, each as if at the schedule's full rate."""
+    share = model.history_["learning_rate"] / model.learning_rate_
+    return float(np.nanmedian(model.history_["step_divergence"] / np.maximum(share, 1e-12) ** 2))
