@@ -67,6 +67,16 @@ def test_loud_where_the_mass_is_in_one_mode():
     assert min(bad.worst_column, bad.worst_direction) > 1e-3  # the chains look right
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_silent_on_columns_that_are_hardly_ever_on(seed):
+    """Few ones more or less are no sign; their variance is far from that of a normal distribution."""
+    rng = np.random.default_rng(seed)
+    rows = torch.from_numpy((rng.random((1000, 60)) < 0.004).astype(float))
+    b = torch.logit(torch.full((60,), 0.004).double())
+    params = RBMParameters(torch.zeros(3, 60).double(), b, torch.zeros(3).double())
+    assert (found := verdict(params, rows, seed)).is_good, found
+
+
 def test_few_rows_and_columns_that_never_change():
     params = reference.random_params(2, 3)
     for n in (1, 2, 5, 30):
