@@ -139,10 +139,11 @@ def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:
         p_means = ttest_ind(ours, theirs, equal_var=False).pvalue
     n, m, both = len(ours), len(theirs), np.concatenate([ours, theirs])
     variance = (n * ours.var(0) + both.var(0)) / (n + 1)
-    kurtosis_less_1 = np.maximum(kurtosis(both, fisher=False) - 1.0, 1.0)  # none for two values that are as frequent
+    kurtosis_less_1 = np.maximum(kurtosis(both, fisher=False) - 1.0, 1.0)  # 0 for two values that are as frequent
     z_of_logs = np.log(variance / theirs.var(0)) / np.sqrt(kurtosis_less_1 * (1 / n + 1 / m))
     squares = np.square(both - theirs.mean(0))
-    z_of_squares = (squares[:n].mean(0) - squares[n:].mean(0)) / (squares.std(0) * math.sqrt(1 / n + 1 / m))
+    differ = np.maximum(squares.std(0), 1e-6)  # those of two values that are as frequent are the same
+    z_of_squares = (squares[:n].mean(0) - squares[n:].mean(0)) / (differ * math.sqrt(1 / n + 1 / m))
     p_spread = 2.0 * norm.sf(np.minimum(np.abs(z_of_logs), np.abs(z_of_squares)))
     least = min(float(np.nan_to_num(p_means, nan=1.0).min()), float(p_spread.min()))
     return min(1.0, 2.0 * least * ours.shape[1])
