@@ -28,6 +28,7 @@ ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS`
     "data_samples": "data_samples_",
     "history": "history_",
     "learning_rate": "learning_rate_",
+    "balance_gain": "balance_gain_",
     "n_epochs": "n_iter_",
     "trajectory": "trajectory_",
     "validation_scores": "validation_scores_",

@@ -34,11 +34,13 @@ _SHAPES: dict[str, tuple[str | int, ...]] = {  # of arrays, "h" for n_hidden and
     "validation_scores_": (_ANY,),
     "best_validation_score_": (),
     "learning_rate_": (),
+    "balance_gain_": (),
     "history_": (_ANY,),
     "W": ("h", "v"),
     "b": ("v",),
     "c": ("h",),
 }
+_NUMBERS = ("validation_scores_", "best_validation_score_", "learning_rate_", "balance_gain_")  # the first, a list
 _MAY_BE_NAN = ("history_", "validation_scores_", "best_validation_score_")
 
 
@@ -226,7 +228,12 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
         else:
             setattr(model, name, value)
     attributes = {name: arrays[name] for name in (*TENSORS.values(), *ATTRIBUTES.values()) if name in arrays}
-    for name in ("validation_scores_", "best_validation_score_", "learning_rate_"):  # numbers, and a list of them
+    for name in (
+        "validation_scores_",
+        "best_validation_score_",
+        "learning_rate_",
+        "balance_gain_",
+    ):  # numbers, and a list of them
         if name in arrays:
             attributes[name] = arrays[name].tolist()
     if history := {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("history_/")}:

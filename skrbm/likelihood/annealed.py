@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,11 +30,26 @@ _RAISE_BLOCK = 1 << 20  # the same, of rows that each have several runs
 _PILOT_STEPS, _PILOT_CHAINS = 500, 50  # of the runs that an adapted schedule rests on
 
 
+class Annealed(NamedTuple):
+    """Chains that have been moved through bridges: with their weights, samples of the last one.
+
+    Attributes
+    ----------
+    v : Tensor of shape (n_chains, n_features)
+        Where they are.
+    log_weight : Tensor of shape (n_chains,), float64
+        In nats.
+    """
+
+    v: Tensor
+    log_weight: Tensor
+
+
 @torch.no_grad()
 def anneal(
     path: AnnealingPath, v: Tensor, betas: Sequence[float], stream: Stream, progress: Progress | None = None
-) -> Tensor:
-    """Log-weights of chains that move through the bridges at inverse temperatures `betas`.
+) -> Annealed:
+    """Move chains through the bridges at inverse temperatures `betas`.
 
     Parameters
     ----------
@@ -51,8 +66,9 @@ def anneal(
 
     Returns
     -------
-    Tensor of shape (n_chains,), float64
-        Σ_k log f_k(v_{k-1}) - log f_{k-1}(v_{k-1}), in nats, where v_k is one Gibbs step from v_{k-1} under bridge k.
+    Annealed
+        Their states, and log-weights Σ_k log f_k(v_{k-1}) - log f_{k-1}(v_{k-1}), where v_k is one Gibbs step from
+        v_{k-1} under bridge k.
 
     Notes
     -----
@@ -61,30 +77,37 @@ def anneal(
     move in one product, up to a few thousand; more follow one block after another, so that memory stays bounded.
     """
     machine = path.machine
-    blocks = torch.split(v, max(1, _BLOCK // max(machine.n_features, machine.n_hidden)))
+    size = max(1, _BLOCK // max(machine.n_features, machine.n_hidden))
+    blocks = torch.split(v, size)
+    bases = torch.split(path.base_b, size) if path.base_b.ndim == 2 else [path.base_b] * len(blocks)
     n_steps = len(betas) - 1
-    log_weights = []
-    for n_done, block in enumerate(blocks):
-        log_weight = torch.zeros(len(block), dtype=torch.float64, device=v.device)
-        for step, increment in enumerate(_increments(path, block, betas, stream), 1):
+    states, log_weights = [], []
+    for n_done, (block, base_b) in enumerate(zip(blocks, bases, strict=True)):
+        state, log_weight = block, torch.zeros(len(block), dtype=torch.float64, device=v.device)
+        increments = _increments(AnnealingPath(machine, base_b), block, betas, stream)
+        for step, (state, increment) in enumerate(increments, 1):  # noqa: B007
             log_weight += increment
             if progress is not None and step % 50 == 0:
                 progress(n_done * n_steps + step, len(blocks) * n_steps)
+        states.append(state)
         log_weights.append(log_weight)
-    return torch.cat(log_weights)
+    return Annealed(torch.cat(states), torch.cat(log_weights))
 
 
-def _increments(path: AnnealingPath, v: Tensor, betas: Sequence[float], stream: Stream) -> Iterator[Tensor]:
-    """What each step adds to the log-weights, (n_chains,)."""
+def _increments(
+    path: AnnealingPath, v: Tensor, betas: Sequence[float], stream: Stream
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The chains before each step, and what it adds to their log-weights (n_chains,)."""
     machine = path.machine
     W, c, visible, hidden = machine.W, machine.c, machine.visible, machine.hidden
     bias_difference = machine.b - path.base_b
     largest_input = float((c.abs() + W.abs().sum(1)).max())
     for step, (before, beta) in enumerate(pairwise(betas), 1):
         inputs = linear(v, W, c)  # (n_chains, n_hidden), at inverse temperature 1
-        increment = (v @ bias_difference).double() * (beta - before)
+        along = v @ bias_difference if bias_difference.ndim == 1 else (v * bias_difference).sum(1)
+        increment = along.double() * (beta - before)
         increment += _cumulant_step(hidden, inputs, before, beta, largest_input).sum(1, dtype=torch.float64)
-        yield increment
+        yield v, increment
         if step < len(betas) - 1:
             h = hidden.sample(hidden.mean_(inputs.mul_(beta)), stream)
             v = visible.sample(visible.mean_(linear(h.mul_(beta), W.T, path.bias(beta))), stream)
@@ -169,7 +192,7 @@ def adapted_schedule(path: AnnealingPath, n_temperatures: int, stream: Stream) -
     betas = uniform_schedule(_PILOT_STEPS)
     for n_steps in (_PILOT_STEPS, n_temperatures):
         v = path.samples_of_base(_PILOT_CHAINS, stream)
-        spread = np.array([float(x.std()) for x in _increments(path, v, betas, stream)])
+        spread = np.array([float(x.std()) for _, x in _increments(path, v, betas, stream)])
         betas = _even_out(betas, spread, n_steps)
     return betas
 
@@ -222,7 +245,7 @@ def log_partition_ais(
     log Z ≈ log Z_0 + log mean w (Salakhutdinov & Murray 2008, section 4.1).
     """
     began = time.perf_counter()
-    log_weight = anneal(path, path.samples_of_base(n_chains, stream), betas, stream, progress)
+    log_weight = anneal(path, path.samples_of_base(n_chains, stream), betas, stream, progress).log_weight
     return _of_weights("ais", path, log_weight, betas, began)
 
 
@@ -254,7 +277,7 @@ def log_partition_reverse_ais(
     2015, section 3.1; Grosse, Ghahramani & Adams 2015).
     """
     began = time.perf_counter()
-    log_weight = anneal(path, v.to(path.machine.W), betas[::-1], stream, progress)
+    log_weight = anneal(path, v.to(path.machine.W), betas[::-1], stream, progress).log_weight
     return _of_weights("reverse_ais", path, log_weight, betas, began)
 
 
@@ -320,6 +343,6 @@ def log_likelihood_raise(
     ):
         state = gibbs_init(machine, rows.repeat_interleave(n_chains, 0), stream)
         _, info = gibbs_step(machine, state, stream)  # the transition under the last bridge
-        log_weight = anneal(path, info.v, betas[::-1], stream, progress).view(-1, n_chains)
+        log_weight = anneal(path, info.v, betas[::-1], stream, progress).log_weight.view(-1, n_chains)
         log_means.append(log_weight.logsumexp(1) - math.log(n_chains) - free_energy(machine, rows).double())
     return torch.cat(log_means) - path.log_z_of_base

@@ -101,7 +101,7 @@ class AnnealingPath:
         Where it leads to, at β = 1.
     base_b : Tensor of shape (n_features,)
         Visible bias of the base machine. The nearer its mean is to the machine's, the better; the (smoothed) log-odds
-        of the data are best.
+        of the data are best. For annealing also (n_chains, n_features), a base machine for each chain.
     """
 
     machine: RBMParameters

@@ -17,8 +17,8 @@ def linear(v: Tensor, W: Tensor, bias: Tensor, activation: str = "none") -> Tens
         Rows.
     W : Tensor of shape (n_out, n_in)
         Weights; a transposed view is as good.
-    bias : Tensor of shape (n_out,)
-        Bias.
+    bias : Tensor of shape (n_out,) or (n, n_out)
+        Bias, the same for all rows or one for each.
     activation : {"none", "sigmoid"}
         The function, elementwise.
 
@@ -33,7 +33,7 @@ def linear(v: Tensor, W: Tensor, bias: Tensor, activation: str = "none") -> Tens
     """
     differentiated = torch.is_grad_enabled() and (v.requires_grad or W.requires_grad or bias.requires_grad)
     # A single row is a matrix-vector product, which MKL does as fast.
-    suits = v.dtype == torch.float32 and v.device.type == "cpu" and len(v) > 1 and not differentiated
+    suits = v.dtype == torch.float32 and v.device.type == "cpu" and len(v) > 1 and bias.ndim == 1 and not differentiated
     if _onednn is not None and suits:
         return _onednn(v, W, bias, activation, [], "")
     inputs = torch.addmm(bias, v, W.T)

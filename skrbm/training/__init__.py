@@ -1,5 +1,6 @@
 """Learning. Imports `diagnostics` and what is below; nothing of scikit-learn."""
 
+from skrbm.training.balance import Balanced, balance_modes
 from skrbm.training.checkpoint import CheckpointFile
 from skrbm.training.fit import Run, Start, begin, train
 from skrbm.training.gradients import Centering, Gradient, Statistics, statistics
@@ -13,9 +14,9 @@ from skrbm.training.update import EpochRecord, epoch_, update_
 
 # fmt: off
 __all__ = [
-    "Average", "Centering", "CheckpointFile", "EarlyStopping", "EpochRecord", "Gradient", "Learned", "Listener",
-    "Listeners", "Measures", "Observer", "PrintEpochs", "Run", "Start", "Statistics", "Streams", "TrainSettings",
-    "TrainState", "Trajectory", "begin", "epoch_", "gibbs_steps", "measure", "rate_scheduler", "start_state",
-    "statistics", "train", "update_", "validation_score",
+    "Average", "Balanced", "Centering", "CheckpointFile", "EarlyStopping", "EpochRecord", "Gradient", "Learned",
+    "Listener", "Listeners", "Measures", "Observer", "PrintEpochs", "Run", "Start", "Statistics", "Streams",
+    "TrainSettings", "TrainState", "Trajectory", "balance_modes", "begin", "epoch_", "gibbs_steps", "measure",
+    "rate_scheduler", "start_state", "statistics", "train", "update_", "validation_score",
 ]
 # fmt: on

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skrbm.diagnostics.verdict import LEAST_UPDATES
 from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
@@ -18,7 +19,8 @@ from skrbm.sampling.kernels import GIBBS, GibbsState, steps
 from skrbm.support.checks import warn
 from skrbm.support.files import to_plain
 from skrbm.support.randomness import Stream
-from skrbm.support.tensors import to_numpy, to_tensor
+from skrbm.support.tensors import is_bits, to_numpy, to_tensor
+from skrbm.training.balance import balance_modes
 from skrbm.training.checkpoint import check_same_rows
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
@@ -203,6 +205,7 @@ class Run:
         assert learned is not None, "a fit that has no epoch behind it has nothing to hand out"
         if self.best is not None:
             learned = replace(learned, params=self.best.params, h=self.best.h, carried=self.best.carried)
+        learned = self._balanced(learned)
         if self.trajectory is not None:
             learned = replace(learned, trajectory=[params.to("cpu") for params in self.trajectory.kept])
         if state.settings.algorithm == "pcd" and (state.average is not None or self.best is not None):
@@ -213,6 +216,27 @@ class Run:
                 chains = moved
             learned = replace(learned, h=to_numpy(chains.h))
         return learned
+
+    def _balanced(self, learned: Learned) -> Learned:
+        """With the modes of the machine in the proportions of the rows, where persistent chains have learned it."""
+        settings, group = self.state.settings, self.rows.group
+        if (
+            not settings.balance_modes
+            or settings.algorithm != "pcd"
+            or settings.sparsity_target is not None
+            or self.rows.is_weighted
+            or self.state.n_updates < LEAST_UPDATES
+        ):
+            return replace(learned, balance_gain=0.0)
+        place = self.state.params.placement
+        params = learned.params.to(place.device, place.dtype)
+        stream = Stream(self.start.seed, "balance")
+        rows = binarize_rows(self.rows.some(_WATCHED_ROWS, stream), settings.binarize, stream)
+        rows = rows if is_bits(rows) else stream.bernoulli(rows.clamp(0.0, 1.0))
+        params, gain = balance_modes(params, self.base_b, rows.to(params.W), stream, self.state.n_updates)
+        b, c, gain = group.of_first((to_numpy(params.b), to_numpy(params.c), gain))
+        tensors = learned.params.tensors | {"b": torch.from_numpy(b), "c": torch.from_numpy(c)}
+        return replace(learned, params=learned.params.with_tensors(tensors), balance_gain=gain)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ class Learned:
         Measures by name.
     learning_rate : float
         What the schedule started from, or would have to, to come to the rates of the end.
+    balance_gain : float
+        Nats a row that shifting the biases has brought in the end, see `skrbm.training.balance`.
     n_epochs : int
         How many epochs it has learned for.
     trajectory : list of RBMParameters
@@ -46,6 +48,7 @@ class Learned:
     data_samples: np.ndarray | None = None
     history: dict[str, np.ndarray] | None = None
     learning_rate: float | None = None
+    balance_gain: float | None = None
     n_epochs: int | None = None
     trajectory: list[RBMParameters] | None = None
     validation_scores: list[float] | None = None

@@ -82,6 +82,7 @@ class TrainSettings:
     sparsity_target: float | None = None
     sparsity_cost: float = 0.1
     averaging: float = 0.2
+    balance_modes: bool = True
     centered: bool | Literal["visible"] = "visible"
     batch_size: int | Literal["auto"] = "auto"
     n_epochs: int = 100
@@ -168,6 +169,7 @@ class TrainSettings:
             learning_rate_schedule="constant",
             k=self.k[0] if isinstance(self.k, Mapping) else self.k,
             averaging=0.0,
+            balance_modes=False,
             weight_decay=_DECAY_WITHOUT_END if self.weight_decay == "auto" else self.weight_decay,
             store_trajectory=False,
         )
