@@ -2,6 +2,7 @@
 
     python benchmarks/any_table.py synthetic [NAME …] [--rates 0.2 0.05 0.0125] [--seeds 0 1 2] [--jobs 2]
     python benchmarks/any_table.py grid FOLDER [NAME …]
+    python benchmarks/any_table.py defaults FOLDER NAME … [--seeds 0 1 2] [--without-balance]
     python benchmarks/any_table.py ruined FOLDER [NAME …]
     python benchmarks/any_table.py verdict FILE …
     python benchmarks/any_table.py cost [NAME …]
@@ -9,11 +10,12 @@
 `synthetic` learns each table of `tables.py` at the defaults and at given rates, and prints the log-likelihoods of rows
 held out beside that of the truth. `grid` does the same for tables of zeros and ones (see `binary_tables.py` for FOLDER,
 "digits" for scikit-learn's, above 8): at the defaults, and with one setting after another changed, each kept where it
-is better on the validation rows; test rows are read for the defaults and for what was best. `ruined` learns these for
-two epochs, at rates far too high, and from rows that aren't scaled. `verdict` counts, in what the others printed, how
-often fits that are good by their nats were warned of, and bad ones: good ones are within 1 % of the best measurable fit
-of the table, or a fifth of its gap to the truth; bad ones more than five times as far off. `cost` prints what an epoch
-takes longer where the rate is left to the rows.
+is better on the validation rows; test rows are read for the defaults and for what was best. `defaults` takes tables of
+both kinds, at the defaults alone, or with `balance_modes=False`. `ruined` learns these for two epochs, at rates far too
+high, and from rows that aren't scaled. `verdict` counts, in what the others printed, how often fits that are good by
+their nats were warned of, and bad ones: good ones are within 1 % of the best measurable fit of the table, or a fifth of
+its gap to the truth; bad ones more than five times as far off. `cost` prints what an epoch takes longer where the rate
+is left to the rows.
 
 A figure counts where at least 10 of 100 chains of AIS count (ESS) and where AIS run backwards from tempered samples
 lies at most 0.5 nats above AIS ("above"); else it is in brackets: not measurable.
@@ -209,10 +211,11 @@ def cost(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["synthetic", "grid", "ruined", "verdict", "cost"])
+    parser.add_argument("command", choices=["synthetic", "grid", "defaults", "ruined", "verdict", "cost"])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--rates", type=float, nargs="*", default=[0.2, 0.05, 0.0125])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--without-balance", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     if args.command == "verdict":
@@ -224,6 +227,10 @@ def main():
         return synthetic(args)
     folder, *names = args.names
     names = names or FOLDER_TABLES
+    if args.command == "defaults":
+        setting = {"balance_modes": False} if args.without_balance else {}
+        jobs = [(name, setting, seed, "test", folder) for name in names for seed in args.seeds]
+        return Parallel(args.jobs)(delayed(run)(*job) for job in jobs)
     if args.command == "ruined":
         return Parallel(args.jobs)(delayed(ruined)(name, folder) for name in names)
     return Parallel(args.jobs)(delayed(grid)(name, folder, args.seeds) for name in names)

@@ -1,6 +1,7 @@
 """log Z and what follows from it. Imports `sampling` and what is below."""
 
 from skrbm.likelihood.annealed import (
+    Annealed,
     Schedule,
     adapted_schedule,
     anneal,
@@ -11,6 +12,7 @@ from skrbm.likelihood.annealed import (
     log_partition_reverse_ais,
     uniform_schedule,
 )
+from skrbm.likelihood.clustered import Clusters, anneal_from_clusters
 from skrbm.likelihood.exact import bits_to_enumerate, log_likelihood_exact, log_partition_exact
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
@@ -19,9 +21,10 @@ from skrbm.likelihood.tempered import log_partition_tempering
 
 # fmt: off
 __all__ = [
-    "METHODS", "LogPartition", "LogPartitionWarning", "Progress", "Schedule", "adapted_schedule", "anneal",
-    "bits_to_enumerate", "checked_schedule", "inverse_temperatures", "log_likelihood_exact", "log_likelihood_raise",
-    "log_partition", "log_partition_ais", "log_partition_exact", "log_partition_reverse_ais",
-    "log_partition_tempering", "method_for", "pseudo_log_likelihood", "uniform_schedule",
+    "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "METHODS", "Progress", "Schedule",
+    "adapted_schedule", "anneal", "anneal_from_clusters", "bits_to_enumerate", "checked_schedule",
+    "inverse_temperatures", "log_likelihood_exact", "log_likelihood_raise", "log_partition", "log_partition_ais",
+    "log_partition_exact", "log_partition_reverse_ais", "log_partition_tempering", "method_for",
+    "pseudo_log_likelihood", "uniform_schedule",
 ]
 # fmt: on

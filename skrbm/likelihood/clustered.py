@@ -11,7 +11,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from skrbm.likelihood.annealed import anneal
+from skrbm.likelihood.annealed import Annealed, anneal
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
@@ -74,7 +74,7 @@ class Clusters:
 @torch.no_grad()
 def anneal_from_clusters(
     machine: RBMParameters, clusters: Clusters, betas: Sequence[float], n_chains: int, stream: Stream
-) -> tuple[Tensor, Tensor]:
+) -> Annealed:
     """Samples of a machine with their weights, from chains of each cluster.
 
     Parameters
@@ -92,10 +92,8 @@ def anneal_from_clusters(
 
     Returns
     -------
-    v : Tensor of shape (n_chains, n_features)
-        States, in random order.
-    log_weight : Tensor of shape (n_chains,), float64
-        log mean exp of it is log Z, in nats.
+    Annealed
+        States, in random order, and weights whose log mean exp is log Z.
 
     Notes
     -----
@@ -119,4 +117,4 @@ def anneal_from_clusters(
     log_z_of_base = machine.visible.cumulant(path.base_b.double()).sum(1)
     log_z_of_base += machine.n_hidden * float(machine.hidden.cumulant(torch.zeros((), dtype=torch.float64)))
     n_of_start = start.bincount(minlength=n_clusters).double()[start]
-    return v, log_weight + log_z_of_base + share.log() + (n_chains / n_of_start).log()
+    return Annealed(v, log_weight + log_z_of_base + share.log() + (n_chains / n_of_start).log())
