@@ -21,7 +21,7 @@ from skrbm.likelihood.tempered import log_partition_tempering
 
 # fmt: off
 __all__ = [
-    "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "METHODS", "Progress", "Schedule",
+    "METHODS", "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "Progress", "Schedule",
     "adapted_schedule", "anneal", "anneal_from_clusters", "bits_to_enumerate", "checked_schedule",
     "inverse_temperatures", "log_likelihood_exact", "log_likelihood_raise", "log_partition", "log_partition_ais",
     "log_partition_exact", "log_partition_reverse_ais", "log_partition_tempering", "method_for",
