@@ -1,4 +1,8 @@
-"""What the commands share: tables of arguments, checks of these, and lines for whoever waits."""
+"""What the commands share: tables of arguments, checks of these, and lines for whoever waits.
+
+All commands are described before one of them runs, so here and in the files that describe them nothing large (torch,
+scikit-learn, numpy, matplotlib) is imported but inside functions: `skrbm --help` is there at once.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import torch
-from sklearn.model_selection import train_test_split
-
-from skrbm.datasets import LabelledImages, load_digits, load_mnist
-from skrbm.support.checks import optional
+from typing import Any
 
 Arguments = dict[str, dict[str, Any]]  # by name, each with what `ArgumentParser.add_argument` takes
 
@@ -101,6 +98,8 @@ def errors_of(
 
 def check_device(args: argparse.Namespace) -> None:
     """Stop if --device asks for CUDA and it is not available."""
+    import torch
+
     if args.device == "cuda" and not torch.cuda.is_available():
         args.parser.error("argument --device: CUDA is not available; leave it out, or use --device cpu")
 
@@ -118,6 +117,8 @@ def check_writable(args: argparse.Namespace) -> None:
 
 def check_plots(args: argparse.Namespace) -> None:
     """Stop with what to install if matplotlib is missing. If it isn't, no picture will ask for a display."""
+    from skrbm.support.checks import optional
+
     with errors_of(args, errors=(ImportError,)):
         optional("matplotlib", "A picture", "plots").use("Agg")
 
@@ -125,43 +126,3 @@ def check_plots(args: argparse.Namespace) -> None:
 def report(line: str) -> None:
     """Show a line at once, on stderr: stdout is for results."""
     print(line, file=sys.stderr, flush=True)
-
-
-class Images(NamedTuple):
-    """Images to learn from and to be judged by, grey in [0, 1]."""
-
-    name: str
-    train: np.ndarray
-    test: np.ndarray
-    image_shape: tuple[int, int]
-
-
-def read_images(data: str) -> tuple[LabelledImages, LabelledImages | None]:
-    """The images of "digits", which aren't split: (all, None); of "mnist" or a folder of idx files: (training, test).
-
-    Raises
-    ------
-    OSError, ValueError
-        If they can't be read or fetched, or are damaged.
-    """
-    if data == "digits":
-        return load_digits(), None
-    folder = None if data == "mnist" else data
-    if folder is not None and not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder!r} is neither 'digits' nor 'mnist' nor a folder that exists")
-    return load_mnist(folder, subset="train"), load_mnist(folder, subset="test")
-
-
-def load_images(data: str, random_state: int = 0) -> Images:
-    """Images without their labels; a fifth of the digits is for testing.
-
-    Raises
-    ------
-    OSError, ValueError
-        As :func:`read_images`.
-    """
-    learned, held_out = read_images(data)
-    if held_out is None:
-        train, test = train_test_split(learned.data, test_size=0.2, stratify=learned.target, random_state=random_state)
-        return Images("scikit-learn's digits", train, test, learned.image_shape)
-    return Images("MNIST" if data == "mnist" else data, learned.data, held_out.data, learned.image_shape)

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-import joblib
-
 from skrbm._version import __version__
 from skrbm.commands.compare_command import add_compare
-from skrbm.commands.image_commands import add_image_commands
+from skrbm.commands.model_commands import add_model_commands
+from skrbm.commands.train_command import add_train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"skrbm {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_compare(commands)
-    add_image_commands(commands)
+    add_train(commands)
+    add_model_commands(commands)
     return parser
 
 
@@ -63,6 +63,8 @@ def _quiet_interrupt() -> Iterator[None]:
 
     As KeyboardInterrupt it would only end the training at hand.
     """
+    import joblib
+
     before = signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
     try:

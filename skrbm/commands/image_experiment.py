@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ import torch
 
 from skrbm._version import __version__
 from skrbm.callbacks import OnEpoch
-from skrbm.commands.arguments import Images
+from skrbm.commands.images import Images
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
+from skrbm.commands.progress import ShowEpoch
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.estimators.fitted import set_learned
 from skrbm.machines.restricted import initial_parameters
@@ -142,9 +143,6 @@ class Outcome:
     is_finished: bool
     figures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-
-ShowEpoch = Callable[[str, int, int, Any], None]  # recipe, epochs done, epochs in all, the machine
 
 
 def train(name: str, task: Task, show: ShowEpoch) -> Outcome:

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+import torch
 
 from skrbm.commands import arguments
 from tests.commands.running import error_of
@@ -31,7 +32,7 @@ def test_values_that_are_out_of_range(capsys, argv, words):
 
 @pytest.mark.parametrize("command", ["compare", "train"])
 def test_a_device_that_is_not_available(capsys, monkeypatch, command):
-    monkeypatch.setattr(arguments.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     if command == "train":
         pytest.importorskip("matplotlib")
     assert "argument --device: CUDA is not available" in error_of(capsys, command, "--device", "cuda")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from skrbm import __version__
-from skrbm.commands import cli, compare_command
+from skrbm.commands import cli, feature_comparison
 from tests.commands.running import error_of
 from tests.test_datasets import write_mnist
 
@@ -21,7 +21,7 @@ def test_errors_of_the_program_are_not_hidden(monkeypatch):
     def compare(*args, **kwargs):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(compare_command, "compare", compare)
+    monkeypatch.setattr(feature_comparison, "compare", compare)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["compare"])
 
@@ -34,7 +34,7 @@ def test_interrupt_is_quiet_and_the_handler_put_back(monkeypatch):
             return []
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(compare_command, "compare", compare)
+    monkeypatch.setattr(feature_comparison, "compare", compare)
     with pytest.raises(SystemExit) as caught:
         cli.main(["compare"])
     assert caught.value.code == 130
@@ -46,6 +46,30 @@ def test_version(capsys):
         cli.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"skrbm {__version__}\n"
+
+
+LARGE = ("torch", "sklearn", "numpy", "scipy", "pandas", "matplotlib", "joblib")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--version"],
+        ["--help"],
+        ["train", "--help"],
+        ["sample", "--help"],
+        ["compare", "--help"],
+        ["train", "--k", "0"],
+    ],
+)
+def test_nothing_large_is_imported_before_a_command_runs(argv):
+    code = (
+        "import sys\nfrom skrbm.commands.cli import main\n"
+        f"try:\n    main({argv!r})\n"
+        f"except SystemExit:\n    print('loaded:', *sorted({set(LARGE)!r} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "loaded:"
 
 
 def test_module_runs_as_a_program():

@@ -4,8 +4,8 @@ import os
 import numpy as np
 import pytest
 
-from skrbm.commands import arguments
-from skrbm.commands.arguments import load_images, read_images
+from skrbm.commands import images
+from skrbm.commands.images import load_images, read_images
 from skrbm.datasets import load_digits
 from tests.commands.running import error_of
 from tests.test_datasets import write_mnist
@@ -67,6 +67,6 @@ def test_mnist_offline(capsys, monkeypatch):
     def load_mnist(folder, subset):
         raise OSError("MNIST couldn't be\nfetched")
 
-    monkeypatch.setattr(arguments, "load_mnist", load_mnist)
+    monkeypatch.setattr(images, "load_mnist", load_mnist)
     error = error_of(capsys, "compare", "--data", "mnist")
     assert error == "skrbm compare: error: argument --data: MNIST couldn't be fetched\n"
