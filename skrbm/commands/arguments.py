@@ -92,6 +92,8 @@ def errors_of(
     """Within it, errors end the program with a line that names the argument."""
     try:
         yield
+    except BrokenPipeError:  # nobody reads what the program says any more: that is no matter of its arguments
+        raise
     except errors as error:
         args.parser.error(f"argument {argument}: {error}" if argument else str(error))
 
