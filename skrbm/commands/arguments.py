@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], None], arguments: Arguments, help: str, text: str
 ) -> None:
     """Add a command: `help` is its line in the list of all, and `text` what its own --help says first."""
-    parser = commands.add_parser(name, help=help, description=text)
+    # Not abbreviated, so that a new argument makes no line ambiguous that somebody has written down.
+    parser = commands.add_parser(name, help=help, description=text, allow_abbrev=False)
     for argument, settings in arguments.items():
         parser.add_argument(argument, **settings)
     parser.set_defaults(run=run, parser=parser)
@@ -89,13 +91,46 @@ def random_state(of_what: str) -> Arguments:
 def errors_of(
     args: argparse.Namespace, argument: str = "", errors: tuple[type[Exception], ...] = (OSError, ValueError)
 ) -> Iterator[None]:
-    """Within it, errors end the program with a line that names the argument."""
+    """Within it, errors end the program with a line that names the argument, in the command's own words."""
     try:
         yield
     except BrokenPipeError:  # nobody reads what the program says any more: that is no matter of its arguments
         raise
     except errors as error:
-        args.parser.error(f"argument {argument}: {error}" if argument else str(error))
+        text = in_flags(str(error), args)
+        args.parser.error(f"argument {argument}: {text}" if argument else text)
+
+
+# What the library says to who writes Python, and what is to be done on a command line instead.
+_PHRASES = {
+    "set resume=False to begin anew": "give --force instead of --resume to begin anew",
+    "Give a folder of its idx files as `folder` or in": "Give a folder of its idx files as --data, or in",
+    "Give the folder of the idx files as `folder` or in": "Give the folder of the idx files as --data, or in",
+    "Pass image_shape=(height, width); or feature_names, for a table (an estimator has them when fitted on a data "
+    "frame)": "Give --image-shape HEIGHT WIDTH, or an --output that ends in .csv",
+    "Pass (height, width) with height * width =": "Give HEIGHT and WIDTH whose product is",
+    "Call fit with store_trajectory=True, or choose 'parallel_tempering'": "Learn it in Python with "
+    "store_trajectory=True, or give --method parallel_tempering",
+    "`diagnose` shows more": "in Python, BernoulliRBMTorch.diagnose shows more",
+}
+_SETTING = re.compile(r"\b([a-z]\w*)=('[^']*'|\([^)]*\)|\[[^]]*\]|[^\s,.;:)]+(?:\.\d+)?)")
+
+
+def in_flags(text: str, args: argparse.Namespace) -> str:
+    """What the library says, with the flags of this command in place of parameters: --k 2 and not k=2."""
+    for phrase, ours in _PHRASES.items():
+        text = text.replace(phrase, ours)
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        option = {"n_samples": "n", "n_steps": "steps"}.get(name, name)
+        if option not in vars(args):
+            return match.group()
+        for sign in "[](),'":  # of a list such as that of --image-shape, or of a string
+            value = value.replace(sign, "")
+        return f"--{option.replace('_', '-')} {value}"
+
+    return _SETTING.sub(flag, text)
 
 
 def check_device(args: argparse.Namespace) -> None:

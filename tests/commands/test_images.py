@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
 from skrbm.commands import images
 from skrbm.commands.images import load_images, read_images
@@ -53,7 +54,9 @@ def test_what_is_neither(capsys, tmp_path, command):
 
 
 def test_a_folder_without_the_files(capsys, tmp_path):
-    assert "train-images-idx3-ubyte" in error_of(capsys, "compare", "--data", os.fspath(tmp_path))
+    error = error_of(capsys, "compare", "--data", os.fspath(tmp_path))
+    assert "train-images-idx3-ubyte" in error
+    assert "Give the folder of the idx files as --data, or in" in error
 
 
 def test_a_folder_with_a_damaged_file(capsys, tmp_path):
@@ -61,6 +64,16 @@ def test_a_folder_with_a_damaged_file(capsys, tmp_path):
     path = tmp_path / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-1]))
     assert "t10k-images-idx3-ubyte.gz" in error_of(capsys, "compare", "--data", os.fspath(tmp_path))
+
+
+def test_mnist_offline_names_the_flag(capsys, monkeypatch):
+    def fetch_openml(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.delenv("SKRBM_MNIST", raising=False)
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch_openml)
+    error = error_of(capsys, "compare", "--data", "mnist")
+    assert "(no network). Give a folder of its idx files as --data, or in the environment variable" in error
 
 
 def test_mnist_offline(capsys, monkeypatch):

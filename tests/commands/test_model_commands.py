@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from skrbm.commands import cli
 from skrbm.commands import image_experiment as experiment
 from skrbm.commands.images import load_images
+from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from tests.commands.running import error_of
 from tests.test_datasets import write_mnist
 
@@ -84,11 +85,21 @@ def test_wrong_arguments(trained, tmp_path, capsys, command):
     joblib.dump({"no": "machine"}, file)
     assert "holds a dict" in error_of(capsys, command, os.fspath(file), "--output", output)
     assert "no folder" in error_of(capsys, command, model, "--output", "no-such-folder/a.png")
-    assert "trajectory" in error_of(capsys, command, model, "--output", output, "--method", "trajectory_tempering")
+    error = error_of(capsys, command, model, "--output", output, "--method", "trajectory_tempering")
+    assert "--method trajectory_tempering needs" in error
+    assert "give --method parallel_tempering" in error
 
 
 def test_images_of_another_shape(trained, tmp_path, capsys):
     model, output = os.fspath(trained / "best" / "model.joblib"), os.fspath(tmp_path / "a.png")
-    assert "image_shape" in error_of(capsys, "sample", model, "--output", output, "--image-shape", "3", "5")
+    error = error_of(capsys, "sample", model, "--output", output, "--image-shape", "3", "5")
+    assert "--image-shape 3 5 doesn't make 64 features. Give HEIGHT and WIDTH" in error
     write_mnist(tmp_path, 60, 20)
     assert "features" in error_of(capsys, "complete", model, "--data", os.fspath(tmp_path), "--output", output)
+
+
+def test_images_that_are_not_square(tmp_path, capsys):
+    path, rows = tmp_path / "rbm.joblib", np.eye(6)
+    joblib.dump(BernoulliRBMTorch(2, n_iter=1, random_state=0).fit(rows), path)
+    error = error_of(capsys, "sample", os.fspath(path), "--output", os.fspath(tmp_path / "a.png"))
+    assert error.endswith("Give --image-shape HEIGHT WIDTH, or an --output that ends in .csv.\n")

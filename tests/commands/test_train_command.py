@@ -1,6 +1,7 @@
 """`skrbm train`, from the command line on."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,11 +34,11 @@ def test_resume_goes_on_to_the_same_machine(trained, tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(experiment, "train", train_and_stop)
     with pytest.raises(SystemExit) as caught:
-        cli.main(argv)
+        cli.main([*argv, "--force"])  # which the line to continue with must not repeat
     assert caught.value.code == 130
     captured = capsys.readouterr()
     assert captured.err.splitlines()[-1].startswith("Interrupted.")
-    assert captured.err.splitlines()[-1].endswith("--resume")
+    assert captured.err.splitlines()[-1].endswith("--device cpu --resume")
     assert "epochs: 2 of 3" in captured.out
     assert "log-likelihood, nats an image: " in captured.out
     assert experiment.LIKELIHOOD not in captured.out
@@ -54,7 +55,39 @@ def test_resume_goes_on_to_the_same_machine(trained, tmp_path, monkeypatch, caps
 def test_resume_by_other_settings(trained, capsys):
     argv = ["train", "--recipe", "best", "--output-dir", os.fspath(trained), *SMALL_TRAINING, "--resume", "--k", "2"]
     assert "argument --resume" in (error := error_of(capsys, *argv))
-    assert "k=1 (here 2)" in error
+    assert "--k 1 (here 2)" in error
+    assert "give --force instead of --resume" in error
+
+
+def bytes_in(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("flags", [[], ["--resume", "--force"]])
+def test_a_machine_is_not_overwritten_silently(trained, capsys, flags):
+    before = bytes_in(trained)
+    error = error_of(capsys, "train", "--output-dir", os.fspath(trained), *SMALL_TRAINING, *flags)
+    assert "--resume" in error
+    assert "--force" in error
+    assert bytes_in(trained) == before
+
+
+def test_force_begins_anew(trained, tmp_path, capsys):
+    shutil.copytree(trained / "best", tmp_path / "best")
+    argv = ["train", "--output-dir", os.fspath(tmp_path), *SMALL_TRAINING, "--random-state", "1", "--force"]
+    assert cli.main(argv) == 0
+    before, after = (joblib.load(folder / "best" / "model.joblib") for folder in (trained, tmp_path))
+    assert after.components_.shape == before.components_.shape
+    assert not np.array_equal(after.components_, before.components_)
+    # What is off about a machine is said where whoever trained it sees it, in words of the command line.
+    assert "best: warning: The machine is not to be trusted" in (errors := capsys.readouterr().err)
+    assert "(--n-iter 3)" in errors
+
+
+def test_another_recipe_in_the_folder_is_no_hindrance(trained, tmp_path):
+    shutil.copytree(trained / "deck", tmp_path / "deck")
+    assert cli.main(["train", "--output-dir", os.fspath(tmp_path), *SMALL_TRAINING]) == 0
+    assert (tmp_path / "deck" / "model.joblib").read_bytes() == (trained / "deck" / "model.joblib").read_bytes()
 
 
 def test_errors_of_a_training_are_not_hidden(monkeypatch, tmp_path):
