@@ -10,12 +10,13 @@ import argparse
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-Arguments = dict[str, dict[str, Any]]  # by name, each with what `ArgumentParser.add_argument` takes
+Arguments = dict[str, dict[str, Any]]  # by name (or names, with blanks between), what add_argument takes
 
 
 def add_command(
@@ -25,7 +26,7 @@ def add_command(
     # Not abbreviated, so that a new argument makes no line ambiguous that somebody has written down.
     parser = commands.add_parser(name, help=help, description=text, allow_abbrev=False)
     for argument, settings in arguments.items():
-        parser.add_argument(argument, **settings)
+        parser.add_argument(*argument.split(), **settings)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -158,6 +159,18 @@ def check_plots(args: argparse.Namespace) -> None:
 
     with errors_of(args, errors=(ImportError,)):
         optional("matplotlib", "A picture", "plots").use("Agg")
+
+
+@contextmanager
+def reported_warnings(args: argparse.Namespace) -> Iterator[None]:
+    """Within it, warnings of the library become lines on stderr, in the command's own words."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)  # what is meant for users, among it ConvergenceWarning
+        try:
+            yield
+        finally:
+            for note in dict.fromkeys(str(warning.message) for warning in caught):
+                report(f"{args.parser.prog}: warning: {in_flags(note, args)}")
 
 
 def report(line: str) -> None:
