@@ -179,13 +179,13 @@ def test_fit_without_safetensors(baskets, tmp_path, monkeypatch, capsys):
 
 
 def test_fit_says_in_words_of_the_command_what_is_off(tmp_path, capsys):
-    rows = (load_images("digits").train > 0.5).astype(float)
-    write_rows(tmp_path / "rows.csv", Rows([f"c{i}" for i in range(64)], rows))
-    fit = ["fit", tmp_path / "rows.csv", "--output", tmp_path / "a.joblib", "--n-hidden", 8, "--n-iter", 3]
+    rows = np.random.default_rng(0).integers(0, 2, (2000, 1)).repeat(30, axis=1).astype(float)  # two deep modes
+    write_rows(tmp_path / "rows.csv", Rows([f"c{i}" for i in range(30)], rows))
+    fit = ["fit", tmp_path / "rows.csv", "--output", tmp_path / "a.joblib", "--n-hidden", 4, "--n-iter", 2]
     assert run(*fit) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert line.startswith("skrbm fit: warning: The machine is not to be trusted")
-    assert "(--n-iter 3), chains (--n-chains 100) or Gibbs steps (--k 1)" in line
+    assert "(--n-iter 2), chains (--n-chains 100) or Gibbs steps (--k 1)" in line
     assert "in Python, BernoulliRBMTorch.diagnose shows more" in line
 
 
@@ -314,3 +314,15 @@ def test_columns_are_counted_where_they_have_no_names(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("a,b\n1,0\n")
     error = error_of(capsys, "score", os.fspath(tmp_path / "rbm.joblib"), os.fspath(tmp_path / "a.csv"))
     assert "it has 2 columns, but the machine has 3" in error
+
+
+def test_fit_without_callbacks(baskets, tmp_path, monkeypatch, capsys):
+    def set_callbacks(self, *callbacks):
+        raise NotImplementedError  # as with scikit-learn before 1.9
+
+    monkeypatch.setattr(BernoulliRBMTorch, "set_callbacks", set_callbacks)
+    argv = ["--n-hidden", 3, "--n-iter", 2, "--output", tmp_path / "a.safetensors"]
+    assert run("fit", baskets / "rows.csv", *argv) == 0
+    captured = capsys.readouterr()
+    assert "epochs: 2 of 2" in captured.out
+    assert captured.err == ""
