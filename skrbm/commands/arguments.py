@@ -1,32 +1,32 @@
-"""What the commands share: tables of arguments, checks of these, and lines for whoever waits."""
+"""What the commands share: tables of arguments, checks of these, and lines for whoever waits.
+
+All commands are described before one of them runs, so here and in the files that describe them nothing large (torch,
+scikit-learn, numpy, matplotlib) is imported but inside functions: `skrbm --help` is there at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import torch
-from sklearn.model_selection import train_test_split
-
-from skrbm.datasets import LabelledImages, load_digits, load_mnist
-from skrbm.support.checks import optional
-
-Arguments = dict[str, dict[str, Any]]  # by name, each with what `ArgumentParser.add_argument` takes
+Arguments = dict[str, dict[str, Any]]  # by name (or names, with blanks between), what add_argument takes
 
 
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], None], arguments: Arguments, help: str, text: str
 ) -> None:
     """Add a command: `help` is its line in the list of all, and `text` what its own --help says first."""
-    parser = commands.add_parser(name, help=help, description=text)
+    # Not abbreviated, so that a new argument makes no line ambiguous that somebody has written down.
+    parser = commands.add_parser(name, help=help, description=text, allow_abbrev=False)
     for argument, settings in arguments.items():
-        parser.add_argument(argument, **settings)
+        parser.add_argument(*argument.split(), **settings)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -92,15 +92,52 @@ def random_state(of_what: str) -> Arguments:
 def errors_of(
     args: argparse.Namespace, argument: str = "", errors: tuple[type[Exception], ...] = (OSError, ValueError)
 ) -> Iterator[None]:
-    """Within it, errors end the program with a line that names the argument."""
+    """Within it, errors end the program with a line that names the argument, in the command's own words."""
     try:
         yield
+    except BrokenPipeError:  # nobody reads what the program says any more: that is no matter of its arguments
+        raise
     except errors as error:
-        args.parser.error(f"argument {argument}: {error}" if argument else str(error))
+        text = in_flags(str(error), args)
+        args.parser.error(f"argument {argument}: {text}" if argument else text)
+
+
+# What the library says to who writes Python, and what is to be done on a command line instead.
+_PHRASES = {
+    "set resume=False to begin anew": "give --force instead of --resume to begin anew",
+    "Give a folder of its idx files as `folder` or in": "Give a folder of its idx files as --data, or in",
+    "Give the folder of the idx files as `folder` or in": "Give the folder of the idx files as --data, or in",
+    "Pass image_shape=(height, width); or feature_names, for a table (an estimator has them when fitted on a data "
+    "frame)": "Give --image-shape HEIGHT WIDTH, or an --output that ends in .csv",
+    "Pass (height, width) with height * width =": "Give HEIGHT and WIDTH whose product is",
+    "Call fit with store_trajectory=True, or choose 'parallel_tempering'": "Learn it in Python with "
+    "store_trajectory=True, or give --method parallel_tempering",
+    "`diagnose` shows more": "in Python, BernoulliRBMTorch.diagnose shows more",
+}
+_SETTING = re.compile(r"\b([a-z]\w*)=('[^']*'|\([^)]*\)|\[[^]]*\]|[^\s,.;:)]+(?:\.\d+)?)")
+
+
+def in_flags(text: str, args: argparse.Namespace) -> str:
+    """What the library says, with the flags of this command in place of parameters: --k 2 and not k=2."""
+    for phrase, ours in _PHRASES.items():
+        text = text.replace(phrase, ours)
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        option = {"n_samples": "n", "n_steps": "steps"}.get(name, name)
+        if option not in vars(args):
+            return match.group()
+        for sign in "[](),'":  # of a list such as that of --image-shape, or of a string
+            value = value.replace(sign, "")
+        return f"--{option.replace('_', '-')} {value}"
+
+    return _SETTING.sub(flag, text)
 
 
 def check_device(args: argparse.Namespace) -> None:
     """Stop if --device asks for CUDA and it is not available."""
+    import torch
+
     if args.device == "cuda" and not torch.cuda.is_available():
         args.parser.error("argument --device: CUDA is not available; leave it out, or use --device cpu")
 
@@ -118,50 +155,24 @@ def check_writable(args: argparse.Namespace) -> None:
 
 def check_plots(args: argparse.Namespace) -> None:
     """Stop with what to install if matplotlib is missing. If it isn't, no picture will ask for a display."""
+    from skrbm.support.checks import optional
+
     with errors_of(args, errors=(ImportError,)):
         optional("matplotlib", "A picture", "plots").use("Agg")
+
+
+@contextmanager
+def reported_warnings(args: argparse.Namespace) -> Iterator[None]:
+    """Within it, warnings of the library become lines on stderr, in the command's own words."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)  # what is meant for users, among it ConvergenceWarning
+        try:
+            yield
+        finally:
+            for note in dict.fromkeys(str(warning.message) for warning in caught):
+                report(f"{args.parser.prog}: warning: {in_flags(note, args)}")
 
 
 def report(line: str) -> None:
     """Show a line at once, on stderr: stdout is for results."""
     print(line, file=sys.stderr, flush=True)
-
-
-class Images(NamedTuple):
-    """Images to learn from and to be judged by, grey in [0, 1]."""
-
-    name: str
-    train: np.ndarray
-    test: np.ndarray
-    image_shape: tuple[int, int]
-
-
-def read_images(data: str) -> tuple[LabelledImages, LabelledImages | None]:
-    """The images of "digits", which aren't split: (all, None); of "mnist" or a folder of idx files: (training, test).
-
-    Raises
-    ------
-    OSError, ValueError
-        If they can't be read or fetched, or are damaged.
-    """
-    if data == "digits":
-        return load_digits(), None
-    folder = None if data == "mnist" else data
-    if folder is not None and not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder!r} is neither 'digits' nor 'mnist' nor a folder that exists")
-    return load_mnist(folder, subset="train"), load_mnist(folder, subset="test")
-
-
-def load_images(data: str, random_state: int = 0) -> Images:
-    """Images without their labels; a fifth of the digits is for testing.
-
-    Raises
-    ------
-    OSError, ValueError
-        As :func:`read_images`.
-    """
-    learned, held_out = read_images(data)
-    if held_out is None:
-        train, test = train_test_split(learned.data, test_size=0.2, stratify=learned.target, random_state=random_state)
-        return Images("scikit-learn's digits", train, test, learned.image_shape)
-    return Images("MNIST" if data == "mnist" else data, learned.data, held_out.data, learned.image_shape)

@@ -6,9 +6,7 @@ import argparse
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import joblib
+from typing import TYPE_CHECKING, Any
 
 from skrbm.commands.arguments import (
     DATA,
@@ -20,19 +18,12 @@ from skrbm.commands.arguments import (
     errors_of,
     positive,
     random_state,
-    read_images,
     report,
     whole,
 )
-from skrbm.commands.feature_comparison import (
-    Split,
-    compare,
-    digits_splits,
-    format_table,
-    held_out_split,
-    methods,
-    write_csv,
-)
+
+if TYPE_CHECKING:
+    from skrbm.commands.feature_comparison import Split
 
 _DIGITS_CS, _OTHER_CS = [100.0, 1000.0], [0.3, 3.0]  # found on held-out training rows
 _MAX_DEFAULT_JOBS = 4  # each process holds a copy of its training rows
@@ -84,9 +75,8 @@ _ARGUMENTS: Arguments = {
     },
     "--n-jobs": {
         "type": whole(1),
-        "default": min(joblib.cpu_count(), _MAX_DEFAULT_JOBS),
         "metavar": "N",
-        "help": "number of processes (default here: %(default)s)",
+        "help": f"number of processes (default: one for each core, up to {_MAX_DEFAULT_JOBS})",
     },
     **DEVICE,
     **random_state("the folds and of both RBMs"),
@@ -108,6 +98,10 @@ def add_compare(commands: Any) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
+    from joblib import cpu_count
+
+    from skrbm.commands.feature_comparison import compare, format_table, methods, write_csv
+
     started = time.perf_counter()
     check_device(args)
     if args.output is not None:
@@ -124,7 +118,8 @@ def _compare(args: argparse.Namespace) -> None:
         device=args.device,
         random_state=args.random_state,
     )
-    results = compare(candidates, splits, n_jobs=args.n_jobs, report=report)
+    n_jobs = args.n_jobs or min(cpu_count(), _MAX_DEFAULT_JOBS)
+    results = compare(candidates, splits, n_jobs=n_jobs, report=report)
     print(format_table(results), flush=True)
     if args.output is not None:
         with errors_of(args, "--output", (OSError,)):
@@ -133,6 +128,9 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _splits(args: argparse.Namespace) -> Iterable[Split]:
+    from skrbm.commands.feature_comparison import digits_splits, held_out_split
+    from skrbm.commands.images import read_images
+
     if args.splits is not None and args.data != "digits":
         args.parser.error("argument --splits: only for --data digits; other data come split into training and test")
     images, test = read_images(args.data)

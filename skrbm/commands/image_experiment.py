@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,10 @@ import torch
 
 from skrbm._version import __version__
 from skrbm.callbacks import OnEpoch
-from skrbm.commands.arguments import Images
+from skrbm.commands.images import Images
+from skrbm.commands.likelihoods import mean_log_likelihood
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
+from skrbm.commands.progress import ShowEpoch
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.estimators.fitted import set_learned
 from skrbm.machines.restricted import initial_parameters
@@ -144,9 +146,6 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
 
-ShowEpoch = Callable[[str, int, int, Any], None]  # recipe, epochs done, epochs in all, the machine
-
-
 def train(name: str, task: Task, show: ShowEpoch) -> Outcome:
     """Train by the recipe of that name, with pictures on the way and after, and store the machine.
 
@@ -184,16 +183,9 @@ def judge(outcome: Outcome, images: Images) -> None:
     figures["epochs"] = f"{model.n_iter_} of {model.n_iter}"
     figures["seconds of training"] = f"{model.history_['seconds'].sum():.1f}"
     if outcome.is_finished:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            log_z = model.log_partition(random_state=0)
-        outcome.notes += [str(warning.message) for warning in caught]
-        nats = model.log_likelihood(images.test).mean(dtype=np.float64)
-        error = "exact"
-        if log_z.method != "exact":
-            size = f"{log_z.effective_sample_size:.0f} of {log_z.n_chains}"
-            error = f"± {log_z.standard_error:.2f}; effective sample size {size}"
-        figures[LIKELIHOOD] = f"{nats:.2f} ({error})"
+        found = mean_log_likelihood(model, images.test)
+        outcome.notes += found.notes
+        figures[LIKELIHOOD] = f"{found.nats:.2f} ({found.how})"
     test = Stream(0, "test pixels").bernoulli(torch.from_numpy(images.test)).numpy()
     figures["test pseudo-log-likelihood, nats an image"] = f"{model.score(test):.2f}"
     figures["loss F(v) - F(v_k) in the last epoch, nats"] = f"{last['loss']:.2f}"
@@ -219,23 +211,10 @@ def draw(outcome: Outcome, task: Task) -> None:
         _save(display, folder / file)
 
 
-def draw_samples(
-    model: BernoulliRBMTorch,
-    path: Path,
-    n: int,
-    *,
-    n_steps: int,
-    method: str,
-    values: str,
-    image_shape: Any,
-    random_state: int,
-) -> None:
-    """A picture of samples from random starts."""
-    samples = model.sample(n, n_steps, method=method, random_state=random_state)
-    shown = samples if values == "bits" else model.reconstruct(samples)
-    names = getattr(model, "feature_names_in_", None)
-    display = SamplesDisplay(shown, image_shape=image_shape, feature_names=names).plot()
-    _save(display, path, f"{n} samples: {n_steps} steps ({method.replace('_', ' ')}) from random bits")
+def draw_samples(samples: np.ndarray, path: Path, title: str, *, image_shape: Any, names: Sequence[str] | None) -> None:
+    """A picture of samples (n_samples, n_features): images, or a table where the columns have names."""
+    display = SamplesDisplay(samples, image_shape=image_shape, feature_names=names).plot()
+    _save(display, path, title)
 
 
 def draw_completions(

@@ -1,9 +1,11 @@
 """Arguments of several commands, as the commands check them."""
 
+import argparse
 import os
 import sys
 
 import pytest
+import torch
 
 from skrbm.commands import arguments
 from tests.commands.running import error_of
@@ -31,7 +33,7 @@ def test_values_that_are_out_of_range(capsys, argv, words):
 
 @pytest.mark.parametrize("command", ["compare", "train"])
 def test_a_device_that_is_not_available(capsys, monkeypatch, command):
-    monkeypatch.setattr(arguments.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     if command == "train":
         pytest.importorskip("matplotlib")
     assert "argument --device: CUDA is not available" in error_of(capsys, command, "--device", "cuda")
@@ -57,3 +59,22 @@ def test_an_output_that_may_not_be_written(capsys, monkeypatch, tmp_path):
 def test_pictures_without_matplotlib(capsys, monkeypatch, argv):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "skrbm[plots]"' in error_of(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("with k=1 (here 2).", "with --k 1 (here 2)."),
+        ("Lower it (learning_rate=0.2), or", "Lower it (--learning-rate 0.2), or"),
+        ("chains (n_chains=100) help", "chains (n_chains=100) help"),  # no argument of this command
+        ("image_shape=[3, 5] is wrong", "--image-shape 3 5 is wrong"),
+        ("n_samples=4 of method='gibbs'.", "--n 4 of --method gibbs."),
+    ],
+)
+def test_messages_name_flags(text, expected):
+    args = argparse.Namespace(k=1, learning_rate=1, image_shape=None, n=1, method=None)
+    assert arguments.in_flags(text, args) == expected
+
+
+def test_arguments_are_not_abbreviated(capsys):
+    assert "unrecognized arguments: --n-hid" in error_of(capsys, "train", "--n-hid", "3")

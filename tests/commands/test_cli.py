@@ -1,3 +1,4 @@
+import argparse
 import os
 import signal
 import subprocess
@@ -7,7 +8,8 @@ import time
 import pytest
 
 from skrbm import __version__
-from skrbm.commands import cli, compare_command
+from skrbm.commands import cli, feature_comparison
+from skrbm.commands.arguments import errors_of
 from tests.commands.running import error_of
 from tests.test_datasets import write_mnist
 
@@ -21,7 +23,7 @@ def test_errors_of_the_program_are_not_hidden(monkeypatch):
     def compare(*args, **kwargs):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(compare_command, "compare", compare)
+    monkeypatch.setattr(feature_comparison, "compare", compare)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["compare"])
 
@@ -34,7 +36,7 @@ def test_interrupt_is_quiet_and_the_handler_put_back(monkeypatch):
             return []
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(compare_command, "compare", compare)
+    monkeypatch.setattr(feature_comparison, "compare", compare)
     with pytest.raises(SystemExit) as caught:
         cli.main(["compare"])
     assert caught.value.code == 130
@@ -46,6 +48,30 @@ def test_version(capsys):
         cli.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"skrbm {__version__}\n"
+
+
+LARGE = ("torch", "sklearn", "numpy", "scipy", "pandas", "matplotlib", "joblib")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--version"],
+        ["--help"],
+        ["train", "--help"],
+        ["sample", "--help"],
+        ["compare", "--help"],
+        ["train", "--k", "0"],
+    ],
+)
+def test_nothing_large_is_imported_before_a_command_runs(argv):
+    code = (
+        "import sys\nfrom skrbm.commands.cli import main\n"
+        f"try:\n    main({argv!r})\n"
+        f"except SystemExit:\n    print('loaded:', *sorted({set(LARGE)!r} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "loaded:"
 
 
 def test_module_runs_as_a_program():
@@ -74,3 +100,36 @@ def test_ctrl_c_in_the_search(tmp_path):
     assert "raw pixels" in first
     assert (run.returncode, out) == (130, "")
     assert "Traceback" not in err
+
+
+def run_into_closed_pipe(argv, streams, setup=""):
+    """A command whose reader has gone before it writes; its code, and what it says on the other stream."""
+    code = f"import sys\nfrom skrbm.commands import cli\n{setup}\nsys.exit(cli.main({argv!r}))"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **dict.fromkeys(streams, write_end)}
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    run = subprocess.run([sys.executable, "-c", code], text=True, check=False, env=buffered, **pipes)
+    os.close(write_end)
+    return run.returncode, run.stdout or "", run.stderr or ""
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--help"], ["compare", "--help"]])
+def test_a_closed_pipe_is_no_error(argv):
+    assert run_into_closed_pipe(argv, ["stdout"]) == (141, "", "")
+
+
+def test_a_closed_pipe_in_a_command_is_no_error():
+    setup = (
+        "import skrbm.commands.feature_comparison as f\n"
+        "f.compare = lambda *args, **kwargs: []\nf.format_table = lambda results: 'a table'"
+    )
+    code, _, error = run_into_closed_pipe(["compare"], ["stdout"], setup)
+    assert (code, error) == (141, "")
+    assert run_into_closed_pipe(["compare"], ["stderr"], setup)[0] == 141
+
+
+def test_a_closed_pipe_is_no_wrong_argument():
+    args = argparse.Namespace(parser=None)  # which would say so
+    with pytest.raises(BrokenPipeError), errors_of(args, "--data"):
+        raise BrokenPipeError

@@ -4,7 +4,7 @@ import os
 import pytest
 from threadpoolctl import threadpool_limits
 
-from skrbm.commands import cli, compare_command
+from skrbm.commands import cli, feature_comparison
 from skrbm.commands.feature_comparison import methods
 from tests.commands.running import SMALL_COMPARISON, error_of
 from tests.test_datasets import write_mnist
@@ -23,7 +23,7 @@ def test_wrong_arguments(capsys, monkeypatch, argv, words):
     def compare(*args, **kwargs):
         raise AssertionError("the comparison was started")
 
-    monkeypatch.setattr(compare_command, "compare", compare)
+    monkeypatch.setattr(feature_comparison, "compare", compare)
     assert words in error_of(capsys, "compare", *argv)
 
 
@@ -57,9 +57,9 @@ def test_arguments_arrive(monkeypatch, capsys):
         seen.update(n_splits=len(list(splits)), n_jobs=kwargs["n_jobs"])
         return []
 
-    monkeypatch.setattr(compare_command, "methods", note_methods)
-    monkeypatch.setattr(compare_command, "compare", note_compare)
-    monkeypatch.setattr(compare_command, "format_table", lambda results: "a table")
+    monkeypatch.setattr(feature_comparison, "methods", note_methods)
+    monkeypatch.setattr(feature_comparison, "compare", note_compare)
+    monkeypatch.setattr(feature_comparison, "format_table", lambda results: "a table")
     argv = "--n-hidden 7 8 --k 2 3 --n-iter 4 --sklearn-n-iter 5 --learning-rate 0.5 --splits 6 --n-jobs 3 --device cpu"
     assert cli.main(["compare", *argv.split(), "--random-state", "9"]) == 0
     assert seen["methods"] == (
@@ -80,9 +80,9 @@ def test_a_table_that_cannot_be_written(monkeypatch, capsys, tmp_path):
     def write_csv(results, path):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(compare_command, "compare", lambda *args, **kwargs: [])
-    monkeypatch.setattr(compare_command, "format_table", lambda results: "a table")
-    monkeypatch.setattr(compare_command, "write_csv", write_csv)
+    monkeypatch.setattr(feature_comparison, "compare", lambda *args, **kwargs: [])
+    monkeypatch.setattr(feature_comparison, "format_table", lambda results: "a table")
+    monkeypatch.setattr(feature_comparison, "write_csv", write_csv)
     with pytest.raises(SystemExit) as caught:
         cli.main(["compare", "--output", os.fspath(tmp_path / "table.csv")])
     captured = capsys.readouterr()

@@ -12,8 +12,8 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.image import imread
 
-from skrbm.commands.arguments import load_images
 from skrbm.commands.image_experiment import RECIPES, chosen_epochs
+from skrbm.commands.images import load_images
 from tests.commands.test_page import checked
 
 PICTURES = ["activity.png", "curve.png", "filters.png", "samples.png", "steps.png"]

@@ -3,9 +3,10 @@ import os
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
-from skrbm.commands import arguments
-from skrbm.commands.arguments import load_images, read_images
+from skrbm.commands import images
+from skrbm.commands.images import load_images, read_images
 from skrbm.datasets import load_digits
 from tests.commands.running import error_of
 from tests.test_datasets import write_mnist
@@ -53,7 +54,9 @@ def test_what_is_neither(capsys, tmp_path, command):
 
 
 def test_a_folder_without_the_files(capsys, tmp_path):
-    assert "train-images-idx3-ubyte" in error_of(capsys, "compare", "--data", os.fspath(tmp_path))
+    error = error_of(capsys, "compare", "--data", os.fspath(tmp_path))
+    assert "train-images-idx3-ubyte" in error
+    assert "Give the folder of the idx files as --data, or in" in error
 
 
 def test_a_folder_with_a_damaged_file(capsys, tmp_path):
@@ -63,10 +66,20 @@ def test_a_folder_with_a_damaged_file(capsys, tmp_path):
     assert "t10k-images-idx3-ubyte.gz" in error_of(capsys, "compare", "--data", os.fspath(tmp_path))
 
 
+def test_mnist_offline_names_the_flag(capsys, monkeypatch):
+    def fetch_openml(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.delenv("SKRBM_MNIST", raising=False)
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch_openml)
+    error = error_of(capsys, "compare", "--data", "mnist")
+    assert "(no network). Give a folder of its idx files as --data, or in the environment variable" in error
+
+
 def test_mnist_offline(capsys, monkeypatch):
     def load_mnist(folder, subset):
         raise OSError("MNIST couldn't be\nfetched")
 
-    monkeypatch.setattr(arguments, "load_mnist", load_mnist)
+    monkeypatch.setattr(images, "load_mnist", load_mnist)
     error = error_of(capsys, "compare", "--data", "mnist")
     assert error == "skrbm compare: error: argument --data: MNIST couldn't be fetched\n"

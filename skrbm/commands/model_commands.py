@@ -1,0 +1,415 @@
+"""`skrbm fit`, `complete`, `sample` and `score`: machines of tables, and pictures of machines of images."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skrbm.commands.arguments import (
+    DATA,
+    DEVICE,
+    Arguments,
+    add_command,
+    check_device,
+    check_plots,
+    check_writable,
+    errors_of,
+    random_state,
+    reported_warnings,
+    whole,
+)
+from skrbm.commands.progress import interruptible, show_progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from skrbm.commands.table_files import Rows
+    from skrbm.estimators.bernoulli import BernoulliRBMTorch
+
+_TABLES = (".csv", ".tsv", ".parquet")
+_ENDINGS = "by its ending .csv, .tsv or .parquet"
+
+
+def add_model_commands(commands: Any) -> None:
+    """Add the commands to a parser's."""
+    table = (
+        "A table is a file .csv, .tsv or .parquet with a header, whose cells are 0 or 1 (or a probability, or true and "
+        "false). A .parquet file needs pyarrow."
+    )
+    formats = (
+        "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. If it doesn't end in "
+        ".safetensors it is read by joblib, which runs what stands in it, so open only those that you trust."
+    )
+    add_command(
+        commands,
+        "fit",
+        _fit,
+        _FIT,
+        help="learn a table of zeros and ones",
+        text=f"Learn a table of zeros and ones, and write the machine to a file, with the names of the columns and "
+        f"without rows. {table} Ctrl-C keeps what has been learned up to the last epoch.",
+    )
+    add_command(
+        commands,
+        "complete",
+        _complete,
+        _COMPLETE,
+        help="fill in the empty cells of a table, or missing halves of images",
+        text=f"Fill in the empty cells of a table (NA, NaN, null, None and ? count as empty), given all other cells of "
+        f"the row. Without a table: draw test images, a half of each hidden, and what a machine of images completes "
+        f"them to. {table} {formats}",
+    )
+    add_command(
+        commands,
+        "sample",
+        _sample,
+        _SAMPLE,
+        help="draw samples from a machine, as a table or a picture",
+        text=f"Draw samples from a machine: as a table if --output ends in .csv, .tsv or .parquet, else as a picture "
+        f"of images, such as .png, .svg or .pdf. {formats}",
+    )
+    add_command(
+        commands,
+        "score",
+        _score,
+        _SCORE,
+        help="tell how likely a table is under a machine",
+        text="Print the mean log-likelihood of the rows of a table under a machine, in nats, with its standard "
+        f"errors: that of a mean over so many rows, and that of log Z where it isn't exact. {table} {formats}",
+    )
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+_MODEL: Arguments = {
+    "model": {"type": Path, "metavar": "MODEL", "help": "file of the machine, such as model.safetensors"}
+}
+_TABLE: Arguments = {"table": {"type": Path, "metavar": "TABLE", "help": "file of the rows"}}
+
+_FIT: Arguments = {
+    **_TABLE,
+    "--n-hidden": {"type": whole(1), "default": 256, "metavar": "N", "help": "hidden units (default: %(default)s)"},
+    "--n-iter": {"type": whole(1), "default": 100, "metavar": "N", "help": "epochs (default: %(default)s)"},
+    "--k": {"type": whole(1), "default": 1, "metavar": "K", "help": "Gibbs steps an update (default: %(default)s)"},
+    "--n-chains": {
+        "type": whole(1),
+        "default": 100,
+        "metavar": "N",
+        "help": "persistent chains (default: %(default)s)",
+    },
+    "--output": {
+        "type": Path,
+        "default": Path("model.safetensors"),
+        "metavar": "FILE",
+        "help": "where the machine goes; .safetensors or .joblib (default: %(default)s)",
+    },
+    **DEVICE,
+    **random_state("training"),
+}
+
+
+def _chains(output: str) -> Arguments:
+    """How chains run, and where their ends go."""
+    return {
+        "--steps": {
+            "type": whole(1),
+            "default": 1000,
+            "metavar": "N",
+            "help": "length of the chains (default: %(default)s)",
+        },
+        "--method": {
+            "choices": ["gibbs", "parallel_tempering", "trajectory_tempering"],
+            "default": "gibbs",
+            "help": "how the chains move (default: %(default)s)",
+        },
+        "--output": {"type": Path, "metavar": "FILE", "help": output},
+        **random_state("the chains"),
+    }
+
+
+_SAMPLE: Arguments = {
+    **_MODEL,
+    "-n --n": {"type": whole(1), "default": 64, "metavar": "N", "help": "samples (default: %(default)s)"},
+    "--values": {
+        "choices": ["probabilities", "bits"],
+        "help": "what is shown of each cell or pixel (default: bits in a table, probabilities in a picture)",
+    },
+    "--image-shape": {
+        "type": whole(1),
+        "nargs": 2,
+        "metavar": ("HEIGHT", "WIDTH"),
+        "help": "of a picture: where images aren't square, and for machines that know names of their features",
+    },
+    **_chains(f"where the samples go: a table {_ENDINGS}, else a picture (default: samples.png)"),
+}
+
+_COMPLETE: Arguments = {
+    **_MODEL,
+    "table": {**_TABLE["table"], "nargs": "?", "help": "file of rows with empty cells; images are drawn without it"},
+    "--values": {
+        "choices": ["probabilities", "bits"],
+        "default": "probabilities",
+        "help": "what a table's empty cells get: P(cell = 1 | the others), or a draw (default: %(default)s)",
+    },
+    "--data": {**DATA["--data"], "default": None, "help": f"images: {DATA['--data']['help']}"},
+    "-n --n": {"type": whole(1), "metavar": "N", "help": "images (default: 10)"},
+    "--missing": {
+        "choices": ["lower", "upper", "left", "right"],
+        "help": "the half of images that is hidden (default: lower)",
+    },
+    **_chains(f"where it goes: the full table, {_ENDINGS} (default: completed.csv), or the picture (completed.png)"),
+}
+
+_SCORE: Arguments = {**_MODEL, **_TABLE}
+
+
+# -- skrbm fit, skrbm score --------------------------------------------------------------------------------------------
+
+
+def _fit(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from skrbm.commands.likelihoods import mean_log_likelihood
+    from skrbm.estimators.bernoulli import BernoulliRBMTorch
+
+    check_device(args)
+    _check_model_output(args)
+    rows = _read_full(args, "Fill them in, or leave out such rows")
+    names = ("n_hidden", "n_iter", "k", "n_chains", "device", "random_state")
+    model = BernoulliRBMTorch(**{name: getattr(args, name) for name in names})
+    with reported_warnings(args), show_progress() as show, interruptible():
+        _on_epoch(model, lambda model, epoch: show("fit", epoch, args.n_iter, model))
+        model.fit(rows.values.astype(np.float32))
+    _on_epoch(model)
+    del model.data_samples_  # rows are nothing to be given away with a machine
+    found = mean_log_likelihood(model, rows.values)
+    _print_rows(rows)
+    print(f"hidden units: {model.n_hidden}")
+    print(f"epochs: {model.n_iter_} of {model.n_iter}")
+    print(f"mean log-likelihood of these rows, nats a row: {found.nats:.3f} ({found.how})")
+    print(f"mean pseudo-log-likelihood of these rows, nats a row: {model.score(rows.values):.3f}")
+    _report_notes(args, found.notes)
+    model.feature_names_in_ = np.array(rows.names, dtype=object)
+    with errors_of(args, "--output", (OSError,)):
+        _write_model(model, args.output)
+    print(f"wrote {args.output}")
+    if model.n_iter_ < model.n_iter:
+        sys.exit(130)
+
+
+def _on_epoch(model: BernoulliRBMTorch, *looks: Any) -> None:
+    """Set what looks at a training after each epoch, where this scikit-learn has callbacks."""
+    from skrbm.callbacks import OnEpoch
+
+    try:
+        model.set_callbacks(*map(OnEpoch, looks))
+    except NotImplementedError:
+        return  # then nobody is told how far it has come, which is all that is lost
+
+
+def _check_model_output(args: argparse.Namespace) -> None:
+    from skrbm.support.checks import optional
+
+    check_writable(args)
+    if args.output.suffix not in (".safetensors", ".joblib"):
+        args.parser.error(f"argument --output: {str(args.output)!r} must end in .safetensors or .joblib")
+    if args.output.suffix == ".safetensors":
+        try:
+            optional("safetensors", "A file .safetensors", "safetensors")
+        except ImportError as error:
+            args.parser.error(f"argument --output: {error}, or let it end in .joblib")
+
+
+def _write_model(model: BernoulliRBMTorch, path: Path) -> None:
+    import joblib
+
+    from skrbm.support.files import write_atomically
+
+    if path.suffix == ".safetensors":
+        model.save(path)
+    else:
+        write_atomically(path, lambda file: joblib.dump(model, file))
+
+
+def _score(args: argparse.Namespace) -> None:
+    from skrbm.commands.likelihoods import mean_log_likelihood
+
+    model, names = _load_model(args)
+    rows = _read_full(args, "Fill them in with `skrbm complete`, or leave out such rows")
+    with errors_of(args, "TABLE", (ValueError,)):
+        found = mean_log_likelihood(model, _as_learned(rows, model, names).values)
+    _print_rows(rows)
+    of_rows = "" if math.isnan(found.error_of_rows) else f" ± {found.error_of_rows:.3f}"  # which one row doesn't tell
+    print(f"mean log-likelihood, nats a row: {found.nats:.3f}{of_rows} (log Z: {found.how})")
+    _report_notes(args, found.notes)
+
+
+def _print_rows(rows: Rows) -> None:
+    print(f"rows: {rows.values.shape[0]:,}")
+    print(f"columns: {rows.values.shape[1]:,}")
+
+
+def _report_notes(args: argparse.Namespace, notes: list[str]) -> None:
+    with reported_warnings(args):
+        for note in notes:
+            warnings.warn(note, stacklevel=1)
+
+
+# -- skrbm sample, skrbm complete --------------------------------------------------------------------------------------
+
+
+def _sample(args: argparse.Namespace) -> None:
+    args.output = args.output or Path("samples.png")
+    check_writable(args)
+    is_table = args.output.suffix in _TABLES
+    if not is_table:
+        check_plots(args)
+    elif args.image_shape is not None:
+        args.parser.error(f"argument --image-shape: only for pictures, and {str(args.output)!r} is a table")
+    args.values = args.values or ("bits" if is_table else "probabilities")
+    model, names = _load_model(args)
+    with errors_of(args), reported_warnings(args):
+        samples = model.sample(args.n, args.steps, method=args.method, random_state=args.random_state)
+        shown = samples if args.values == "bits" else model.reconstruct(samples)
+    (_write_samples if is_table else _draw_samples)(args, shown, names)
+    print(f"wrote {args.output}")
+
+
+def _write_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
+    from skrbm.commands.table_files import Rows, write_rows
+
+    names = names or [f"x{i}" for i in range(samples.shape[1])]  # as scikit-learn calls them
+    with errors_of(args, "--output", (OSError, ImportError)):
+        write_rows(args.output, Rows(names, samples.astype(float).round(6)))
+
+
+def _draw_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
+    from skrbm.commands.image_experiment import draw_samples
+
+    title = f"{args.n} samples: {args.steps} steps ({args.method.replace('_', ' ')}) from random bits"
+    with errors_of(args):
+        draw_samples(samples, args.output, title, image_shape=args.image_shape, names=names)
+
+
+def _complete(args: argparse.Namespace) -> None:
+    if args.table is None:
+        _complete_images(args)
+    else:
+        _complete_table(args)
+    print(f"wrote {args.output}")
+
+
+def _complete_table(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from skrbm.commands.table_files import Rows, write_rows
+
+    for name in ("data", "n", "missing"):
+        if getattr(args, name) is not None:
+            args.parser.error(f"argument --{name}: only for images, that is, without a TABLE")
+    args.output = args.output or Path("completed.csv")
+    check_writable(args)
+    if args.output.suffix not in _TABLES:
+        args.parser.error(
+            f"argument --output: {str(args.output)!r} must end in .csv, .tsv or .parquet, as a table does"
+        )
+    model, names = _load_model(args)
+    rows = _read(args)
+    gaps = np.isnan(rows.values)
+    with errors_of(args, errors=(ValueError,)), reported_warnings(args):
+        learned = _as_learned(rows, model, names)
+        chains = {"n_steps": args.steps, "method": args.method, "random_state": args.random_state}
+        kind = "mean" if args.values == "probabilities" else "sample"
+        filled = Rows(learned.names, model.complete(learned.values, kind, **chains)).in_order_of(rows.names)
+    values = np.where(gaps, filled.values.round(6), rows.values)
+    with errors_of(args, "--output", (OSError, ImportError)):
+        write_rows(args.output, Rows(rows.names, values))
+    print(f"filled {gaps.sum():,} cells in {gaps.any(1).sum():,} of {len(gaps):,} rows")
+
+
+def _complete_images(args: argparse.Namespace) -> None:
+    args.output = args.output or Path("completed.png")
+    check_writable(args)
+    if args.output.suffix in _TABLES:
+        args.parser.error(f"argument --output: {str(args.output)!r} is a table, so name the TABLE to fill in, too")
+    check_plots(args)
+    from skrbm.commands.image_experiment import draw_completions
+    from skrbm.commands.images import load_images
+
+    model, _ = _load_model(args)
+    with errors_of(args, "--data"):
+        images = load_images(args.data or DATA["--data"]["default"])
+    with errors_of(args), reported_warnings(args):
+        draw_completions(
+            model,
+            images,
+            args.output,
+            args.n or 10,
+            missing=args.missing or "lower",
+            n_steps=args.steps,
+            method=args.method,
+            random_state=args.random_state,
+        )
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def _load_model(args: argparse.Namespace) -> tuple[BernoulliRBMTorch, list[str] | None]:
+    """The machine, and the names of its columns, which it doesn't ask for any more: tables are checked here."""
+    import joblib
+
+    from skrbm.estimators.bernoulli import BernoulliRBMTorch
+
+    try:
+        is_safe = args.model.suffix == ".safetensors"
+        model = BernoulliRBMTorch.load(args.model) if is_safe else joblib.load(args.model)
+    except Exception as error:  # whatever a file that is something else leads to
+        args.parser.error(f"argument MODEL: {str(args.model)!r} can't be loaded ({type(error).__name__}: {error})")
+    if not isinstance(model, BernoulliRBMTorch):
+        args.parser.error(
+            f"argument MODEL: {str(args.model)!r} holds a {type(model).__name__}, not a BernoulliRBMTorch"
+        )
+    if not hasattr(model, "feature_names_in_"):
+        return model, None
+    names = [str(name) for name in model.feature_names_in_]
+    del model.feature_names_in_
+    return model, names
+
+
+def _read(args: argparse.Namespace) -> Rows:
+    """The table."""
+    from skrbm.commands.table_files import read_rows
+
+    if args.table.suffix not in _TABLES:
+        args.parser.error(f"argument TABLE: {str(args.table)!r} must end in .csv, .tsv or .parquet")
+    with errors_of(args, "TABLE", (OSError,)), errors_of(args, f"TABLE: {args.table}", (ValueError, ImportError)):
+        return read_rows(args.table)
+
+
+def _read_full(args: argparse.Namespace, remedy: str) -> Rows:
+    """The table, which has no empty cells."""
+    import numpy as np
+
+    rows = _read(args)
+    gaps = np.isnan(rows.values)
+    if gaps.any():
+        row, column = np.argwhere(gaps)[0]
+        args.parser.error(
+            f"argument TABLE: {args.table}: {gaps.sum():,} cells are empty, the first in row {row + 1}, column "
+            f"{rows.names[column]!r}. {remedy}"
+        )
+    return rows
+
+
+def _as_learned(rows: Rows, model: BernoulliRBMTorch, names: list[str] | None) -> Rows:
+    """The columns in the order that the machine has learned them in; as they are where it has no names."""
+    if names is not None:
+        return rows.in_order_of(names)
+    if len(rows.names) != model.n_features_in_:
+        raise ValueError(f"it has {len(rows.names)} columns, but the machine has {model.n_features_in_}")
+    return rows

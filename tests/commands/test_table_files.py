@@ -1,0 +1,118 @@
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from skrbm.commands.table_files import Rows, read_rows, write_rows
+
+VALUES = np.array([[0.0, 1.0, 0.25], [1.0, math.nan, 0.0], [math.nan, 1.0, 1.0]])
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_what_is_written_is_read(tmp_path, ending):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"rows{ending}"
+    write_rows(path, Rows(["a", 'with "quotes", and a comma', "ü"], VALUES))
+    names, values = read_rows(path)
+    assert names == ["a", 'with "quotes", and a comma', "ü"]
+    np.testing.assert_array_equal(values, VALUES)
+
+
+def test_cells_are_written_as_people_write_them(tmp_path):
+    write_rows(tmp_path / "a.csv", Rows(["a", "b", "c"], VALUES))
+    assert (tmp_path / "a.csv").read_text() == "a,b,c\n0,1,0.25\n1,,0\n,1,1\n"
+
+
+def test_all_decimals_come_back(tmp_path):
+    values = np.random.default_rng(0).random((5, 3)).round(12)
+    write_rows(tmp_path / "a.csv", Rows(["a", "b", "c"], values))
+    np.testing.assert_array_equal(read_rows(tmp_path / "a.csv").values, values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,b\n0,1\n", [[0, 1]]),
+        ("a;b\n0;1\n", [[0, 1]]),
+        ("a;b,c\n0,1\n", [[0, 1]]),  # one name has a semicolon
+        ("\ufeffa,b\r\n0,1\r\n", [[0, 1]]),  # as spreadsheets write it
+        ("a,b\n\n0,1\n\n", [[0, 1]]),
+        ("a,b\nTrue, false\n1.0,0e0\n", [[1, 0], [1, 0]]),
+        ("a,b\n,NA\nnan,?\nNone,null\n 0.5 ,1", [[np.nan] * 2] * 3 + [[0.5, 1]]),
+        ('"a","b"\n"0","1"\n', [[0, 1]]),
+    ],
+)
+def test_ways_to_write_a_table(tmp_path, text, expected):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    rows = read_rows(tmp_path / "a.csv")
+    assert len(rows.names) == 2
+    assert rows.names[0][0] == "a"
+    np.testing.assert_array_equal(rows.values, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no rows"),
+        ("a,b\n", "no rows"),
+        ("a,b\n0,1\n0,1,1\n", "line 3 has 3 cells, but the header has 2"),
+        ("a,b\n0,1\n0,yes\n", "line 3 has 'yes' in column 'b', which is no number"),
+        ("a,b\n0,1\n0,7\n5,-1", "row 2 has 7 in column 'b', but cells must be numbers from 0 to 1, or empty; 3 aren't"),
+        ("a,b\n0,inf\n", "row 1 has inf in column 'b'"),
+        ("0,1,1\n0,1,0\n", "more than one column is called '1'. Is the header missing?"),
+        (",a\n0,1\n", "column 1 has no name"),
+        ("a,b\n0,1\n\0", "line 3 has 1 cells"),
+    ],
+)
+def test_what_is_no_table_of_bits(tmp_path, text, words):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ValueError, match=words.replace("?", "[?]")):
+        read_rows(tmp_path / "a.csv")
+
+
+def test_another_encoding(tmp_path):
+    (tmp_path / "a.csv").write_bytes("ü,b\n0,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="no text in UTF-8"):
+        read_rows(tmp_path / "a.csv")
+
+
+def test_kinds_of_parquet_columns(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"flag": [True, None, False], "n": pyarrow.array([0, 1, 1], "int8"), "x": [0.5, 1.0, None]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    names, values = read_rows(tmp_path / "a.parquet")
+    assert names == ["flag", "n", "x"]
+    np.testing.assert_array_equal(values, [[1, 0, 0.5], [np.nan, 1, 1], [0, 1, np.nan]])
+    parquet.write_table(pyarrow.table({"name": ["Ann"]}), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"column 'name' is not of numbers \(string\)"):
+        read_rows(tmp_path / "b.parquet")
+    (tmp_path / "c.parquet").write_text("a,b\n0,1\n")
+    with pytest.raises(ValueError, match="Parquet"):
+        read_rows(tmp_path / "c.parquet")
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'pip install "skrbm\[parquet\]"'):
+        read_rows(tmp_path / "a.parquet")
+
+
+def test_pandas_is_not_needed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for ending in (".csv", ".parquet") if "pyarrow" in sys.modules else (".csv",):
+        write_rows(tmp_path / f"a{ending}", Rows(["a", "b", "c"], VALUES))
+        np.testing.assert_array_equal(read_rows(tmp_path / f"a{ending}").values, VALUES)
+
+
+def test_columns_in_another_order():
+    rows = Rows(["a", "b", "c"], VALUES)
+    turned = rows.in_order_of(["c", "a", "b"])
+    assert turned.names == ["c", "a", "b"]
+    np.testing.assert_array_equal(turned.values, VALUES[:, [2, 0, 1]])
+    np.testing.assert_array_equal(turned.in_order_of(rows.names).values, VALUES)
+    with pytest.raises(ValueError, match="it lacks 'd'; too many are 'a', 'c'"):
+        rows.in_order_of(["b", "d"])
