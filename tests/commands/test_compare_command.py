@@ -76,6 +76,28 @@ def test_arguments_arrive(monkeypatch, capsys):
     assert capsys.readouterr().out == "a table\n"
 
 
+@pytest.mark.parametrize(
+    "argv, n_hidden, n_splits",
+    [([], [200], 3), (["--full"], [100, 200], 5), (["--full", "--splits", "2"], [100, 200], 2)],
+)
+def test_full_or_quick(argv, n_hidden, n_splits, monkeypatch):
+    seen = {}
+
+    def note_compare(candidates, splits, **kwargs):
+        seen.update(n_splits=len(list(splits)))
+        return []
+
+    def note_methods(*args, **kwargs):
+        seen.update(n_hidden=args[0])
+        return []
+
+    monkeypatch.setattr(feature_comparison, "methods", note_methods)
+    monkeypatch.setattr(feature_comparison, "compare", note_compare)
+    monkeypatch.setattr(feature_comparison, "format_table", lambda results: "a table")
+    assert cli.main(["compare", *argv]) == 0
+    assert seen == {"n_hidden": n_hidden, "n_splits": n_splits}
+
+
 def test_a_table_that_cannot_be_written(monkeypatch, capsys, tmp_path):
     def write_csv(results, path):
         raise OSError("the disk is full")
