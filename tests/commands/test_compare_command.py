@@ -77,7 +77,7 @@ def test_arguments_arrive(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "argv, n_hidden, n_splits",
+    ("argv", "n_hidden", "n_splits"),
     [([], [200], 3), (["--full"], [100, 200], 5), (["--full", "--splits", "2"], [100, 200], 2)],
 )
 def test_full_or_quick(argv, n_hidden, n_splits, monkeypatch):
