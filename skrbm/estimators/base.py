@@ -22,7 +22,7 @@ from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
-from skrbm.estimators.inputs import array_of, array_with_gaps, rows_of
+from skrbm.estimators.inputs import any_array_of, array_of, array_with_gaps, rows_of, warn_of_range
 from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
@@ -38,6 +38,7 @@ from skrbm.sampling.kernels import GIBBS, Kernel, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
+from skrbm.support.ranges import Range
 from skrbm.support.tables import Table
 from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
 from skrbm.support.threads import threads_for
@@ -222,6 +223,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         -------
         ndarray of shape (n_samples, n_hidden)
             In X's float type; float64 for other types.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         return Fitted(self).over_rows(mean_h_given_v, array_of(self, X))
 
@@ -236,12 +242,18 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         fitted = Fitted(self)
         H = check_array(from_torch(X), dtype=[np.float64, np.float32], input_name="X")
         n_hidden = np.shape(self.components_)[0]
         if H.shape[1] != n_hidden:
             raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
+        warn_of_range("X", Range.of(H), self.units[1], "Pass activations of hidden units, such as transform returns.")
         return fitted.over_rows(mean_v_given_h, H)
 
     def reconstruct(self, X: Any) -> np.ndarray:
@@ -255,6 +267,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         rows = array_of(self, X)
         return Fitted(self).over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), rows)
@@ -270,6 +287,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples,)
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         return Fitted(self).over_rows(free_energy, array_of(self, X))
 
@@ -286,6 +308,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ndarray of shape (n_samples,)
             Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given all the
             other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         return Fitted(self).over_rows(pseudo_log_likelihood, array_of(self, X))
 
@@ -302,6 +329,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         float
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         return float(self.score_samples(X).mean(dtype=np.float64))
 
@@ -383,7 +415,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 raise ValueError("bracket=nan must be a width in nats, or None.")
         path, stream = fitted.path(), self._stream(random_state)
         if samples is not None:
-            samples = to_tensor(array_of(self, samples, "samples"), *fitted.place)
+            samples = to_tensor(any_array_of(self, samples, "samples"), *fitted.place)
             if not is_bits(samples):
                 raise ValueError(
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
@@ -444,12 +476,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        rows, fitted, rule = array_of(self, X), Fitted(self), self.binarize
+        rows, fitted, rule = any_array_of(self, X), Fitted(self), self.binarize
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
-            if complaint := params.visible.check_range(float(v.min()), float(v.max())):
-                raise ValueError(f"X has {complaint}")
+            if wrong := params.visible.check_range(float(v.min()), float(v.max())):
+                raise ValueError(f"X has {wrong} Scale or encode it as the rows of fit were.")
             if isinstance(rule, str) and rule == "none" and not is_bits(v):
                 raise ValueError(
                     "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
@@ -484,6 +516,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         -------
         ndarray of shape (n_samples, n_features)
             Zeros and ones, in v's float type; float64 for other types.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         check_scalar(k, "k", Integral, min_val=1)
         return self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v"))
@@ -531,6 +568,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Warns
         -----
+        DataRangeWarning
+            If `init` has values outside [0, 1]; in `condition` these are an error.
         SwapWarning
             If neighbouring rungs of tempering hardly ever swap.
         """

@@ -10,30 +10,47 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import check_sample_weight
+from skrbm.machines.units import Unit
 from skrbm.rows.arrays import ArrayRows
 from skrbm.rows.iterables import rows_in_passing
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import HeldOut, RowSource, binarize_rows, range_of, rows_of_batch, warn_of_range, yields_batches
+from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_rows, rows_of_batch, yields_batches
+from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
+from skrbm.support.ranges import Range
 from skrbm.support.tensors import from_torch
 from skrbm.training.settings import TrainSettings
 
 _HELD_OUT_ROWS = 1000  # that are looked at after each epoch, at most
+_AS_IN_FIT = "Scale or encode it as the rows of fit were."
 
 
-def array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> Any:
+def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> Any:
     """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
     return _validated(model, X, name, reset, accept_sparse="csr", dtype="numeric")
+
+
+def array_of(model: Any, X: Any, name: str = "X") -> Any:
+    """The same for a fitted model, with a warning of values out of the range of its visible units."""
+    rows = any_array_of(model, X, name)
+    warn_of_range(name, Range.of(rows), model.units[0], _AS_IN_FIT)
+    return rows
 
 
 def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
     """X as a float array whose NaN are gaps, and whose other values are in the range of the model's units."""
     rows = _validated(model, X, name, False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-    known = rows[~np.isnan(rows)]
-    visible, _ = model.units
-    if known.size and (complaint := visible.check_range(float(known.min()), float(known.max()))):
-        raise ValueError(f"{name} has {complaint} What is free must be NaN.")
+    known = Range.of(rows[~np.isnan(rows)])
+    if wrong := model.units[0].check_range(known.low, known.high):
+        raise ValueError(f"{name} has {wrong} {_AS_IN_FIT} What is free must be NaN.")
     return rows
+
+
+def warn_of_range(name: str, values: Range, unit: Unit, remedy: str | None = None) -> None:
+    """Warn if what `name` has is out of the unit's range, and say what to do: `remedy`, or what the unit knows."""
+    if wrong := unit.check_range(values.low, values.high):
+        told = unit.remedy(values) if remedy is None else remedy
+        warn(f"{name} has {wrong} {told or ''}".rstrip(), DataRangeWarning)
 
 
 def _validated(model: Any, X: Any, name: str, reset: bool, **kwargs: Any) -> Any:
@@ -72,9 +89,9 @@ def rows_of(
     """
     if yields_batches(X):
         return SharedRows(_in_passing(model, X, sample_weight, settings, reset), group)
-    X = array_of(model, X, reset=reset)
+    X = any_array_of(model, X, reset=reset)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
-    warn_of_range(settings.visible.check_range(*range_of(X)))
+    warn_of_range("X", Range.of(X), settings.visible)
     rows, held_out = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight), None
     stream = Stream(group.seed(split), "validation") if split is not None and settings.early_stopping else None
     if stream is not None:
@@ -99,7 +116,7 @@ def _in_passing(model: Any, X: Any, sample_weight: Any, settings: TrainSettings,
 
     def check(batch: Any) -> Any:
         nonlocal reset
-        rows, reset = array_of(model, rows_of_batch(batch), reset=reset), False
+        rows, reset = any_array_of(model, rows_of_batch(batch), reset=reset), False
         return rows
 
     source = rows_in_passing(
@@ -110,5 +127,5 @@ def _in_passing(model: Any, X: Any, sample_weight: Any, settings: TrainSettings,
         place=settings.place,
         stream=Stream(0, "rows that are kept"),
     )
-    warn_of_range(settings.visible.check_range(source.low, source.high, source.is_whole))
+    warn_of_range("X", source.range, settings.visible)
     return source

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream, bernoulli_
-from skrbm.support.tensors import chunks
 
 Binarize = Literal["none", "sample"] | float
 
@@ -138,7 +135,7 @@ def binarize_rows(v: Tensor, rule: Binarize, stream: Stream, out: Tensor | None 
 
 
 class DataRangeWarning(UserWarning):
-    """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
+    """Some values of rows lie outside [0, 1], where a Bernoulli machine reads probabilities."""
 
 
 def yields_batches(X: Any) -> bool:
@@ -153,23 +150,3 @@ def rows_of_batch(batch: Any) -> Any:
     """The rows of a batch, without the labels that data loaders yield beside them in a pair (rows, labels)."""
     pair = isinstance(batch, tuple | list) and len(batch) > 0 and getattr(batch[0], "ndim", 0) > 1
     return batch[0] if pair else batch
-
-
-def range_of(X: Any) -> tuple[float, float, bool]:
-    """The lowest and the highest value of an array or a sparse matrix, and whether all are whole."""
-    values = X if isinstance(X, np.ndarray) else X.data
-    if values.dtype == bool or not values.size:
-        return 0.0, 1.0, True
-    low, high = values.min(), values.max()
-    if low >= 0 and high <= 1:
-        return low, high, False
-    whole = values.dtype.kind in "ui" or all(
-        bool((values[rows] == np.round(values[rows])).all()) for rows in chunks(len(values))
-    )
-    return low, high, whole
-
-
-def warn_of_range(complaint: str | None) -> None:
-    """Warn if a unit has complained about the range of X; see `Unit.check_range`."""
-    if complaint is not None:
-        warn(f"X has {complaint}", DataRangeWarning)

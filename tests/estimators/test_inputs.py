@@ -85,8 +85,12 @@ def test_data_frames_keep_their_names():
     [
         (np.array([[0, 255], [3, 128]], np.uint8), r"from 0 to 255.*pass X / 255"),
         (np.array([[0, 255.0], [3, 128]]), r"pass X / 255"),
+        (np.array([[0, 16.0], [3, 8]]), r"from 0 to 16.*pass X / 16"),
+        (np.array([[1, 5], [2, 4]]), r"from 1 to 5.*OneHotEncoder"),
+        (np.array([[-1.0, 1], [1, -1]]), r"from -1 to 1.*by \(X \+ 1\) / 2"),
         (np.array([[-1.0, 0.5], [0.25, 1]]), r"from -1 to 1.*MinMaxScaler"),
-        (sp.csr_matrix(np.array([[0, 3.5], [0.25, 1]])), r"from 0.25 to 3.5"),
+        (sp.csr_matrix(np.array([[0, 3.5], [0.25, 1]])), r"from 0 to 3.5"),
+        (sp.csr_matrix(np.array([[0, 3.0], [1, 2]])), r"from 0 to 3.*pass X / 3"),
     ],
 )
 def test_values_outside_0_1_warn_once(values, remedy):
@@ -95,6 +99,43 @@ def test_values_outside_0_1_warn_once(values, remedy):
             getattr(rbm(), method)(values)
         assert len(caught) == 1
         assert caught[0].filename == __file__
+
+
+OF_ROWS = {
+    **{name: lambda model, rows, name=name: getattr(model, name)(rows) for name in (*METHODS, "score", "gibbs")},
+    "init": lambda model, rows: model.sample(len(rows), 1, init=rows),
+}
+REFUSED = {
+    "log_likelihood": lambda model, rows: model.log_likelihood(rows),
+    "complete": lambda model, rows: model.complete(rows),
+    "condition": lambda model, rows: model.sample(len(rows), 1, condition=rows),
+    "samples": lambda model, rows: model.log_partition("ais", bracket=1.0, samples=rows),
+}
+
+
+@pytest.mark.parametrize("call", OF_ROWS.values(), ids=OF_ROWS)
+@pytest.mark.parametrize("convert", [lambda a: a, lambda a: -a, lambda a: 2.0 * a - 1, pd.DataFrame, torch.from_numpy])
+def test_every_method_warns_of_rows_out_of_range(fitted, call, convert):
+    """Scaling that was forgotten where a model is applied."""
+    rows = np.ones((5, 7))
+    with warnings.catch_warnings():
+        call(fitted, rows)
+    with pytest.warns(DataRangeWarning, match=r"has values from .* Scale or encode it as the rows of fit were") as seen:
+        call(fitted, convert(16 * rows))
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+def test_rows_out_of_range_are_refused_where_nothing_else_makes_sense(fitted, call):
+    with pytest.raises(ValueError, match="has values"):
+        call(fitted, np.full((5, 7), 16.0))
+
+
+def test_hidden_activations_out_of_range_warn(fitted):
+    fitted.inverse_transform(fitted.transform(X))
+    with pytest.warns(DataRangeWarning, match="X has values from 3 to 3.*such as transform returns"):
+        fitted.inverse_transform(np.full((5, 4), 3.0))
 
 
 @pytest.mark.parametrize("values", [np.eye(3), np.eye(3, dtype=bool), sp.eye(3, format="csr"), np.zeros((3, 2))])
