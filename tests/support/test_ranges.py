@@ -47,9 +47,8 @@ def test_the_union_is_the_range_of_all():
     assert not (signs | Range.of(np.zeros(2), kinds=True)).is_signs
 
 
-@pytest.mark.parametrize("shape", [(9,), (9, 4)])
-def test_no_part_is_left_out(monkeypatch, shape):
-    monkeypatch.setattr("skrbm.support.ranges._AT_A_TIME", 4)
+@pytest.mark.parametrize("shape", [(600_000,), (200_000, 4), (2, 400_000)])
+def test_no_part_of_many_values_is_left_out(shape):
     for first, last in [(0, -3.0), (-3.0, 0), (0.5, 9)]:
         values = np.zeros(shape)
         values[(0,) * len(shape)], values[(-1,) * len(shape)] = first, last
