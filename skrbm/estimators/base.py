@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_array, check_random_state, check_scalar
+from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
-from skrbm.estimators.inputs import any_array_of, array_of, array_with_gaps, rows_of, warn_of_range
+from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, rows_of
 from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
@@ -38,7 +38,6 @@ from skrbm.sampling.kernels import GIBBS, Kernel, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
-from skrbm.support.ranges import Range
 from skrbm.support.tables import Table
 from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
 from skrbm.support.threads import threads_for
@@ -74,8 +73,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows with values in [0, 1], the probabilities of a one. A sparse matrix becomes dense a batch at a time; of
             a `numpy.memmap` no more than a batch is in memory. Or what yields batches of rows, or pairs (rows, labels),
-            each time it is iterated over, such as a torch `DataLoader`; or a torch `Dataset` of rows. These are gone
-            through once more, before the first epoch. Batches larger than `batch_size` are split.
+            each time it is iterated over, such as a torch `DataLoader` or a list of arrays or data frames; or a torch
+            `Dataset` of rows. These are gone through once more, before the first epoch. Batches larger than
+            `batch_size` are split, and batches of images (n, 1, 28, 28) or (n, 28, 28) become rows (n, 784).
         y : Ignored
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
@@ -249,12 +249,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         fitted = Fitted(self)
-        H = check_array(from_torch(X), dtype=[np.float64, np.float32], input_name="X")
-        n_hidden = np.shape(self.components_)[0]
-        if H.shape[1] != n_hidden:
-            raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
-        warn_of_range("X", Range.of(H), self.units[1], "Pass activations of hidden units, such as transform returns.")
-        return fitted.over_rows(mean_v_given_h, H)
+        return fitted.over_rows(mean_v_given_h, activations_of(self, X))
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm.distributed import Group
@@ -14,7 +16,7 @@ from skrbm.machines.units import Unit
 from skrbm.rows.arrays import ArrayRows
 from skrbm.rows.iterables import rows_in_passing
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_rows, rows_of_batch, yields_batches
+from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_rows, named, rows_of_batch, yields_batches
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
 from skrbm.support.ranges import Range
@@ -56,18 +58,63 @@ def warn_of_range(name: str, values: Range, unit: Unit, remedy: str | None = Non
 def _validated(model: Any, X: Any, name: str, reset: bool, **kwargs: Any) -> Any:
     if not reset:
         check_is_fitted(model)
-    X = from_torch(X)
+    X = _as_array(X, name)
     if isinstance(X, np.ndarray) and not X.dtype.isnative:  # in which scikit-learn 1.6 overlooks infinity
         X = X.astype(X.dtype.newbyteorder("="))
     try:
         rows = validate_data(model, X, reset=reset, **kwargs)
+        if rows.dtype.kind == "O":  # a frame of nothing but categories, which may be numbers
+            rows = check_array(rows.astype(np.float64), input_name="X", **kwargs)
         if rows.dtype.kind not in "biuf":
             raise TypeError(f"{'X' if name == 'X' else 'it'} has values of type {rows.dtype}. Pass numbers.")
         return rows
     except (TypeError, ValueError) as error:
-        if name == "X":
+        told = _with_remedy(str(error), X)
+        if name == "X" and told == str(error):
             raise
-        raise type(error)(f"{name} is not usable as rows: {error}") from error
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(told if name == "X" else f"{name} is not usable as rows: {told}") from error
+
+
+def _as_array(X: Any, name: str) -> Any:
+    """X, of a tensor an array, unless it is something else than rows."""
+    if isinstance(X, Mapping):
+        raise TypeError(f"{name} is a dict with {named('key', X)}. Pass the rows under one of them.")
+    if yields_batches(X):
+        raise TypeError(
+            f"{name} must be rows, but this {type(X).__name__} yields batches of them. Go over it and pass each batch."
+        )
+    return from_torch(X)
+
+
+def _with_remedy(text: str, X: Any) -> str:
+    """What scikit-learn says of X, and what can be done about it here."""
+    if "contains NaN" in text:  # what follows recommends classifiers
+        first_line = text.partition("\n")[0].rstrip(".")
+        return (
+            f"{first_line}. Drop the rows that have gaps, or fill these first, with SimpleImputer for one; once "
+            "fitted, `complete` fills the gaps of rows."
+        )
+    try:
+        values = np.asarray(X)
+    except (TypeError, ValueError):  # rows of different lengths
+        return text
+    if values.ndim > 2:
+        return f"{text} Make each of them a row, such as an image: X.reshape(len(X), -1)."
+    if values.ndim == 2 and (values.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in values.flat)):
+        return f"{text.rstrip('.')}. X has text: make categories columns of zeros and ones first, with OneHotEncoder."
+    return text
+
+
+def activations_of(model: Any, H: Any) -> np.ndarray:
+    """H as a float array (n_samples, n_hidden), with a warning of values out of the range of the hidden units."""
+    check_is_fitted(model)
+    H = check_array(_as_array(H, "X"), dtype=[np.float64, np.float32], input_name="X")
+    n_hidden = np.shape(model.components_)[0]
+    if H.shape[1] != n_hidden:
+        raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
+    warn_of_range("X", Range.of(H), model.units[1], "Pass activations of hidden units, such as transform returns.")
+    return H
 
 
 def rows_of(

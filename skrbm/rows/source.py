@@ -139,14 +139,52 @@ class DataRangeWarning(UserWarning):
 
 
 def yields_batches(X: Any) -> bool:
-    """Whether X yields batches of rows, or is a dataset of torch's, rather than holding the rows like an array."""
+    """Whether X yields batches of rows, or is a dataset of torch's, rather than holding the rows like an array.
+
+    A list or a tuple does if each of its items has rows of its own, or labels beside these.
+    """
     if isinstance(X, Dataset | DataLoader):
         return True
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and all(map(_has_rows, X))
     holds = isinstance(X, Sequence | Set | Mapping | Tensor) or hasattr(X, "__array__") or hasattr(X, "shape")
     return isinstance(X, Iterable) and not holds
 
 
+def _has_rows(batch: Any) -> bool:
+    """Whether this is an array or a frame, or has one in front or under a key."""
+    if isinstance(batch, Mapping):
+        return any(_n_axes(values) > 1 for values in batch.values())
+    return _n_axes(batch) > 1 or (isinstance(batch, tuple | list) and len(batch) > 0 and _n_axes(batch[0]) > 1)
+
+
+def _n_axes(X: Any) -> int:
+    shape = getattr(X, "shape", ())
+    return len(shape) if isinstance(shape, tuple) else 0
+
+
 def rows_of_batch(batch: Any) -> Any:
-    """The rows of a batch, without the labels that data loaders yield beside them in a pair (rows, labels)."""
-    pair = isinstance(batch, tuple | list) and len(batch) > 0 and getattr(batch[0], "ndim", 0) > 1
-    return batch[0] if pair else batch
+    """The rows of a batch, without the labels that data loaders yield beside them in a pair (rows, labels).
+
+    Images, and whatever else has more than two axes, become rows: (n, 1, 28, 28) is (n, 784) then.
+
+    Raises
+    ------
+    TypeError
+        If the batch is a dict, in which nobody can tell what the rows are.
+    """
+    if isinstance(batch, tuple | list) and len(batch) > 0 and (_n_axes(batch[0]) > 1 or isinstance(batch[0], Mapping)):
+        batch = batch[0]
+    if isinstance(batch, Mapping):
+        raise TypeError(
+            f"A batch of X is a dict with {named('key', batch)}. Yield the tensor under one of them: by the collate_fn "
+            "of a DataLoader, or from the __iter__ of a class of your own."
+        )
+    return batch.reshape(len(batch), -1) if _n_axes(batch) > 2 and len(batch) else batch
+
+
+def named(what: str, names: Iterable[Any], n: int = 5) -> str:
+    """The first few names with what they name, as "the keys 'image', 'label'"."""
+    known = [repr(name) for name in names]
+    more = f" and {len(known) - n} more" if len(known) > n else ""
+    return f"the {what}{'s' if len(known) > 1 else ''} {', '.join(known[:n])}{more}" if known else f"no {what}s"

@@ -152,6 +152,59 @@ def test_rounding_is_no_reason_to_warn():
     assert np.isfinite(model.log_likelihood([[high, 0.0, 0.0]])).all()
 
 
+def test_categories_that_are_numbers_are_numbers():
+    frame = pd.DataFrame(X.round(), columns=list("abcdefg"))
+    categories = frame.astype("category")
+    model = rbm().fit(categories)
+    assert_same(model, rbm().fit(frame))
+    for name in METHODS:
+        np.testing.assert_array_equal(getattr(model, name)(categories), getattr(model, name)(frame.astype(float)))
+    gaps = categories[:3].copy()
+    gaps.loc[1, "c"] = np.nan
+    assert np.isfinite(model.complete(gaps, n_steps=2)).all()
+    with pytest.raises(ValueError, match="NaN.*SimpleImputer"):
+        model.fit(gaps)
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(frame.replace(1.0, np.inf).astype("category"))
+
+
+TEXT = pd.DataFrame({"colour": ["red", "blue"] * 3, "size": ["S", "M", "L"] * 2})
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT, TEXT.astype("category"), TEXT.assign(size=1), TEXT.to_numpy(str), TEXT.to_numpy().tolist()]
+)
+def test_of_text_the_error_names_what_encodes_it(text):
+    with pytest.raises(ValueError, match="X has text: .* with OneHotEncoder"):
+        rbm().fit(text)
+
+
+def test_of_gaps_the_error_says_what_to_do_with_them(fitted):
+    gaps = pd.DataFrame(NAN)
+    for rows in (NAN, sp.csr_matrix(NAN), gaps, torch.from_numpy(NAN), gaps.astype("Float32")):
+        for call in (rbm().fit, rbm().partial_fit, fitted.transform, fitted.gibbs):
+            with pytest.raises(ValueError, match="NaN. Drop the rows .* SimpleImputer .* `complete` fills") as caught:
+                call(rows)
+            assert "Gradient" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(60, 1, 7), (60, 7, 1, 1)])
+def test_of_images_the_error_says_how_they_become_rows(fitted, shape):
+    images = X.reshape(shape)
+    for rows in (images, torch.from_numpy(images), images.tolist()):
+        for call in (rbm().fit, fitted.transform, fitted.gibbs):
+            with pytest.raises(ValueError, match=r"dim [34],.* X.reshape\(len\(X\), -1\)"):
+                call(rows)
+    assert_same(rbm().fit(images.reshape(len(images), -1)), fitted)
+
+
+def test_of_a_dict_the_error_names_the_keys(fitted):
+    for call in (rbm().fit, fitted.transform, fitted.complete, fitted.inverse_transform):
+        with pytest.raises(TypeError, match="X is a dict with the keys 'image', 'label'. Pass the rows") as caught:
+            call({"image": torch.from_numpy(X), "label": 1})
+        assert "tensor" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("rows", "weight", "error", "message"),
     [

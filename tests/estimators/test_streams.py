@@ -30,9 +30,19 @@ def in_memory():
         lambda: DataLoader(TensorDataset(torch.from_numpy(BITS), torch.zeros(230)), batch_size=23),
         lambda: TensorDataset(torch.from_numpy(BITS), torch.zeros(230)),
         Iterable,
+        lambda: list(Batches(BITS)),
+        lambda: tuple(pd.DataFrame(rows) for rows in Batches(BITS)),
+        lambda: list(Batches(BITS, wrap=lambda rows: (torch.from_numpy(rows), np.zeros(len(rows))))),
+        lambda: Batches(BITS, wrap=lambda rows: rows.reshape(-1, 1, 2, 3)),
+        lambda: [rows.reshape(-1, 3, 2) for rows in Batches(BITS)],
+        lambda: DataLoader(TensorDataset(torch.from_numpy(BITS).view(-1, 1, 2, 3), torch.zeros(230)), batch_size=23),
+        lambda: TensorDataset(torch.from_numpy(BITS).view(-1, 1, 2, 3)),
     ],
-    ids=["arrays", "pairs", "tensors", "lists", "DataLoader", "Dataset", "IterableDataset"],
-)
+    ids=[
+        "arrays", "pairs", "tensors", "lists", "DataLoader", "Dataset", "IterableDataset", "list of arrays",
+        "tuple of frames", "list of pairs", "images", "list of images", "DataLoader of images", "Dataset of images",
+    ],
+)  # fmt: skip
 def test_fit_on_what_yields_batches(make, in_memory):
     """As good a machine as one that had the rows in memory, if not the same."""
     rbm = BernoulliRBMTorch(**SETTINGS).fit(make())
@@ -72,6 +82,14 @@ def test_partial_fit_on_an_iterator_is_one_pass():
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 
+def test_partial_fit_on_a_list_is_one_pass():
+    rbm, other = (BernoulliRBMTorch(n_hidden=4, batch_size=23, random_state=0) for _ in range(2))
+    rbm.partial_fit(list(Batches(BITS)))
+    other.partial_fit(Batches(BITS))
+    assert rbm.n_iter_ == 1
+    np.testing.assert_array_equal(rbm.components_, other.components_)
+
+
 def test_names_of_features_come_along():
     frame = pd.DataFrame(BITS, columns=list("abcdef"))
     batches = Batches(frame, wrap=lambda rows: rows)
@@ -87,6 +105,15 @@ def test_names_of_features_come_along():
         (lambda: Batches(BITS, size=1000, wrap=lambda rows: rows * np.nan), {}, "NaN"),
         (lambda: Batches(BITS, wrap=lambda rows: rows[0]), {}, "2D array"),
         (lambda: Batches(BITS), {"early_stopping": True}, "early_stopping needs rows"),
+        (lambda: [BITS, BITS], {"early_stopping": True}, "early_stopping needs rows"),
+        (lambda: [BITS, BITS[:, :3]], {}, "X has 3 features"),
+        (
+            lambda: Batches(BITS, wrap=lambda rows: {"image": torch.from_numpy(rows), "label": 1}),
+            {},
+            "A batch of X is a dict with the keys 'image', 'label'. Yield the tensor under one of them: .* own.$",
+        ),
+        (lambda: [{"image": BITS}], {}, "A batch of X is a dict with the key 'image'. Yield"),
+        (lambda: DataLoader([{"x": row} for row in BITS]), {}, "A batch of X is a dict with the key 'x'. Yield"),
     ],
 )
 def test_what_will_not_do(rows, settings, words):
