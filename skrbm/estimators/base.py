@@ -6,7 +6,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, Self
@@ -22,7 +22,7 @@ from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
-from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, rows_of
+from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
@@ -33,7 +33,7 @@ from skrbm.likelihood.result import LogPartition, warn_if_few_count
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import binarize_rows
+from skrbm.rows.source import binarize_rows, yields_batches
 from skrbm.sampling.kernels import GIBBS, Kernel, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
@@ -216,8 +216,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows.
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
+            Rows; or what yields batches of them, as in `fit`: one after another, in the order in which they come.
 
         Returns
         -------
@@ -229,7 +229,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return Fitted(self).over_rows(mean_h_given_v, array_of(self, X))
+        return self._over_rows(mean_h_given_v, X)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """P(v = 1 | h) for hidden states or their probabilities.
@@ -256,7 +256,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows.
 
         Returns
@@ -268,15 +268,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        rows = array_of(self, X)
-        return Fitted(self).over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), rows)
+        return self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows.
 
         Returns
@@ -288,14 +287,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return Fitted(self).over_rows(free_energy, array_of(self, X))
+        return self._over_rows(free_energy, X)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows. A value between 0 and 1 counts as the probability of a one.
 
         Returns
@@ -309,14 +308,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return Fitted(self).over_rows(pseudo_log_likelihood, array_of(self, X))
+        return self._over_rows(pseudo_log_likelihood, X)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows.
         y : Ignored
             Present for scikit-learn's conventions.
@@ -331,6 +330,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def _over_rows(self, function: Callable[..., Tensor], X: Any, check: bool = True) -> np.ndarray:
+        """`function` of the machine and the rows of X, or of the batches that X yields; `check` their range."""
+        fitted = Fitted(self)
+        if not yields_batches(X):
+            return fitted.over_rows(function, array_of(self, X) if check else any_array_of(self, X))
+        return np.concatenate([fitted.over_rows(function, rows) for rows in batches_of(self, X, check)])
 
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
@@ -442,7 +448,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows. Values between 0 and 1 become zeros and ones as in training: by draws, the same at each call, where
             `binarize="sample"`, or by the threshold.
         return_std : bool
@@ -471,7 +477,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        rows, fitted, rule = any_array_of(self, X), Fitted(self), self.binarize
+        fitted, rule = Fitted(self), self.binarize
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
@@ -484,7 +490,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 )
             return -free_energy(params, binarize_rows(v, rule, pixels))
 
-        nats = fitted.over_rows(minus_free_energy, rows)
+        nats = self._over_rows(minus_free_energy, X, check=False)
         fingerprint, found = getattr(self, "_log_partition", (None, None))
         if found is None or fingerprint != fitted.fingerprint():
             found = self.log_partition()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from skrbm.distributed import Group
 from skrbm.estimators._compat import check_sample_weight
 from skrbm.machines.units import Unit
 from skrbm.rows.arrays import ArrayRows
-from skrbm.rows.iterables import rows_in_passing
+from skrbm.rows.iterables import NO_ROWS, batches_in_order, rows_in_passing
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_rows, named, rows_of_batch, yields_batches
 from skrbm.support.checks import warn
@@ -37,6 +37,20 @@ def array_of(model: Any, X: Any, name: str = "X") -> Any:
     rows = any_array_of(model, X, name)
     warn_of_range(name, Range.of(rows), model.units[0], _AS_IN_FIT)
     return rows
+
+
+def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
+    """The batches that X yields, as arrays; if `check`, a warning in the end of values out of range in any of them."""
+    values, is_empty = Range(), True
+    for batch in batches_in_order(X):
+        is_empty = False
+        rows = any_array_of(model, rows_of_batch(batch))
+        values = values | Range.of(rows) if check else values
+        yield rows
+    if is_empty:
+        raise ValueError(NO_ROWS)
+    if check:
+        warn_of_range("X", values, model.units[0], _AS_IN_FIT)
 
 
 def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from skrbm.support.ranges import Range
 from skrbm.support.tensors import Placement, is_bits, to_tensor
 
 _KEPT = 1000  # rows of the sample: enough for the measures after an epoch
+NO_ROWS = "X yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them."
 
 
 class PassingRows(RowSource):
@@ -84,7 +85,7 @@ class PassingRows(RowSource):
             self.is_binary = self.is_binary and is_bits(v)
             self.range = self.range | Range.of(rows, kinds=True)
         if not self.n_rows:
-            raise ValueError("X yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them.")
+            raise ValueError(NO_ROWS)
         self._mean, self._sample = mean.value, kept.rows
         self.n_features, self.total_weight = len(self._mean), float(self.n_rows)
 
@@ -177,6 +178,13 @@ def rows_in_passing(X: Any, check: Callable[[Any], Any], **settings: Any) -> Pas
     if isinstance(X, Dataset) and not isinstance(X, IterableDataset):
         return DatasetRows(X, check, **settings)
     return IterableRows(X, check, **settings)
+
+
+def batches_in_order(X: Any) -> Iterable[Any]:
+    """The batches that X yields; the rows of a dataset of torch's in their order."""
+    if isinstance(X, Dataset) and not isinstance(X, IterableDataset):
+        return DataLoader(X, batch_size=_KEPT)
+    return X
 
 
 class _Reservoir:
