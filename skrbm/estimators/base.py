@@ -22,6 +22,7 @@ from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
+from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import identity_of, settings_of
@@ -39,7 +40,7 @@ from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
+from skrbm.support.tensors import Placement, is_bits, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
@@ -242,6 +243,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            A data frame if `set_output` asks for one.
 
         Warns
         -----
@@ -249,7 +251,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         fitted = Fitted(self)
-        return fitted.over_rows(mean_v_given_h, activations_of(self, X))
+        return as_configured(self, fitted.over_rows(mean_v_given_h, activations_of(self, X)), X)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
@@ -262,13 +264,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            A data frame if `set_output` asks for one.
 
         Warns
         -----
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
+        seen = self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
+        return as_configured(self, seen, X)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
@@ -516,7 +520,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Zeros and ones, in v's float type; float64 for other types.
+            Zeros and ones, in v's float type; float64 for other types. A data frame if `set_output` asks for one.
 
         Warns
         -----
@@ -524,7 +528,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         check_scalar(k, "k", Integral, min_val=1)
-        return self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v"))
+        return as_configured(self, self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v")), v)
 
     def sample(
         self,
@@ -553,19 +557,23 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Block Gibbs sampling; or tempering, which finds the modes that Gibbs chains don't leave or reach, and costs
             as many times more as its ladder has rungs. The rungs are temperatures between `base_rates_` and the model,
             adapted until neighbours swap every other time; or the machines that `store_trajectory=True` kept.
-        condition : array-like of shape (n_features,) or (n_samples, n_features), optional
+        condition : array-like of shape (n_features,) or (n_samples, n_features), or mapping, optional
             Values of visible units that are given; NaN where they are free. The samples are then of
-            p(free | given). One row is given to all chains.
+            p(free | given). One row is given to all chains. Or values by the names of features, such as
+            `{"smoker": 1}`, or a pandas Series with names as its index: what isn't named is free. The features of a
+            model that was fitted without names are "x0", "x1" and so on.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
             Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
+            A data frame if `set_output` asks for one.
 
         Raises
         ------
         ValueError, TypeError
-            If a parameter is not as described, or the model has no training rows or trajectory where it needs them.
+            If a parameter is not as described, a name of `condition` unknown, or the model has no training rows or
+            trajectory where it needs them.
 
         Warns
         -----
@@ -578,18 +586,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         self._check_method("method", method, _SAMPLERS)
-        given = None
-        if condition is not None:
-            condition = from_torch(condition)
-            one_row = np.ndim(condition) == 1
-            given = array_with_gaps(self, np.asarray(condition)[None] if one_row else condition, "condition")
-            if len(given) not in (1, n_samples):
-                raise ValueError(
-                    f"condition has {len(given)} rows, but n_samples={n_samples}. Pass one row, or as many as samples."
-                )
-            given = np.broadcast_to(given, (n_samples, given.shape[1]))
+        given = None if condition is None else condition_of(self, condition, n_samples)
         stream = self._stream(random_state)
-        return self._run_chains(method, n_steps, stream, self._starts(n_samples, init, stream), given)
+        found = self._run_chains(method, n_steps, stream, self._starts(n_samples, init, stream), given)
+        return as_configured(self, found, init, condition)
 
     def complete(
         self,
@@ -619,7 +619,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            In X's float type; float64 for other types.
+            In X's float type; float64 for other types. After `set_output(transform="pandas")`, or "polars", a data
+            frame with the names that the model was fitted with, and the index of X.
 
         Raises
         ------
@@ -647,7 +648,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
         starts = self._starts(len(given), "random", stream).astype(given.dtype)
-        return self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean")
+        return as_configured(self, self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
     def diagnose(
         self, methods: Any = None, *, n_steps: int = 1000, n_chains: int = 20, random_state: Any = None

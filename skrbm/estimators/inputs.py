@@ -56,10 +56,15 @@ def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
 def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
     """X as a float array whose NaN are gaps, and whose other values are in the range of the model's units."""
     rows = _validated(model, X, name, False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+    check_gaps(model, rows, name)
+    return rows
+
+
+def check_gaps(model: Any, rows: np.ndarray, name: str) -> None:
+    """Raise a ValueError if rows have values, but for NaN, out of the range of the model's visible units."""
     known = Range.of(rows[~np.isnan(rows)])
     if wrong := model.units[0].check_range(known.low, known.high):
         raise ValueError(f"{name} has {wrong} {_AS_IN_FIT} What is free must be NaN.")
-    return rows
 
 
 def warn_of_range(name: str, values: Range, unit: Unit, remedy: str | None = None) -> None:
