@@ -35,7 +35,7 @@ def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> An
 def array_of(model: Any, X: Any, name: str = "X") -> Any:
     """The same for a fitted model, with a warning of values out of the range of its visible units."""
     rows = any_array_of(model, X, name)
-    warn_of_range(name, Range.of(rows), model.units[0], _AS_IN_FIT)
+    _warn_of_new_range(model, name, Range.of(rows))
     return rows
 
 
@@ -50,7 +50,7 @@ def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
     if is_empty:
         raise ValueError(NO_ROWS)
     if check:
-        warn_of_range("X", values, model.units[0], _AS_IN_FIT)
+        _warn_of_new_range(model, "X", values)
 
 
 def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
@@ -93,6 +93,14 @@ def _validated(model: Any, X: Any, name: str, reset: bool, **kwargs: Any) -> Any
             raise
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(told if name == "X" else f"{name} is not usable as rows: {told}") from error
+
+
+def _warn_of_new_range(model: Any, name: str, values: Range) -> None:
+    """Warn of rows that a fitted model can't mean: either they lack what was done to the rows of fit, or those did."""
+    unit, kept = model.units[0], np.asarray(getattr(model, "data_samples_", ()))
+    if unit.check_range(values.low, values.high):
+        fitted = Range.of(kept)
+        warn_of_range(name, values, unit, None if unit.check_range(fitted.low, fitted.high) else _AS_IN_FIT)
 
 
 def _as_array(X: Any, name: str) -> Any:

@@ -126,6 +126,14 @@ def test_every_method_warns_of_rows_out_of_range(fitted, call, convert):
     assert seen[0].filename == __file__
 
 
+def test_rows_that_were_out_of_range_in_fit_too_are_told_the_same_again():
+    with pytest.warns(DataRangeWarning) as caught:
+        rbm().fit_transform(np.arange(17.0)[:, None] + np.zeros(3))
+    assert len(caught) == 2
+    assert str(caught[0].message) == str(caught[1].message)
+    assert "pass X / 16" in str(caught[0].message)
+
+
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
 def test_rows_out_of_range_are_refused_where_nothing_else_makes_sense(fitted, call):
     with pytest.raises(ValueError, match="has values"):
