@@ -13,6 +13,7 @@ import sklearn.metrics
 import sklearn.model_selection
 from sklearn.metrics import _scorer
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._set_output import _get_container_adapter
 from sklearn.utils.validation import _check_sample_weight
 
 from skrbm.estimators.fitted import attributes_of
@@ -102,6 +103,12 @@ def without_callbacks(estimator: Any) -> Any:
 def set_n_features_out(estimator: Any, n: int) -> None:
     """Make scikit-learn's own estimator know the number of features that it puts out."""
     estimator._n_features_out = n
+
+
+def in_container(estimator: Any, rows: np.ndarray, original: Any, columns: list[str]) -> Any:
+    """Rows in the kind of data frame that `set_output` or `set_config` asks for, with the index of `original`."""
+    adapter = _get_container_adapter("transform", estimator)
+    return rows if adapter is None else adapter.create_container(rows, original, columns=columns)
 
 
 def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, Self
@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_array, check_random_state, check_scalar
+from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -22,7 +22,8 @@ from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
 from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
-from skrbm.estimators.inputs import array_of, array_with_gaps, rows_of
+from skrbm.estimators.frames import as_configured, condition_of
+from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
@@ -33,13 +34,13 @@ from skrbm.likelihood.result import LogPartition, warn_if_few_count
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import binarize_rows
+from skrbm.rows.source import binarize_rows, yields_batches
 from skrbm.sampling.kernels import GIBBS, Kernel, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
+from skrbm.support.tensors import Placement, is_bits, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
@@ -73,8 +74,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows with values in [0, 1], the probabilities of a one. A sparse matrix becomes dense a batch at a time; of
             a `numpy.memmap` no more than a batch is in memory. Or what yields batches of rows, or pairs (rows, labels),
-            each time it is iterated over, such as a torch `DataLoader`; or a torch `Dataset` of rows. These are gone
-            through once more, before the first epoch. Batches larger than `batch_size` are split.
+            each time it is iterated over, such as a torch `DataLoader` or a list of arrays or data frames; or a torch
+            `Dataset` of rows. These are gone through once more, before the first epoch. Batches larger than
+            `batch_size` are split, and batches of images (n, 1, 28, 28) or (n, 28, 28) become rows (n, 784).
         y : Ignored
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
@@ -215,15 +217,20 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
-            Rows.
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
+            Rows; or what yields batches of them, as in `fit`: one after another, in the order in which they come.
 
         Returns
         -------
         ndarray of shape (n_samples, n_hidden)
             In X's float type; float64 for other types.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
-        return Fitted(self).over_rows(mean_h_given_v, array_of(self, X))
+        return self._over_rows(mean_h_given_v, X)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """P(v = 1 | h) for hidden states or their probabilities.
@@ -236,49 +243,62 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            A data frame if `set_output` asks for one.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         fitted = Fitted(self)
-        H = check_array(from_torch(X), dtype=[np.float64, np.float32], input_name="X")
-        n_hidden = np.shape(self.components_)[0]
-        if H.shape[1] != n_hidden:
-            raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
-        return fitted.over_rows(mean_v_given_h, H)
+        return as_configured(self, fitted.over_rows(mean_v_given_h, activations_of(self, X)), X)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            A data frame if `set_output` asks for one.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
-        rows = array_of(self, X)
-        return Fitted(self).over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), rows)
+        seen = self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
+        return as_configured(self, seen, X)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
-        return Fitted(self).over_rows(free_energy, array_of(self, X))
+        return self._over_rows(free_energy, X)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows. A value between 0 and 1 counts as the probability of a one.
 
         Returns
@@ -286,15 +306,20 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ndarray of shape (n_samples,)
             Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given all the
             other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
-        return Fitted(self).over_rows(pseudo_log_likelihood, array_of(self, X))
+        return self._over_rows(pseudo_log_likelihood, X)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows.
         y : Ignored
             Present for scikit-learn's conventions.
@@ -302,8 +327,20 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         float
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def _over_rows(self, function: Callable[..., Tensor], X: Any, check: bool = True) -> np.ndarray:
+        """`function` of the machine and the rows of X, or of the batches that X yields; `check` their range."""
+        fitted = Fitted(self)
+        if not yields_batches(X):
+            return fitted.over_rows(function, array_of(self, X) if check else any_array_of(self, X))
+        return np.concatenate([fitted.over_rows(function, rows) for rows in batches_of(self, X, check)])
 
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
@@ -383,7 +420,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 raise ValueError("bracket=nan must be a width in nats, or None.")
         path, stream = fitted.path(), self._stream(random_state)
         if samples is not None:
-            samples = to_tensor(array_of(self, samples, "samples"), *fitted.place)
+            samples = to_tensor(any_array_of(self, samples, "samples"), *fitted.place)
             if not is_bits(samples):
                 raise ValueError(
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
@@ -415,7 +452,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows. Values between 0 and 1 become zeros and ones as in training: by draws, the same at each call, where
             `binarize="sample"`, or by the threshold.
         return_std : bool
@@ -444,12 +481,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        rows, fitted, rule = array_of(self, X), Fitted(self), self.binarize
+        fitted, rule = Fitted(self), self.binarize
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
-            if complaint := params.visible.check_range(float(v.min()), float(v.max())):
-                raise ValueError(f"X has {complaint}")
+            if wrong := params.visible.check_range(float(v.min()), float(v.max())):
+                raise ValueError(f"X has {wrong} Scale or encode it as the rows of fit were.")
             if isinstance(rule, str) and rule == "none" and not is_bits(v):
                 raise ValueError(
                     "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
@@ -457,7 +494,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 )
             return -free_energy(params, binarize_rows(v, rule, pixels))
 
-        nats = fitted.over_rows(minus_free_energy, rows)
+        nats = self._over_rows(minus_free_energy, X, check=False)
         fingerprint, found = getattr(self, "_log_partition", (None, None))
         if found is None or fingerprint != fitted.fingerprint():
             found = self.log_partition()
@@ -483,10 +520,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Zeros and ones, in v's float type; float64 for other types.
+            Zeros and ones, in v's float type; float64 for other types. A data frame if `set_output` asks for one.
+
+        Warns
+        -----
+        DataRangeWarning
+            If values lie outside [0, 1].
         """
         check_scalar(k, "k", Integral, min_val=1)
-        return self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v"))
+        return as_configured(self, self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v")), v)
 
     def sample(
         self,
@@ -515,22 +557,28 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Block Gibbs sampling; or tempering, which finds the modes that Gibbs chains don't leave or reach, and costs
             as many times more as its ladder has rungs. The rungs are temperatures between `base_rates_` and the model,
             adapted until neighbours swap every other time; or the machines that `store_trajectory=True` kept.
-        condition : array-like of shape (n_features,) or (n_samples, n_features), optional
+        condition : array-like of shape (n_features,) or (n_samples, n_features), or mapping, optional
             Values of visible units that are given; NaN where they are free. The samples are then of
-            p(free | given). One row is given to all chains.
+            p(free | given). One row is given to all chains. Or values by the names of features, such as
+            `{"smoker": 1}`, or a pandas Series with names as its index: what isn't named is free. The features of a
+            model that was fitted without names are "x0", "x1" and so on.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
             Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
+            A data frame if `set_output` asks for one.
 
         Raises
         ------
         ValueError, TypeError
-            If a parameter is not as described, or the model has no training rows or trajectory where it needs them.
+            If a parameter is not as described, a name of `condition` unknown, or the model has no training rows or
+            trajectory where it needs them.
 
         Warns
         -----
+        DataRangeWarning
+            If `init` has values outside [0, 1]; in `condition` these are an error.
         SwapWarning
             If neighbouring rungs of tempering hardly ever swap.
         """
@@ -538,18 +586,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         self._check_method("method", method, _SAMPLERS)
-        given = None
-        if condition is not None:
-            condition = from_torch(condition)
-            one_row = np.ndim(condition) == 1
-            given = array_with_gaps(self, np.asarray(condition)[None] if one_row else condition, "condition")
-            if len(given) not in (1, n_samples):
-                raise ValueError(
-                    f"condition has {len(given)} rows, but n_samples={n_samples}. Pass one row, or as many as samples."
-                )
-            given = np.broadcast_to(given, (n_samples, given.shape[1]))
+        given = None if condition is None else condition_of(self, condition, n_samples)
         stream = self._stream(random_state)
-        return self._run_chains(method, n_steps, stream, self._starts(n_samples, init, stream), given)
+        found = self._run_chains(method, n_steps, stream, self._starts(n_samples, init, stream), given)
+        return as_configured(self, found, init, condition)
 
     def complete(
         self,
@@ -579,7 +619,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            In X's float type; float64 for other types.
+            In X's float type; float64 for other types. After `set_output(transform="pandas")`, or "polars", a data
+            frame with the names that the model was fitted with, and the index of X.
 
         Raises
         ------
@@ -607,7 +648,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
         starts = self._starts(len(given), "random", stream).astype(given.dtype)
-        return self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean")
+        return as_configured(self, self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
     def diagnose(
         self, methods: Any = None, *, n_steps: int = 1000, n_chains: int = 20, random_state: Any = None

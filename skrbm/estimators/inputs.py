@@ -2,55 +2,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import check_sample_weight
+from skrbm.machines.units import Unit
 from skrbm.rows.arrays import ArrayRows
-from skrbm.rows.iterables import rows_in_passing
+from skrbm.rows.iterables import NO_ROWS, batches_in_order, rows_in_passing
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import HeldOut, RowSource, binarize_rows, range_of, rows_of_batch, warn_of_range, yields_batches
+from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_rows, named, rows_of_batch, yields_batches
+from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
+from skrbm.support.ranges import Range
 from skrbm.support.tensors import from_torch
 from skrbm.training.settings import TrainSettings
 
 _HELD_OUT_ROWS = 1000  # that are looked at after each epoch, at most
+_AS_IN_FIT = "Scale or encode it as the rows of fit were."
 
 
-def array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> Any:
+def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> Any:
     """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
     return _validated(model, X, name, reset, accept_sparse="csr", dtype="numeric")
+
+
+def array_of(model: Any, X: Any, name: str = "X") -> Any:
+    """The same for a fitted model, with a warning of values out of the range of its visible units."""
+    rows = any_array_of(model, X, name)
+    _warn_of_new_range(model, name, Range.of(rows))
+    return rows
+
+
+def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
+    """The batches that X yields, as arrays; if `check`, a warning in the end of values out of range in any of them."""
+    values, is_empty = Range(), True
+    for batch in batches_in_order(X):
+        is_empty = False
+        rows = any_array_of(model, rows_of_batch(batch))
+        values = values | Range.of(rows) if check else values
+        yield rows
+    if is_empty:
+        raise ValueError(NO_ROWS)
+    if check:
+        _warn_of_new_range(model, "X", values)
 
 
 def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
     """X as a float array whose NaN are gaps, and whose other values are in the range of the model's units."""
     rows = _validated(model, X, name, False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-    known = rows[~np.isnan(rows)]
-    visible, _ = model.units
-    if known.size and (complaint := visible.check_range(float(known.min()), float(known.max()))):
-        raise ValueError(f"{name} has {complaint} What is free must be NaN.")
+    check_gaps(model, rows, name)
     return rows
+
+
+def check_gaps(model: Any, rows: np.ndarray, name: str) -> None:
+    """Raise a ValueError if rows have values, but for NaN, out of the range of the model's visible units."""
+    known = Range.of(rows[~np.isnan(rows)])
+    if wrong := model.units[0].check_range(known.low, known.high):
+        raise ValueError(f"{name} has {wrong} {_AS_IN_FIT} What is free must be NaN.")
+
+
+def warn_of_range(name: str, values: Range, unit: Unit, remedy: str | None = None) -> None:
+    """Warn if what `name` has is out of the unit's range, and say what to do: `remedy`, or what the unit knows."""
+    if wrong := unit.check_range(values.low, values.high):
+        told = unit.remedy(values) if remedy is None else remedy
+        warn(f"{name} has {wrong} {told or ''}".rstrip(), DataRangeWarning)
 
 
 def _validated(model: Any, X: Any, name: str, reset: bool, **kwargs: Any) -> Any:
     if not reset:
         check_is_fitted(model)
-    X = from_torch(X)
+    X = _as_array(X, name)
     if isinstance(X, np.ndarray) and not X.dtype.isnative:  # in which scikit-learn 1.6 overlooks infinity
         X = X.astype(X.dtype.newbyteorder("="))
     try:
         rows = validate_data(model, X, reset=reset, **kwargs)
+        if rows.dtype.kind == "O":  # a frame of nothing but categories, which may be numbers
+            rows = check_array(rows.astype(np.float64), input_name="X", **kwargs)
         if rows.dtype.kind not in "biuf":
             raise TypeError(f"{'X' if name == 'X' else 'it'} has values of type {rows.dtype}. Pass numbers.")
         return rows
     except (TypeError, ValueError) as error:
-        if name == "X":
+        told = _with_remedy(str(error), X)
+        if name == "X" and told == str(error):
             raise
-        raise type(error)(f"{name} is not usable as rows: {error}") from error
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(told if name == "X" else f"{name} is not usable as rows: {told}") from error
+
+
+def _warn_of_new_range(model: Any, name: str, values: Range) -> None:
+    """Warn of rows that a fitted model can't mean: either they lack what was done to the rows of fit, or those did."""
+    unit, kept = model.units[0], np.asarray(getattr(model, "data_samples_", ()))
+    if unit.check_range(values.low, values.high):
+        fitted = Range.of(kept)
+        warn_of_range(name, values, unit, None if unit.check_range(fitted.low, fitted.high) else _AS_IN_FIT)
+
+
+def _as_array(X: Any, name: str) -> Any:
+    """X, of a tensor an array, unless it is something else than rows."""
+    if isinstance(X, Mapping):
+        raise TypeError(f"{name} is a dict with {named('key', X)}. Pass the rows under one of them.")
+    if yields_batches(X):
+        raise TypeError(
+            f"{name} must be rows, but this {type(X).__name__} yields batches of them. Go over it and pass each batch."
+        )
+    return from_torch(X)
+
+
+def _with_remedy(text: str, X: Any) -> str:
+    """What scikit-learn says of X, and what can be done about it here."""
+    if "contains NaN" in text:  # what follows recommends classifiers
+        first_line = text.partition("\n")[0].rstrip(".")
+        return (
+            f"{first_line}. Drop the rows that have gaps, or fill these first, with SimpleImputer for one; once "
+            "fitted, `complete` fills the gaps of rows."
+        )
+    try:
+        values = np.asarray(X)
+    except (TypeError, ValueError):  # rows of different lengths
+        return text
+    if values.ndim > 2:
+        return f"{text} Make each of them a row, such as an image: X.reshape(len(X), -1)."
+    if values.ndim == 2 and (values.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in values.flat)):
+        return f"{text.rstrip('.')}. X has text: make categories columns of zeros and ones first, with OneHotEncoder."
+    return text
+
+
+def activations_of(model: Any, H: Any) -> np.ndarray:
+    """H as a float array (n_samples, n_hidden), with a warning of values out of the range of the hidden units."""
+    check_is_fitted(model)
+    H = check_array(_as_array(H, "X"), dtype=[np.float64, np.float32], input_name="X")
+    n_hidden = np.shape(model.components_)[0]
+    if H.shape[1] != n_hidden:
+        raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
+    warn_of_range("X", Range.of(H), model.units[1], "Pass activations of hidden units, such as transform returns.")
+    return H
 
 
 def rows_of(
@@ -72,9 +163,9 @@ def rows_of(
     """
     if yields_batches(X):
         return SharedRows(_in_passing(model, X, sample_weight, settings, reset), group)
-    X = array_of(model, X, reset=reset)
+    X = any_array_of(model, X, reset=reset)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
-    warn_of_range(settings.visible.check_range(*range_of(X)))
+    warn_of_range("X", Range.of(X), settings.visible)
     rows, held_out = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight), None
     stream = Stream(group.seed(split), "validation") if split is not None and settings.early_stopping else None
     if stream is not None:
@@ -99,7 +190,7 @@ def _in_passing(model: Any, X: Any, sample_weight: Any, settings: TrainSettings,
 
     def check(batch: Any) -> Any:
         nonlocal reset
-        rows, reset = array_of(model, rows_of_batch(batch), reset=reset), False
+        rows, reset = any_array_of(model, rows_of_batch(batch), reset=reset), False
         return rows
 
     source = rows_in_passing(
@@ -110,5 +201,5 @@ def _in_passing(model: Any, X: Any, sample_weight: Any, settings: TrainSettings,
         place=settings.place,
         stream=Stream(0, "rows that are kept"),
     )
-    warn_of_range(settings.visible.check_range(source.low, source.high, source.is_whole))
+    warn_of_range("X", source.range, settings.visible)
     return source

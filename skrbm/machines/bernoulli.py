@@ -8,8 +8,10 @@ from torch.nn.functional import softplus
 
 from skrbm.machines.units import Unit
 from skrbm.support.randomness import bernoulli_
+from skrbm.support.ranges import Range
 
 ROUNDING = 1e-6  # by which what is meant to lie in [0, 1] may miss it: float32 arithmetic on the user's side
+_DARKEST = 128  # whole numbers that go beyond are pixels of a byte; digits, ratings and counts seldom do
 
 
 class Bernoulli(Unit):
@@ -50,15 +52,26 @@ class Bernoulli(Unit):
         """
         return torch.logit((mean.clamp(0.0, 1.0) + smoothing) / (1.0 + 2.0 * smoothing))
 
-    def check_range(self, low: float, high: float, whole: bool = False) -> str | None:
+    def check_range(self, low: float, high: float) -> str | None:
         """Probabilities lie in [0, 1]."""
         if low >= -ROUNDING and high <= 1 + ROUNDING:
             return None
-        pixels = low >= 0 and 1 < high <= 255 and whole
-        remedy = (
-            "These look like pixels of 0 to 255: pass X / 255." if pixels else "Scale it, with MinMaxScaler for one."
-        )
-        return f"values from {low:g} to {high:g}, but the machine reads values in [0, 1] as probabilities. {remedy}"
+        return f"values from {low:g} to {high:g}, but the machine reads values in [0, 1] as probabilities."
+
+    def remedy(self, values: Range) -> str:
+        """By what the numbers look like."""
+        low, high = values.low, values.high
+        if values.is_signs:
+            return "Values of -1 and 1 become bits by (X + 1) / 2."
+        if values.is_whole and low >= 0 and _DARKEST < high <= 255:
+            return "These look like pixels of 0 to 255: pass X / 255."
+        if values.is_whole and low >= 1:
+            return "One-hot encode codes of categories (OneHotEncoder); scale amounts (MinMaxScaler)."
+        if values.is_bytes:
+            return f"If these are pixels of 0 to 255, pass X / 255; else divide by the maximum: pass X / {high:g}."
+        if values.is_whole and low >= 0 and high <= _DARKEST:
+            return f"Divide by the maximum: pass X / {high:g}. Or one-hot encode codes of categories (OneHotEncoder)."
+        return "Scale it, with MinMaxScaler for one."
 
 
 BERNOULLI = Bernoulli()

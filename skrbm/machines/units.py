@@ -13,6 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from skrbm.support.randomness import Stream
+from skrbm.support.ranges import Range
 
 
 class Unit(ABC):
@@ -58,8 +59,11 @@ class Unit(ABC):
         """The input at which the mean is `mean`, shrunk as if `smoothing` times as many rows had shown each extreme."""
 
     @abstractmethod
-    def check_range(self, low: float, high: float, whole: bool = False) -> str | None:
-        """What to say of data with values from `low` to `high`, all `whole` or not; None if there is nothing wrong."""
+    def check_range(self, low: float, high: float) -> str | None:
+        """What is wrong with data of values from `low` to `high`, as the object of "X has …"; None if nothing is."""
+
+    def remedy(self, values: Range) -> str | None:  # noqa: B027
+        """How to bring data of that range, in which something is wrong, into the right one; None if nobody knows."""
 
     def mean(self, x: Tensor) -> Tensor:
         """Mean state given the input, elementwise."""

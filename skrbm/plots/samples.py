@@ -213,7 +213,7 @@ class _Machine(NamedTuple):
 
     def sample(self, n: int, n_steps: int) -> np.ndarray:
         """Ends of chains from random bits."""
-        return self.estimator.sample(n, n_steps, random_state=self.random_state)
+        return np.asarray(self.estimator.sample(n, n_steps, random_state=self.random_state))
 
     def random_bits(self, n: int) -> np.ndarray:
         """Where chains start that are watched from there."""
@@ -267,11 +267,11 @@ _KINDS: dict[str, Callable[[_Machine, Any, int, int], dict[str, Any]]] = {
 }
 
 
-def _quietly(method: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
+def _quietly(method: Callable[..., Any], *args: Any) -> np.ndarray:
     """A method of rows that the machine made itself, whose columns have no names."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return method(*args)
+        return np.asarray(method(*args))  # which may be a frame
 
 
 def _dense(X: Any) -> np.ndarray:

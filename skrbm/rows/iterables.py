@@ -16,9 +16,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from skrbm.rows.source import Batch, Binarize, Mean, RowSource
 from skrbm.support.checks import optional
 from skrbm.support.randomness import Stream
+from skrbm.support.ranges import Range
 from skrbm.support.tensors import Placement, is_bits, to_tensor
 
 _KEPT = 1000  # rows of the sample: enough for the measures after an epoch
+NO_ROWS = "X yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them."
 
 
 class PassingRows(RowSource):
@@ -30,10 +32,8 @@ class PassingRows(RowSource):
         Rows that were seen beforehand.
     is_binary : bool
         Whether all values of these are 0 or 1.
-    low, high : float
-        Their range.
-    is_whole : bool
-        Whether they are all whole numbers.
+    range : Range
+        What values they have.
     """
 
     is_weighted = False
@@ -75,17 +75,17 @@ class PassingRows(RowSource):
         self._check, self._place, self.shuffle = check, place, shuffle
         mean, kept = Mean(rule), _Reservoir(_KEPT, stream)
         self._sizes: list[int] = []
-        self.n_rows, self.is_binary, self.is_whole, self.low, self.high = 0, True, True, np.inf, -np.inf
-        for v in map(self._tensor, seen):
+        self.n_rows, self.is_binary, self.range = 0, True, Range()
+        for rows in map(check, seen):
+            v = to_tensor(rows, *place)
             mean.add_(v)
             kept.add_(v)
             self.n_rows += len(v)
             self._sizes.append(len(v))
             self.is_binary = self.is_binary and is_bits(v)
-            self.is_whole = self.is_whole and bool((v == v.round()).all())
-            self.low, self.high = min(self.low, float(v.min())), max(self.high, float(v.max()))
+            self.range = self.range | Range.of(rows, kinds=True)
         if not self.n_rows:
-            raise ValueError("X yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them.")
+            raise ValueError(NO_ROWS)
         self._mean, self._sample = mean.value, kept.rows
         self.n_features, self.total_weight = len(self._mean), float(self.n_rows)
 
@@ -178,6 +178,13 @@ def rows_in_passing(X: Any, check: Callable[[Any], Any], **settings: Any) -> Pas
     if isinstance(X, Dataset) and not isinstance(X, IterableDataset):
         return DatasetRows(X, check, **settings)
     return IterableRows(X, check, **settings)
+
+
+def batches_in_order(X: Any) -> Iterable[Any]:
+    """The batches that X yields; the rows of a dataset of torch's in their order."""
+    if isinstance(X, Dataset) and not isinstance(X, IterableDataset):
+        return DataLoader(X, batch_size=_KEPT)
+    return X
 
 
 class _Reservoir:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream, bernoulli_
-from skrbm.support.tensors import chunks
 
 Binarize = Literal["none", "sample"] | float
 
@@ -138,38 +135,56 @@ def binarize_rows(v: Tensor, rule: Binarize, stream: Stream, out: Tensor | None 
 
 
 class DataRangeWarning(UserWarning):
-    """Some values of X lie outside [0, 1], where a Bernoulli machine reads probabilities."""
+    """Some values of rows lie outside [0, 1], where a Bernoulli machine reads probabilities."""
 
 
 def yields_batches(X: Any) -> bool:
-    """Whether X yields batches of rows, or is a dataset of torch's, rather than holding the rows like an array."""
+    """Whether X yields batches of rows, or is a dataset of torch's, rather than holding the rows like an array.
+
+    A list or a tuple does if each of its items has rows of its own, or labels beside these.
+    """
     if isinstance(X, Dataset | DataLoader):
         return True
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and all(map(_has_rows, X))
     holds = isinstance(X, Sequence | Set | Mapping | Tensor) or hasattr(X, "__array__") or hasattr(X, "shape")
     return isinstance(X, Iterable) and not holds
 
 
+def _has_rows(batch: Any) -> bool:
+    """Whether this is an array or a frame, or has one in front or under a key."""
+    if isinstance(batch, Mapping):
+        return any(_n_axes(values) > 1 for values in batch.values())
+    return _n_axes(batch) > 1 or (isinstance(batch, tuple | list) and len(batch) > 0 and _n_axes(batch[0]) > 1)
+
+
+def _n_axes(X: Any) -> int:
+    shape = getattr(X, "shape", ())
+    return len(shape) if isinstance(shape, tuple) else 0
+
+
 def rows_of_batch(batch: Any) -> Any:
-    """The rows of a batch, without the labels that data loaders yield beside them in a pair (rows, labels)."""
-    pair = isinstance(batch, tuple | list) and len(batch) > 0 and getattr(batch[0], "ndim", 0) > 1
-    return batch[0] if pair else batch
+    """The rows of a batch, without the labels that data loaders yield beside them in a pair (rows, labels).
+
+    Images, and whatever else has more than two axes, become rows: (n, 1, 28, 28) is (n, 784) then.
+
+    Raises
+    ------
+    TypeError
+        If the batch is a dict, in which nobody can tell what the rows are.
+    """
+    if isinstance(batch, tuple | list) and len(batch) > 0 and (_n_axes(batch[0]) > 1 or isinstance(batch[0], Mapping)):
+        batch = batch[0]
+    if isinstance(batch, Mapping):
+        raise TypeError(
+            f"A batch of X is a dict with {named('key', batch)}. Yield the tensor under one of them: by the collate_fn "
+            "of a DataLoader, or from the __iter__ of a class of your own."
+        )
+    return batch.reshape(len(batch), -1) if _n_axes(batch) > 2 and len(batch) else batch
 
 
-def range_of(X: Any) -> tuple[float, float, bool]:
-    """The lowest and the highest value of an array or a sparse matrix, and whether all are whole."""
-    values = X if isinstance(X, np.ndarray) else X.data
-    if values.dtype == bool or not values.size:
-        return 0.0, 1.0, True
-    low, high = values.min(), values.max()
-    if low >= 0 and high <= 1:
-        return low, high, False
-    whole = values.dtype.kind in "ui" or all(
-        bool((values[rows] == np.round(values[rows])).all()) for rows in chunks(len(values))
-    )
-    return low, high, whole
-
-
-def warn_of_range(complaint: str | None) -> None:
-    """Warn if a unit has complained about the range of X; see `Unit.check_range`."""
-    if complaint is not None:
-        warn(f"X has {complaint}", DataRangeWarning)
+def named(what: str, names: Iterable[Any], n: int = 5) -> str:
+    """The first few names with what they name, as "the keys 'image', 'label'"."""
+    known = [repr(name) for name in names]
+    more = f" and {len(known) - n} more" if len(known) > n else ""
+    return f"the {what}{'s' if len(known) > 1 else ''} {', '.join(known[:n])}{more}" if known else f"no {what}s"

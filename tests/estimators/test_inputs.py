@@ -85,8 +85,12 @@ def test_data_frames_keep_their_names():
     [
         (np.array([[0, 255], [3, 128]], np.uint8), r"from 0 to 255.*pass X / 255"),
         (np.array([[0, 255.0], [3, 128]]), r"pass X / 255"),
+        (np.array([[0, 16.0], [3, 8]]), r"from 0 to 16.*pass X / 16"),
+        (np.array([[1, 5], [2, 4]]), r"from 1 to 5.*OneHotEncoder"),
+        (np.array([[-1.0, 1], [1, -1]]), r"from -1 to 1.*by \(X \+ 1\) / 2"),
         (np.array([[-1.0, 0.5], [0.25, 1]]), r"from -1 to 1.*MinMaxScaler"),
-        (sp.csr_matrix(np.array([[0, 3.5], [0.25, 1]])), r"from 0.25 to 3.5"),
+        (sp.csr_matrix(np.array([[0, 3.5], [0.25, 1]])), r"from 0 to 3.5"),
+        (sp.csr_matrix(np.array([[0, 3.0], [1, 2]])), r"from 0 to 3.*pass X / 3"),
     ],
 )
 def test_values_outside_0_1_warn_once(values, remedy):
@@ -95,6 +99,51 @@ def test_values_outside_0_1_warn_once(values, remedy):
             getattr(rbm(), method)(values)
         assert len(caught) == 1
         assert caught[0].filename == __file__
+
+
+OF_ROWS = {
+    **{name: lambda model, rows, name=name: getattr(model, name)(rows) for name in (*METHODS, "score", "gibbs")},
+    "init": lambda model, rows: model.sample(len(rows), 1, init=rows),
+}
+REFUSED = {
+    "log_likelihood": lambda model, rows: model.log_likelihood(rows),
+    "complete": lambda model, rows: model.complete(rows),
+    "condition": lambda model, rows: model.sample(len(rows), 1, condition=rows),
+    "samples": lambda model, rows: model.log_partition("ais", bracket=1.0, samples=rows),
+}
+
+
+@pytest.mark.parametrize("call", OF_ROWS.values(), ids=OF_ROWS)
+@pytest.mark.parametrize("convert", [lambda a: a, lambda a: -a, lambda a: 2.0 * a - 1, pd.DataFrame, torch.from_numpy])
+def test_every_method_warns_of_rows_out_of_range(fitted, call, convert):
+    """Scaling that was forgotten where a model is applied."""
+    rows = np.ones((5, 7))
+    with warnings.catch_warnings():
+        call(fitted, rows)
+    with pytest.warns(DataRangeWarning, match=r"has values from .* Scale or encode it as the rows of fit were") as seen:
+        call(fitted, convert(16 * rows))
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+
+
+def test_rows_that_were_out_of_range_in_fit_too_are_told_the_same_again():
+    with pytest.warns(DataRangeWarning) as caught:
+        rbm().fit_transform(np.arange(17.0)[:, None] + np.zeros(3))
+    assert len(caught) == 2
+    assert str(caught[0].message) == str(caught[1].message)
+    assert "pass X / 16" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+def test_rows_out_of_range_are_refused_where_nothing_else_makes_sense(fitted, call):
+    with pytest.raises(ValueError, match="has values"):
+        call(fitted, np.full((5, 7), 16.0))
+
+
+def test_hidden_activations_out_of_range_warn(fitted):
+    fitted.inverse_transform(fitted.transform(X))
+    with pytest.warns(DataRangeWarning, match="X has values from 3 to 3.*such as transform returns"):
+        fitted.inverse_transform(np.full((5, 4), 3.0))
 
 
 @pytest.mark.parametrize("values", [np.eye(3), np.eye(3, dtype=bool), sp.eye(3, format="csr"), np.zeros((3, 2))])
@@ -109,6 +158,59 @@ def test_rounding_is_no_reason_to_warn():
     gaps = np.array([[np.nan, high, 0.0]])
     assert np.isfinite(model.complete(gaps, n_steps=2)).all()
     assert np.isfinite(model.log_likelihood([[high, 0.0, 0.0]])).all()
+
+
+def test_categories_that_are_numbers_are_numbers():
+    frame = pd.DataFrame(X.round(), columns=list("abcdefg"))
+    categories = frame.astype("category")
+    model = rbm().fit(categories)
+    assert_same(model, rbm().fit(frame))
+    for name in METHODS:
+        np.testing.assert_array_equal(getattr(model, name)(categories), getattr(model, name)(frame.astype(float)))
+    gaps = categories[:3].copy()
+    gaps.loc[1, "c"] = np.nan
+    assert np.isfinite(model.complete(gaps, n_steps=2)).all()
+    with pytest.raises(ValueError, match="NaN.*SimpleImputer"):
+        model.fit(gaps)
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(frame.replace(1.0, np.inf).astype("category"))
+
+
+TEXT = pd.DataFrame({"colour": ["red", "blue"] * 3, "size": ["S", "M", "L"] * 2})
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT, TEXT.astype("category"), TEXT.assign(size=1), TEXT.to_numpy(str), TEXT.to_numpy().tolist()]
+)
+def test_of_text_the_error_names_what_encodes_it(text):
+    with pytest.raises(ValueError, match="X has text: .* with OneHotEncoder"):
+        rbm().fit(text)
+
+
+def test_of_gaps_the_error_says_what_to_do_with_them(fitted):
+    gaps = pd.DataFrame(NAN)
+    for rows in (NAN, sp.csr_matrix(NAN), gaps, torch.from_numpy(NAN), gaps.astype("Float32")):
+        for call in (rbm().fit, rbm().partial_fit, fitted.transform, fitted.gibbs):
+            with pytest.raises(ValueError, match="NaN. Drop the rows .* SimpleImputer .* `complete` fills") as caught:
+                call(rows)
+            assert "Gradient" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(60, 1, 7), (60, 7, 1, 1)])
+def test_of_images_the_error_says_how_they_become_rows(fitted, shape):
+    images = X.reshape(shape)
+    for rows in (images, torch.from_numpy(images), images.tolist()):
+        for call in (rbm().fit, fitted.transform, fitted.gibbs):
+            with pytest.raises(ValueError, match=r"dim [34],.* X.reshape\(len\(X\), -1\)"):
+                call(rows)
+    assert_same(rbm().fit(images.reshape(len(images), -1)), fitted)
+
+
+def test_of_a_dict_the_error_names_the_keys(fitted):
+    for call in (rbm().fit, fitted.transform, fitted.complete, fitted.inverse_transform):
+        with pytest.raises(TypeError, match="X is a dict with the keys 'image', 'label'. Pass the rows") as caught:
+            call({"image": torch.from_numpy(X), "label": 1})
+        assert "tensor" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Fits on rows that are not an array in memory: files, data loaders, datasets, iterators."""
 
+import copy
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 from torch.utils.data import DataLoader, TensorDataset
 
 from skrbm import BernoulliRBMTorch, DataRangeWarning
@@ -30,9 +32,19 @@ def in_memory():
         lambda: DataLoader(TensorDataset(torch.from_numpy(BITS), torch.zeros(230)), batch_size=23),
         lambda: TensorDataset(torch.from_numpy(BITS), torch.zeros(230)),
         Iterable,
+        lambda: list(Batches(BITS)),
+        lambda: tuple(pd.DataFrame(rows) for rows in Batches(BITS)),
+        lambda: list(Batches(BITS, wrap=lambda rows: (torch.from_numpy(rows), np.zeros(len(rows))))),
+        lambda: Batches(BITS, wrap=lambda rows: rows.reshape(-1, 1, 2, 3)),
+        lambda: [rows.reshape(-1, 3, 2) for rows in Batches(BITS)],
+        lambda: DataLoader(TensorDataset(torch.from_numpy(BITS).view(-1, 1, 2, 3), torch.zeros(230)), batch_size=23),
+        lambda: TensorDataset(torch.from_numpy(BITS).view(-1, 1, 2, 3)),
     ],
-    ids=["arrays", "pairs", "tensors", "lists", "DataLoader", "Dataset", "IterableDataset"],
-)
+    ids=[
+        "arrays", "pairs", "tensors", "lists", "DataLoader", "Dataset", "IterableDataset", "list of arrays",
+        "tuple of frames", "list of pairs", "images", "list of images", "DataLoader of images", "Dataset of images",
+    ],
+)  # fmt: skip
 def test_fit_on_what_yields_batches(make, in_memory):
     """As good a machine as one that had the rows in memory, if not the same."""
     rbm = BernoulliRBMTorch(**SETTINGS).fit(make())
@@ -72,6 +84,81 @@ def test_partial_fit_on_an_iterator_is_one_pass():
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 
+def test_partial_fit_on_a_list_is_one_pass():
+    rbm, other = (BernoulliRBMTorch(n_hidden=4, batch_size=23, random_state=0) for _ in range(2))
+    rbm.partial_fit(list(Batches(BITS)))
+    other.partial_fit(Batches(BITS))
+    assert rbm.n_iter_ == 1
+    np.testing.assert_array_equal(rbm.components_, other.components_)
+
+
+def loader(X, **kwargs):
+    rows = torch.from_numpy(X)
+    return DataLoader(TensorDataset(rows, torch.zeros(len(rows))), batch_size=23, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda X: loader(X),
+        lambda X: iter(Batches(X)),
+        lambda X: list(Batches(X)),
+        lambda X: TensorDataset(torch.from_numpy(X).view(-1, 1, 2, 3)),
+        lambda X: Batches(X, wrap=pd.DataFrame),
+    ],
+    ids=["DataLoader", "iterator", "list", "Dataset of images", "frames"],
+)
+@pytest.mark.parametrize(
+    "method", ["transform", "reconstruct", "free_energy", "score_samples", "log_likelihood", "score"]
+)
+def test_methods_go_over_batches_in_their_order(in_memory, make, method):
+    rows = BITS if method == "log_likelihood" else X  # of greys it is that of draws, which come batch by batch
+    found, expected = (getattr(in_memory, method)(given) for given in (make(rows), rows))
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5)
+    assert np.shape(found) == np.shape(expected)
+
+
+def test_features_of_a_loader_in_a_frame(in_memory):
+    frame = copy.deepcopy(in_memory).set_output(transform="pandas").transform(loader(X))
+    assert frame.shape == (230, 4)
+    assert list(frame) == list(in_memory.get_feature_names_out())
+    assert list(frame.index) == list(range(230))
+
+
+def test_batches_that_methods_do_not_take(in_memory):
+    for method in (in_memory.transform, in_memory.score, in_memory.log_likelihood):
+        with pytest.raises(ValueError, match="X yields no rows"):
+            method(iter([]))
+        with pytest.raises(ValueError, match="X has 3 features, but BernoulliRBMTorch is expecting 6"):
+            method([BITS, BITS[:, :3]])
+        with pytest.raises(TypeError, match="A batch of X is a dict with the key 'x'"):
+            method([{"x": BITS}])
+        with pytest.raises(NotFittedError):
+            method.__func__(BernoulliRBMTorch(), loader(X))
+    calls = {
+        "X": [in_memory.complete, in_memory.inverse_transform],
+        "v": [in_memory.gibbs],
+        "init": [lambda rows: in_memory.sample(230, 1, init=rows)],
+        "condition": [lambda rows: in_memory.sample(230, 1, condition=rows)],
+    }
+    for name, functions in calls.items():
+        for call in functions:
+            with pytest.raises(TypeError, match=f"^{name} must be rows, but this DataLoader yields .* each batch.$"):
+                call(loader(X))
+
+
+def test_of_batches_out_of_range_methods_warn_once(in_memory):
+    rows = X.copy()
+    rows[[30, 60, 229]] *= 16
+    for method in (in_memory.transform, in_memory.score):
+        with pytest.warns(DataRangeWarning, match=f"X has values from .* to {rows.max():g}, .* rows of fit") as caught:
+            method(loader(rows))
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match="X has values from"):
+        in_memory.log_likelihood(loader(rows))
+
+
 def test_names_of_features_come_along():
     frame = pd.DataFrame(BITS, columns=list("abcdef"))
     batches = Batches(frame, wrap=lambda rows: rows)
@@ -87,6 +174,15 @@ def test_names_of_features_come_along():
         (lambda: Batches(BITS, size=1000, wrap=lambda rows: rows * np.nan), {}, "NaN"),
         (lambda: Batches(BITS, wrap=lambda rows: rows[0]), {}, "2D array"),
         (lambda: Batches(BITS), {"early_stopping": True}, "early_stopping needs rows"),
+        (lambda: [BITS, BITS], {"early_stopping": True}, "early_stopping needs rows"),
+        (lambda: [BITS, BITS[:, :3]], {}, "X has 3 features"),
+        (
+            lambda: Batches(BITS, wrap=lambda rows: {"image": torch.from_numpy(rows), "label": 1}),
+            {},
+            "A batch of X is a dict with the keys 'image', 'label'. Yield the tensor under one of them: .* own.$",
+        ),
+        (lambda: [{"image": BITS}], {}, "A batch of X is a dict with the key 'image'. Yield"),
+        (lambda: DataLoader([{"x": row} for row in BITS]), {}, "A batch of X is a dict with the key 'x'. Yield"),
     ],
 )
 def test_what_will_not_do(rows, settings, words):

@@ -6,6 +6,7 @@ import torch
 
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.support.randomness import Stream
+from skrbm.support.ranges import Range
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -62,19 +63,45 @@ def test_first_bias():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "whole", "message"),
+    ("low", "high", "message"),
     [
-        (0.0, 1.0, False, None),
-        (-1e-7, 1 + 1e-7, False, None),  # what rounding on the user's side makes of [0, 1]
-        (0.0, 255.0, True, "pass X / 255"),
-        (0.0, 255.0, False, "MinMaxScaler"),
-        (0.0, 256.0, True, "MinMaxScaler"),
-        (-1.0, 1.0, True, "values from -1 to 1, .*MinMaxScaler"),
+        (0.0, 1.0, None),
+        (-1e-7, 1 + 1e-7, None),  # what rounding on the user's side makes of [0, 1]
+        (0.0, 255.0, "values from 0 to 255, but"),
+        (-1.0, 1.0, "values from -1 to 1, but"),
     ],
 )
-def test_range(low, high, whole, message):
-    found = BERNOULLI.check_range(low, high, whole)
-    if message is None:
-        assert found is None
-    else:
-        assert re.search(message, found)
+def test_range(low, high, message):
+    found = BERNOULLI.check_range(low, high)
+    assert found is None if message is None else message in found
+
+
+SCALE, PIXELS, ENCODE = "Scale it, with MinMaxScaler", "pass X / 255", "One-hot encode codes of categories"
+
+
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        ([0.0, 255.0], PIXELS),
+        ([3, 129], PIXELS),
+        (np.array([0, 255], np.uint8), PIXELS),
+        (np.array([0, 16], np.uint8), "If these are pixels of 0 to 255, pass X / 255; else .* pass X / 16."),
+        ([0.0, 254.5], SCALE),
+        ([0, 256], SCALE),
+        ([0, 16.0], "Divide by the maximum: pass X / 16. Or one-hot encode"),
+        ([0, 128], "pass X / 128"),
+        ([0, 2], r"pass X / 2\."),
+        ([1, 2], ENCODE),
+        ([1.0, 5.0], ENCODE),
+        (np.array([1, 5], np.uint8), ENCODE),
+        ([1990, 2024], ENCODE),
+        ([-1, 1.0], r"by \(X \+ 1\) / 2"),
+        ([-1, 0, 1], SCALE),
+        ([-3, 5], SCALE),
+        ([-0.5, 0.5], SCALE),
+    ],
+)
+def test_remedy(values, remedy):
+    found = BERNOULLI.remedy(Range.of(np.asarray(values)))
+    assert re.match(f".*{remedy}", found)
+    assert ("255" in found) == ("255" in remedy)

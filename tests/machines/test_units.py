@@ -7,6 +7,7 @@ import torch
 from skrbm.machines import UNITS
 from skrbm.machines.bernoulli import Bernoulli
 from skrbm.support.randomness import Stream
+from skrbm.support.ranges import Range
 
 
 class Biased(Bernoulli):
@@ -148,9 +149,16 @@ def test_statistics_have_the_derivative_of_the_log_weight(unit):
 @pytest.mark.parametrize("unit", UNITS, ids=repr)
 def test_the_range_of_the_unit_itself_is_right(unit):
     if unit.states is not None:
-        assert unit.check_range(min(unit.states), max(unit.states), whole=True) is None
+        assert unit.check_range(min(unit.states), max(unit.states)) is None
         message = unit.check_range(min(unit.states) - 1, max(unit.states) + 1e4)
         assert f"from {min(unit.states) - 1:g} to {max(unit.states) + 1e4:g}" in message
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=repr)
+def test_a_remedy_is_a_sentence_or_none(unit):
+    for values in ([-1e4, 1e4], [0, 7], [1, 2], [-1, 1], [0.5, 3.5]):
+        remedy = unit.remedy(Range.of(np.array(values, float)))
+        assert remedy is None or remedy.endswith(".")
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=repr)

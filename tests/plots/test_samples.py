@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+import sklearn
 from scipy.sparse import csr_matrix
 from sklearn.neural_network import BernoulliRBM
 
@@ -27,6 +28,19 @@ def test_samples_have_the_machines_distribution(rbm):
     display = SamplesDisplay.from_estimator(rbm, n_samples=2000, n_steps=50, values="bits", random_state=0)
     expected = rbm.sample(2000, 50, random_state=1).mean(0)
     assert np.abs(display.samples.mean(0) - expected).max() < 0.07
+
+
+@pytest.mark.parametrize("kind", ["samples", "reconstructions", "steps"])
+@pytest.mark.parametrize("values", ["bits", "probabilities"])
+def test_frames_of_the_machine_are_drawn_as_arrays(rbm, kind, values):
+    settings = {"kind": kind, "values": values, "n_samples": 4, "n_steps": 2, "random_state": 0}
+    given = None if kind == "samples" else IMAGES
+    expected = SamplesDisplay.from_estimator(rbm, given, **settings).samples
+    with sklearn.config_context(transform_output="pandas"):
+        found = SamplesDisplay.from_estimator(rbm, given, **settings)
+    assert type(found.samples) is np.ndarray
+    np.testing.assert_array_equal(found.samples, expected)
+    assert_legible(found)
 
 
 def test_reconstructions_stand_below_what_was_given(rbm):

@@ -32,8 +32,14 @@ def test_the_mean_is_that_of_the_rows(rule):
     expected = {"none": values, "sample": values.clip(0, 1), 0.3: values > 0.3}[rule]
     source = streamed(Batches(values), rule=rule)
     np.testing.assert_allclose(source.mean(rule), expected.mean(0), rtol=1e-6)
-    assert (source.low, source.high) == (values.min(), values.max())
+    assert source.range[:3] == (values.min(), values.max(), False)
     np.testing.assert_allclose(ArrayRows(values, dtype=torch.float64).mean(rule), expected.mean(0), rtol=1e-6)
+
+
+def test_the_range_is_that_of_all_batches():
+    codes = np.zeros((100, 2))
+    codes[60] = 7.0
+    assert streamed(Batches(codes, size=30)).range == (0, 7, True, False, False)
 
 
 def test_the_kept_rows_are_a_fair_sample(monkeypatch):
