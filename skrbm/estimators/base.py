@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
-from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
+from skrbm.estimators.fitted import (
+    Fitted,
+    checked_parameters,
+    forget,
+    learned_of,
+    machine_of,
+    restored_on_error,
+    set_learned,
+)
 from skrbm.estimators.inputs import array_of, array_with_gaps, rows_of
 from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import identity_of, settings_of
@@ -43,6 +51,7 @@ from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
+from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import MOST_BATCH, TrainSettings
 
@@ -62,6 +71,62 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @abstractmethod
     def units(self) -> tuple[Unit, Unit]:
         """What kind of unit the visible and the hidden layer have."""
+
+    # -- parameters of one's own ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_parameters(cls, W: Any, b: Any, c: Any, **params: Any) -> Self:
+        """A fitted machine with given weights and biases: p(v, h) ∝ exp(h'Wv + b'v + c'h).
+
+        Parameters
+        ----------
+        W : {array-like, tensor} of shape (n_hidden, n_features)
+            Weights.
+        b : {array-like, tensor} of shape (n_features,)
+            Visible bias.
+        c : {array-like, tensor} of shape (n_hidden,)
+            Hidden bias.
+        **params
+            Parameters of the class, such as `random_state`. `n_hidden` is the length of `c`.
+
+        Returns
+        -------
+        BernoulliRBMTorch
+            With copies of these, in float32 if all of them are that or narrower, else in float64. It can do what a
+            machine can that was trained, but for `init="data"` and tempering along a trajectory, which need training.
+            Annealing starts at rates of a half; if you know the means of the units, set `base_rates_` to them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If W, b and c aren't real and finite numbers or their shapes don't go together, `n_hidden` is another
+            number, or there is no such parameter.
+
+        See Also
+        --------
+        skrbm.machines.spins_to_bits : Makes W, b and c of couplings and fields of spins that are -1 or 1.
+
+        Examples
+        --------
+        >>> from skrbm import BernoulliRBMTorch
+        >>> rbm = BernoulliRBMTorch.from_parameters([[2.0, -2.0]], [-1.0, 1.0], [0.5], random_state=0)
+        >>> rbm.params_
+        RBMParameters(n_hidden=1, n_features=2, float64, cpu)
+        >>> rbm.log_likelihood([[0, 1], [1, 0]]).round(2)
+        array([-1.4 , -1.02])
+        """
+        W, b, c = checked_parameters(W, b, c)
+        if params.setdefault("n_hidden", len(c)) != len(c):
+            raise ValueError(f"n_hidden={params['n_hidden']!r}, but W has {len(c)} rows. Leave n_hidden out.")
+        model = cls(**params)
+        set_learned(model, Learned(machine_of(model, (W, b, c))))
+        model.n_features_in_ = len(b)
+        return model
+
+    @property
+    def params_(self) -> RBMParameters:
+        """The machine as it is now, for the core (`skrbm.machines`, `skrbm.sampling`, …): a copy, on the CPU."""
+        return learned_of(self).params.clone()
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
