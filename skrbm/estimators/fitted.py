@@ -85,7 +85,8 @@ def machine_of(model: Any, arrays: Any) -> RBMParameters:
     """Arrays, in the order of `TENSORS`, as a machine of the model's units."""
     visible, hidden = model.units
     W, b, c = map(np.asarray, arrays)
-    return RBMParameters(*(to_tensor(array, _float_type(W)) for array in (W, b, c)), visible, hidden)
+    dtype = _float_type(W)  # of all, should somebody have set others
+    return RBMParameters(to_tensor(W, dtype), to_tensor(b, dtype), to_tensor(c, dtype), visible, hidden)
 
 
 def checked_parameters(W: Any, b: Any, c: Any) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import linear
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, check_stream
 from skrbm.support.tensors import Placement
 
 
@@ -159,6 +159,7 @@ def initial_parameters(
     visible, hidden : Unit
         What kind of unit each layer has.
     """
+    check_stream(stream)
     W = torch.from_numpy(stream.normal((n_hidden, mean_v.numel()), scale)).to(mean_v)
     return RBMParameters(W, visible.bias_of(mean_v, smoothing), mean_v.new_zeros(n_hidden), visible, hidden)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.protocol import Backend
 from skrbm.machines.restricted import RBMParameters, sample_h_given_v
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, check_stream
 
 # Elements of a layer, over all copies of the machine, that are sampled at a time: 128 MB in float32, of which a step
 # needs a few. Of the machines that are usual, thousands of Gibbs chains, and hundreds of systems of a ladder.
@@ -155,6 +155,7 @@ def gibbs_step_(
     mean_v, mean_h : Tensor
         P(v = 1 | h) that `v` was drawn from, and P(h = 1 | v) of `rows` (n, n_hidden).
     """
+    check_stream(stream)
     uniform = stream.uniform(v.numel() + h.numel(), h.device)
     mean_v = backend.mean_v(h)
     backend.params.visible.draw_(v, mean_v, uniform[: v.numel()])
@@ -219,6 +220,7 @@ def run_chains(
     watch : Watch
         What the steps have reported. Its `warning_text` says whether the chains are to be trusted.
     """
+    check_stream(stream)
     watch = kernel.watch(model) if watch is None else watch
     n_rows = max(1, _BLOCK // (kernel.n_copies(model) * max(model.n_features, model.n_hidden)))
     n_late = n_steps - n_steps // 2
