@@ -165,7 +165,7 @@ def train(name: str, task: Task, show: ShowEpoch) -> Outcome:
 
     where = {"checkpoint": folder / "checkpoint.pt", "resume": task.resume}
     rbm = RECIPES[name].machine(images.train.shape[1], **task.parameters, **where)
-    rbm.set_callbacks(OnEpoch(look))
+    rbm.set_callbacks(OnEpoch(look, before=True))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rbm.fit(images.train)
