@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -20,7 +21,12 @@ from torch import Tensor, nn
 
 from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
-from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
+from skrbm.estimators._compat import (
+    CallbackSupportMixin,
+    TellCallbacks,
+    callback_management_context,
+    check_sample_weight,
+)
 from skrbm.estimators.fitted import (
     Fitted,
     checked_parameters,
@@ -32,7 +38,7 @@ from skrbm.estimators.fitted import (
 )
 from skrbm.estimators.inputs import array_of, array_with_gaps, rows_of
 from skrbm.estimators.judging import verdict_of, warn_if_bad
-from skrbm.estimators.parameters import identity_of, settings_of
+from skrbm.estimators.parameters import Number, identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
@@ -42,7 +48,7 @@ from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
-from skrbm.sampling.kernels import GIBBS, Kernel, run_chains
+from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
@@ -354,7 +360,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         return Fitted(self).over_rows(pseudo_log_likelihood, array_of(self, X))
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
 
         Parameters
@@ -363,12 +369,16 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Rows.
         y : Ignored
             Present for scikit-learn's conventions.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, >= 0, for a weighted mean.
 
         Returns
         -------
         float
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        nats = self.score_samples(X).astype(np.float64)
+        weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), nats)
+        return float(np.average(nats, weights=weight))
 
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
@@ -562,8 +572,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         *,
         method: str = "gibbs",
         condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
     ) -> np.ndarray:
-        """Samples of the model: the ends of independent chains.
+        """Samples of the model: the ends of independent chains, or all that they go through.
 
         Parameters
         ----------
@@ -583,11 +596,20 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         condition : array-like of shape (n_features,) or (n_samples, n_features), optional
             Values of visible units that are given; NaN where they are free. The samples are then of
             p(free | given). One row is given to all chains.
+        beta : float
+            Inverse temperature, >= 0: samples are of p(v, h) ∝ exp(-beta E(v, h)), the machine whose W, b and c are
+            `beta` times those of this.
+        return_chain : bool
+            Whether to return the states that the chains go through rather than their ends. They are from the first
+            step on: leave out as many as the chains need to forget where they started.
+        thin : int
+            Steps from one state that is returned to the next, with `return_chain`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
+        ndarray of shape (n_samples, n_features) or (n_samples, n_steps // thin, n_features)
             Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
+            With `return_chain` a chain along the second axis, its states after `thin`, 2 `thin`, … steps.
 
         Raises
         ------
@@ -598,11 +620,31 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         -----
         SwapWarning
             If neighbouring rungs of tempering hardly ever swap.
+
+        Examples
+        --------
+        How often two units agree at three inverse temperatures; and some chains:
+
+        >>> from skrbm import BernoulliRBMTorch
+        >>> rbm = BernoulliRBMTorch.from_parameters([[4.0, 4.0]], [-2.0, -2.0], [-4.0], random_state=0)
+        >>> for beta in (0.0, 0.5, 1.0):
+        ...     first, second = rbm.sample(2000, 100, beta=beta).T
+        ...     print(f"{(first == second).mean():.1f}")
+        0.5
+        0.6
+        0.8
+        >>> chains = rbm.sample(4, 1000, return_chain=True, thin=2)
+        >>> chains.shape
+        (4, 500, 2)
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         self._check_method("method", method, _SAMPLERS)
+        Number(0)("beta", beta)
+        check_scalar(thin, "thin", Integral, min_val=1, max_val=n_steps)
+        if thin > 1 and not return_chain:
+            raise ValueError(f"thin={thin} is of chains, but return_chain=False returns their ends. Set it to True.")
         given = None
         if condition is not None:
             condition = from_torch(condition)
@@ -614,7 +656,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 )
             given = np.broadcast_to(given, (n_samples, given.shape[1]))
         stream = self._stream(random_state)
-        return self._run_chains(method, n_steps, stream, self._starts(n_samples, init, stream), given)
+        starts = self._starts(n_samples, init, stream)
+        thin = thin if return_chain else 0
+        return self._run_chains(method, n_steps, stream, starts, given, beta=beta, thin=thin)
 
     def complete(
         self,
@@ -733,15 +777,26 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return found
 
     def _run_chains(
-        self, method: str, n_steps: int, stream: Stream, starts: Any, given: Any = None, mean: bool = False
+        self,
+        method: str,
+        n_steps: int,
+        stream: Stream,
+        starts: Any,
+        given: Any = None,
+        *,
+        mean: bool = False,
+        beta: float = 1.0,
+        thin: int = 0,
     ) -> np.ndarray:
-        """The ends of chains from `starts`, or the means over their second halves."""
+        """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept."""
         fitted = Fitted(self)
         with fitted.threads(starts.shape[0]):
-            kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream)
+            kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream, beta)
         watch = kernel.watch(model)
 
         def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
+            if thin:
+                return record_chains(kernel, model, v, n_steps, stream, given, thin, watch)[0]
             return run_chains(kernel, model, v, n_steps, stream, given, mean, watch)[0]
 
         found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
@@ -749,12 +804,18 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
         return found
 
-    def _sampler(self, method: str, fitted: Fitted, place: Placement, stream: Stream) -> tuple[Kernel, Any]:
-        """The kernel of that name and the model that it samples."""
+    def _sampler(
+        self, method: str, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
+    ) -> tuple[Kernel, Any]:
+        """The kernel of that name and the model that it samples, at an inverse temperature."""
+        machine = fitted.machine(place)
+        if beta != 1.0:
+            machine = machine.map(lambda tensor: tensor * float(beta))
         if method == "gibbs":
-            return GIBBS, fitted.machine(place)
+            return GIBBS, machine
+        path = replace(fitted.path(place), machine=machine)
         rungs = fitted.rungs(place) if method == "trajectory_tempering" else None
-        return TEMPERING, ladder_by_name(method, fitted.path(place), stream, rungs=rungs)
+        return TEMPERING, ladder_by_name(method, path, stream, rungs=rungs)
 
     def _check_method(self, name: str, method: Any, known: tuple[str, ...]) -> None:
         check_is_fitted(self)
