@@ -50,15 +50,19 @@ class RBMParameters:
     hidden: Unit = BERNOULLI
 
     def __post_init__(self) -> None:
-        if wrong := [name for name, tensor in self.tensors.items() if not isinstance(tensor, Tensor)]:
-            types = ", ".join(type(self.tensors[name]).__name__ for name in wrong)
-            raise TypeError(f"{', '.join(wrong)} must be tensors, got {types}. Pass torch.from_numpy(array).")
-        if self.W.ndim != 2 or tuple(self.W.shape) != (*self.c.shape, *self.b.shape):
+        W, b, c = self.W, self.b, self.c  # annealing makes thousands of machines: few microseconds are to be spent here
+        if not (isinstance(W, Tensor) and isinstance(b, Tensor) and isinstance(c, Tensor)):
+            wrong = {
+                name: type(tensor).__name__ for name, tensor in self.tensors.items() if not isinstance(tensor, Tensor)
+            }
+            raise TypeError(
+                f"{', '.join(wrong)} must be tensors, got {', '.join(wrong.values())}. Pass torch.from_numpy(array)."
+            )
+        if W.ndim != 2 or W.shape != (*c.shape, *b.shape):
             raise ValueError(
                 "W must have shape (n_hidden, n_features), b (n_features,) and c (n_hidden,); got "
-                f"{tuple(self.W.shape)}, {tuple(self.b.shape)} and {tuple(self.c.shape)}."
+                f"{tuple(W.shape)}, {tuple(b.shape)} and {tuple(c.shape)}."
             )
-        W, b, c = self.W, self.b, self.c
         if not (W.dtype == b.dtype == c.dtype and W.device == b.device == c.device and W.is_floating_point()):
             kinds = ", ".join(f"{_type_name(tensor)} on {tensor.device}" for tensor in (W, b, c))
             raise ValueError(f"W, b and c must have one float type and be on one device, got {kinds}. Use Tensor.to.")
