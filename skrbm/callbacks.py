@@ -11,11 +11,10 @@ Examples
 >>> from skrbm.callbacks import OnEpoch
 >>> rbm = BernoulliRBMTorch(n_hidden=4, n_iter=2, random_state=0)
 >>> def show(model, epoch):
-...     print(epoch, model.reconstruct(np.eye(6)).shape)
+...     print(epoch, model.history_["pseudo_log_likelihood"].shape)
 >>> _ = rbm.set_callbacks(OnEpoch(show)).fit(np.eye(6))
-0 (6, 6)
-1 (6, 6)
-2 (6, 6)
+1 (1,)
+2 (2,)
 """
 
 from __future__ import annotations
@@ -37,9 +36,10 @@ from skrbm.support.tensors import take_rows
 
 
 class _EpochCallback(ABC):
-    """Does something with the model after every so many epochs, before the first one, and after the last."""
+    """Does something with the model after every so many epochs and after the last, or before the first one too."""
 
     every: int
+    before: bool
 
     @abstractmethod
     def setup(self, estimator: Any, context: Any) -> None:
@@ -50,7 +50,7 @@ class _EpochCallback(ABC):
 
     def on_fit_task_begin(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
         """An epoch, or the fit, begins."""
-        if context.task_name == "epoch" and context.task_id == 0:
+        if self.before and context.task_name == "epoch" and context.task_id == 0:
             self._act(without_callbacks(fitted_estimator), 0)
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> bool:
@@ -67,22 +67,42 @@ class _EpochCallback(ABC):
 
 
 class OnEpoch(_EpochCallback):
-    """Calls a function of yours before the first epoch and after each: to draw a picture, to log, to stop.
+    """Calls a function of yours after each epoch: to draw a picture, to log, to stop.
 
     Parameters
     ----------
     function : callable
-        Called with a model that can do all that a fitted one can, and with the number of epochs it has seen, 0 at
-        first. If it returns True, training stops.
+        Called with a model that can do all that a fitted one can, and with the number of epochs of this fit. If it
+        returns True, training stops.
     every : int, default=1
         Epochs from one call to the next; the last one is always among them.
+    before : bool, default=False
+        Whether to call it before the first epoch too, with the number 0 and the model that training starts from, which
+        has no `history_` yet (but for that of the fit before, with `warm_start=True`).
+
+    Notes
+    -----
+    A fitted model keeps its callbacks. A lambda, or a function that was defined inside another, can't be pickled, so
+    neither can the model: take them off by `model.set_callbacks()` before `joblib.dump`. `save` leaves them out anyway.
+
+    Examples
+    --------
+    Log a measure, to TensorBoard or wherever it is wanted:
+
+    >>> import numpy as np
+    >>> from skrbm import BernoulliRBMTorch
+    >>> logged = {}
+    >>> log = OnEpoch(lambda model, epoch: logged.update({epoch: model.history_["pseudo_log_likelihood"][-1]}))
+    >>> rbm = BernoulliRBMTorch(n_hidden=4, n_iter=3, random_state=0).set_callbacks(log).fit(np.eye(6))
+    >>> list(logged)
+    [1, 2, 3]
     """
 
-    def __init__(self, function: Callable[[Any, int], Any], *, every: int = 1) -> None:
+    def __init__(self, function: Callable[[Any, int], Any], *, every: int = 1, before: bool = False) -> None:
         check_scalar(every, "every", Integral, min_val=1)
         if not callable(function):
             raise TypeError(f"function must be callable with a model and the number of its epochs, got {function!r}.")
-        self.function, self.every = function, every
+        self.function, self.every, self.before = function, every, bool(before)
 
     def setup(self, estimator: Any, context: Any) -> None:
         """A fit begins."""
@@ -108,6 +128,8 @@ class Checkpoint(_EpochCallback):
     machine, with `resume`.
     """
 
+    before = False
+
     def __init__(self, path: Any, *, every: int = 1) -> None:
         check_scalar(every, "every", Integral, min_val=1)
         self.path, self.every = os.fspath(path), every
@@ -117,8 +139,6 @@ class Checkpoint(_EpochCallback):
         check_folder("path", self.path)
 
     def _act(self, model: Any, epoch: int) -> bool:
-        if epoch == 0:
-            return False
         write_atomically(self.path.replace("{epoch}", str(epoch)), partial(joblib.dump, model))
         return False
 
@@ -138,7 +158,7 @@ class LikelihoodMonitor(ScoringMonitor):
 
     Notes
     -----
-    `get_logs()` returns what `ScoringMonitor.get_logs` does. Recorded after each epoch, in nats a row:
+    `get_logs()` returns what `ScoringMonitor.get_logs` does, with a row for each epoch. Recorded are, in nats a row:
     `pseudo_log_likelihood` of the training rows; with `X_val` also `pseudo_log_likelihood_val`
     and `free_energy_gap`, the free energy of X_val less that of the training rows, which rises as a machine
     overfits (Hinton 2010, section 6); and `log_likelihood`, of X_val or else the training rows, if asked for.
@@ -166,7 +186,9 @@ class LikelihoodMonitor(ScoringMonitor):
         fitted_estimator: Any = None,
         metadata: Any = None,
     ) -> None:
-        """An epoch, or the fit, ends."""
+        """An epoch, or the fit, ends. The fit gets no row: what it ends with is that of an epoch."""
+        if context.task_name != "epoch":
+            return
         y = np.zeros(len(X) if hasattr(X, "__len__") else X.shape[0])  # it is what `ScoringMonitor` waits for
         super().on_fit_task_end(estimator, context, X=X, y=y, fitted_estimator=fitted_estimator)
 

@@ -43,8 +43,8 @@ CORE = set().union(*FLOORS[: FLOOR["training"] + 1])  # what runs without scikit
 
 # Who may know the private names of a package: nobody but the file that is there for it.
 KEEPERS = {"torch": "support/kernels.py", "sklearn": "estimators/_compat.py"}
-# Underscored, yet public: of named tuples, and functions that Python's manual describes.
-PUBLIC = {"_replace", "_asdict", "_fields", "_field_defaults", "_make", "_getframe", "_exit"}
+# Underscored, yet public: of named tuples, functions that Python's manual describes, and what notebooks ask for.
+PUBLIC = {"_replace", "_asdict", "_fields", "_field_defaults", "_make", "_getframe", "_exit", "_repr_html_"}
 
 MAX_FUNCTION, MAX_FILE = 60, 500  # lines of code, without blanks, comments and docstrings
 

@@ -1,5 +1,6 @@
 import io
 import os
+import pickle
 import re
 from unittest import mock
 
@@ -69,7 +70,8 @@ def test_progress_bar_alone_and_within(capsys):
 @new
 def test_on_epoch_sees_a_model_before_the_first_epoch_and_after_each():
     seen = []
-    model = rbm(averaging=0.5).set_callbacks(OnEpoch(lambda model, epoch: seen.append((epoch, model)))).fit(X)
+    look = OnEpoch(lambda model, epoch: seen.append((epoch, model)), before=True)
+    model = rbm(averaging=0.5).set_callbacks(look).fit(X)
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
     assert np.abs(seen[0][1].components_).max() < 0.1  # where training starts
     np.testing.assert_array_equal(seen[-1][1].components_, model.components_)
@@ -84,7 +86,20 @@ def test_on_epoch_sees_a_model_before_the_first_epoch_and_after_each():
 def test_every_so_many_epochs_and_the_last():
     seen = []
     rbm(n_iter=5).set_callbacks(OnEpoch(lambda model, epoch: seen.append(epoch), every=2)).fit(X)
+    assert seen == [2, 4, 5]
+    seen.clear()
+    rbm(n_iter=5).set_callbacks(OnEpoch(lambda model, epoch: seen.append(epoch), every=2, before=True)).fit(X)
     assert seen == [0, 2, 4, 5]
+
+
+@new
+def test_the_history_can_be_logged_from_the_first_call_on():
+    logged = []
+    model = rbm().set_callbacks(OnEpoch(lambda m, e: logged.append((e, m.history_["pseudo_log_likelihood"][-1]))))
+    assert logged == list(enumerate(model.fit(X).history_["pseudo_log_likelihood"], 1))
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(model)
+    pickle.dumps(model.set_callbacks())
 
 
 @new
@@ -149,8 +164,9 @@ def test_a_checkpoint_that_fails_leaves_the_one_before(tmp_path):
 def test_likelihood_monitor_without_y():
     monitor = LikelihoodMonitor(X[40:], log_likelihood=True)
     model = rbm().set_callbacks(monitor).fit(X[:40])
-    rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
-    assert len(rows) == 3
+    rows = monitor.get_logs().data
+    assert [(row["task_name"], row["task_id"]) for row in rows] == [("epoch", epoch) for epoch in range(3)]
+    assert len(monitor.get_logs().data_as_pandas) == 3
     last = rows[-1]
     assert last["pseudo_log_likelihood"] == pytest.approx(model.score(X[:40]))
     assert last["pseudo_log_likelihood_val"] == pytest.approx(model.score(X[40:]))
@@ -160,7 +176,7 @@ def test_likelihood_monitor_without_y():
     few = LikelihoodMonitor(max_rows=2)
     rbm().set_callbacks(few).fit(X)
     assert set(few.get_logs().data[0]) >= {"pseudo_log_likelihood"}
-    assert few.get_logs().data[-2]["pseudo_log_likelihood"] != last["pseudo_log_likelihood"]
+    assert few.get_logs().data[-1]["pseudo_log_likelihood"] != last["pseudo_log_likelihood"]
 
 
 @new
@@ -203,7 +219,7 @@ def test_before_the_first_epoch_nothing_of_an_earlier_fit_is_left():
     seen = []
     rbm = BernoulliRBMTorch(12, n_iter=2, store_trajectory=True, early_stopping=True, random_state=0).fit(X)
     rbm.set_params(n_hidden=3, store_trajectory=False, early_stopping=False)
-    rbm.set_callbacks(OnEpoch(lambda model, epoch: seen.append((epoch, sorted(vars(model))))))
+    rbm.set_callbacks(OnEpoch(lambda model, epoch: seen.append((epoch, sorted(vars(model)))), before=True))
     rbm.fit(X)
     assert seen[0][0] == 0
     assert not {"trajectory_", "history_", "validation_scores_", "n_iter_"} & set(seen[0][1])

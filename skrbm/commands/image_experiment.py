@@ -26,7 +26,6 @@ from skrbm.commands.likelihoods import mean_log_likelihood
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
 from skrbm.commands.progress import ShowEpoch
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
-from skrbm.estimators.fitted import set_learned
 from skrbm.machines.restricted import initial_parameters
 from skrbm.plots.curves import HiddenActivityDisplay, LearningCurveDisplay
 from skrbm.plots.drawing import matplotlib
@@ -34,7 +33,6 @@ from skrbm.plots.filters import FiltersDisplay
 from skrbm.plots.samples import SamplesDisplay
 from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream
-from skrbm.training.learned import Learned
 
 N_PICTURED, SAMPLING_STEPS = 32, 1000
 LIKELIHOOD = "test log-likelihood, nats an image"
@@ -69,8 +67,8 @@ class Recipe(NamedTuple):
             # A machine to go on from, as no parameter says that both biases start at 0.
             stream = Stream(parameters.get("random_state"), "start")
             half = torch.full((n_features,), 0.5)  # whose log-odds are 0
-            set_learned(rbm, Learned(initial_parameters(half, rbm.n_hidden, stream)))
-            rbm.set_params(warm_start=True).n_features_in_ = n_features
+            start = initial_parameters(half, rbm.n_hidden, stream)
+            return BernoulliRBMTorch.from_parameters(**start.tensors, **rbm.get_params() | {"warm_start": True})
         return rbm
 
 
@@ -166,7 +164,7 @@ def train(name: str, task: Task, show: ShowEpoch) -> Outcome:
 
     where = {"checkpoint": folder / "checkpoint.pt", "resume": task.resume}
     rbm = RECIPES[name].machine(images.train.shape[1], **task.parameters, **where)
-    rbm.set_callbacks(OnEpoch(look))
+    rbm.set_callbacks(OnEpoch(look, before=True))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rbm.fit(images.train)

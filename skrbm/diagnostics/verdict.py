@@ -14,7 +14,7 @@ from torch import Tensor
 from skrbm.likelihood.annealed import log_partition_ais, log_partition_reverse_ais, uniform_schedule
 from skrbm.sampling.kernels import GIBBS, run_chains
 from skrbm.sampling.ladder import AnnealingPath
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, check_stream
 
 _LEVEL = 1e-3  # chance of a false alarm, over all columns and directions together
 _N_DIRECTIONS = 5  # leading ones of the rows, in which means and variances are compared; fewer for few hidden units,
@@ -88,6 +88,7 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
     the base rates finds log Z of all of it; AIS backwards from the chains near the rows that of their part, or more
     (Burda, Grosse & Salakhutdinov 2015). The former must not be more than the latter.
     """
+    check_stream(stream)
     machine = path.machine
     n_steps, n_temperatures = (
         min(max(n_updates // share, least), most) for share, (least, most) in ((20, _N_STEPS), (10, _N_TEMPERATURES))

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -20,12 +21,25 @@ from torch import Tensor, nn
 
 from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
-from skrbm.estimators._compat import CallbackSupportMixin, TellCallbacks, callback_management_context
-from skrbm.estimators.fitted import Fitted, forget, learned_of, restored_on_error, set_learned
+from skrbm.estimators._compat import (
+    CallbackSupportMixin,
+    TellCallbacks,
+    callback_management_context,
+    check_sample_weight,
+)
+from skrbm.estimators.fitted import (
+    Fitted,
+    checked_parameters,
+    forget,
+    learned_of,
+    machine_of,
+    restored_on_error,
+    set_learned,
+)
 from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import verdict_of, warn_if_bad
-from skrbm.estimators.parameters import identity_of, settings_of
+from skrbm.estimators.parameters import Number, identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
@@ -35,15 +49,16 @@ from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows, yields_batches
-from skrbm.sampling.kernels import GIBBS, Kernel, run_chains
+from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import Placement, is_bits, to_tensor
+from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
+from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import MOST_BATCH, TrainSettings
 
@@ -63,6 +78,62 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @abstractmethod
     def units(self) -> tuple[Unit, Unit]:
         """What kind of unit the visible and the hidden layer have."""
+
+    # -- parameters of one's own ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_parameters(cls, W: Any, b: Any, c: Any, **params: Any) -> Self:
+        """A fitted machine with given weights and biases: p(v, h) ∝ exp(h'Wv + b'v + c'h).
+
+        Parameters
+        ----------
+        W : {array-like, tensor} of shape (n_hidden, n_features)
+            Weights.
+        b : {array-like, tensor} of shape (n_features,)
+            Visible bias.
+        c : {array-like, tensor} of shape (n_hidden,)
+            Hidden bias.
+        **params
+            Parameters of the class, such as `random_state`. `n_hidden` is the length of `c`.
+
+        Returns
+        -------
+        BernoulliRBMTorch
+            With copies of these, in float32 if all of them are that or narrower, else in float64. It can do what a
+            machine can that was trained, but for `init="data"` and tempering along a trajectory, which need training.
+            Annealing starts at rates of a half; if you know the means of the units, set `base_rates_` to them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If W, b and c aren't real and finite numbers or their shapes don't go together, `n_hidden` is another
+            number, or there is no such parameter.
+
+        See Also
+        --------
+        skrbm.machines.spins_to_bits : Makes W, b and c of couplings and fields of spins that are -1 or 1.
+
+        Examples
+        --------
+        >>> from skrbm import BernoulliRBMTorch
+        >>> rbm = BernoulliRBMTorch.from_parameters([[2.0, -2.0]], [-1.0, 1.0], [0.5], random_state=0)
+        >>> rbm.params_
+        RBMParameters(n_hidden=1, n_features=2, float64, cpu)
+        >>> rbm.log_likelihood([[0, 1], [1, 0]]).round(2)
+        array([-1.4 , -1.02])
+        """
+        W, b, c = checked_parameters(W, b, c)
+        if params.setdefault("n_hidden", len(c)) != len(c):
+            raise ValueError(f"n_hidden={params['n_hidden']!r}, but W has {len(c)} rows. Leave n_hidden out.")
+        model = cls(**params)
+        set_learned(model, Learned(machine_of(model, (W, b, c))))
+        model.n_features_in_ = len(b)
+        return model
+
+    @property
+    def params_(self) -> RBMParameters:
+        """The machine as it is now, for the core (`skrbm.machines`, `skrbm.sampling`, …): a copy, on the CPU."""
+        return learned_of(self).params.clone()
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
@@ -314,7 +385,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         return self._over_rows(pseudo_log_likelihood, X)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
 
         Parameters
@@ -323,6 +394,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Rows.
         y : Ignored
             Present for scikit-learn's conventions.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, >= 0, for a weighted mean.
 
         Returns
         -------
@@ -333,7 +406,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        nats = self.score_samples(X).astype(np.float64)
+        weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), nats)
+        return float(np.average(nats, weights=weight))
 
     def _over_rows(self, function: Callable[..., Tensor], X: Any, check: bool = True) -> np.ndarray:
         """`function` of the machine and the rows of X, or of the batches that X yields; `check` their range."""
@@ -539,8 +614,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         *,
         method: str = "gibbs",
         condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
     ) -> np.ndarray:
-        """Samples of the model: the ends of independent chains.
+        """Samples of the model: the ends of independent chains, or all that they go through.
 
         Parameters
         ----------
@@ -562,12 +640,21 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             p(free | given). One row is given to all chains. Or values by the names of features, such as
             `{"smoker": 1}`, or a pandas Series with names as its index: what isn't named is free. The features of a
             model that was fitted without names are "x0", "x1" and so on.
+        beta : float
+            Inverse temperature, >= 0: samples are of p(v, h) ∝ exp(-beta E(v, h)), the machine whose W, b and c are
+            `beta` times those of this.
+        return_chain : bool
+            Whether to return the states that the chains go through rather than their ends. They are from the first
+            step on: leave out as many as the chains need to forget where they started.
+        thin : int
+            Steps from one state that is returned to the next, with `return_chain`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
+        ndarray of shape (n_samples, n_features) or (n_samples, n_steps // thin, n_features)
             Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
-            A data frame if `set_output` asks for one.
+            With `return_chain` a chain along the second axis, its states after `thin`, 2 `thin`, … steps;
+            without it, a data frame if `set_output` asks for one.
 
         Raises
         ------
@@ -581,15 +668,36 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If `init` has values outside [0, 1]; in `condition` these are an error.
         SwapWarning
             If neighbouring rungs of tempering hardly ever swap.
+
+        Examples
+        --------
+        How often two units agree at three inverse temperatures; and some chains:
+
+        >>> from skrbm import BernoulliRBMTorch
+        >>> rbm = BernoulliRBMTorch.from_parameters([[4.0, 4.0]], [-2.0, -2.0], [-4.0], random_state=0)
+        >>> for beta in (0.0, 0.5, 1.0):
+        ...     first, second = rbm.sample(2000, 100, beta=beta).T
+        ...     print(f"{(first == second).mean():.1f}")
+        0.5
+        0.6
+        0.8
+        >>> chains = rbm.sample(4, 1000, return_chain=True, thin=2)
+        >>> chains.shape
+        (4, 500, 2)
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         self._check_method("method", method, _SAMPLERS)
+        Number(0)("beta", beta)
+        check_scalar(thin, "thin", Integral, min_val=1, max_val=n_steps)
+        if thin > 1 and not return_chain:
+            raise ValueError(f"thin={thin} is of chains, but return_chain=False returns their ends. Set it to True.")
         given = None if condition is None else condition_of(self, condition, n_samples)
         stream = self._stream(random_state)
-        found = self._run_chains(method, n_steps, stream, self._starts(n_samples, init, stream), given)
-        return as_configured(self, found, init, condition)
+        starts = self._starts(n_samples, init, stream)
+        found = self._run_chains(method, n_steps, stream, starts, given, beta=beta, thin=thin if return_chain else 0)
+        return found if return_chain else as_configured(self, found, init, condition)
 
     def complete(
         self,
@@ -709,15 +817,26 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return found
 
     def _run_chains(
-        self, method: str, n_steps: int, stream: Stream, starts: Any, given: Any = None, mean: bool = False
+        self,
+        method: str,
+        n_steps: int,
+        stream: Stream,
+        starts: Any,
+        given: Any = None,
+        *,
+        mean: bool = False,
+        beta: float = 1.0,
+        thin: int = 0,
     ) -> np.ndarray:
-        """The ends of chains from `starts`, or the means over their second halves."""
+        """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept."""
         fitted = Fitted(self)
         with fitted.threads(starts.shape[0]):
-            kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream)
+            kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream, beta)
         watch = kernel.watch(model)
 
         def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
+            if thin:
+                return record_chains(kernel, model, v, n_steps, stream, given, thin, watch)[0]
             return run_chains(kernel, model, v, n_steps, stream, given, mean, watch)[0]
 
         found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
@@ -725,12 +844,18 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
         return found
 
-    def _sampler(self, method: str, fitted: Fitted, place: Placement, stream: Stream) -> tuple[Kernel, Any]:
-        """The kernel of that name and the model that it samples."""
+    def _sampler(
+        self, method: str, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
+    ) -> tuple[Kernel, Any]:
+        """The kernel of that name and the model that it samples, at an inverse temperature."""
+        machine = fitted.machine(place)
+        if beta != 1.0:
+            machine = machine.map(lambda tensor: tensor * float(beta))
         if method == "gibbs":
-            return GIBBS, fitted.machine(place)
+            return GIBBS, machine
+        path = replace(fitted.path(place), machine=machine)
         rungs = fitted.rungs(place) if method == "trajectory_tempering" else None
-        return TEMPERING, ladder_by_name(method, fitted.path(place), stream, rungs=rungs)
+        return TEMPERING, ladder_by_name(method, path, stream, rungs=rungs)
 
     def _check_method(self, name: str, method: Any, known: tuple[str, ...]) -> None:
         check_is_fitted(self)

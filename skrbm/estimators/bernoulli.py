@@ -155,10 +155,11 @@ class BernoulliRBMTorch(BaseRBM):
     trajectory_ : list of tuple
         Weights, visible and hidden bias of each machine kept on the way, in their order, with `store_trajectory`.
     history_ : dict of ndarray of shape (n_epochs,)
-        What training was like, epoch by epoch: `epoch`, `learning_rate`, `k`, `step_divergence` (nats that an update
-        moves the machine by), `seconds`, `retreats` (how often the epoch was begun again at a lower rate), and the
-        measures of `skrbm.training.Measures`: `loss`, `reconstruction_error`, `pseudo_log_likelihood`, free energies
-        and their gap, norms, dead and saturated units. `pandas.DataFrame(rbm.history_)` makes a table of it.
+        What training was like, epoch by epoch: `epoch` (counted on by `warm_start` and `partial_fit`), `learning_rate`,
+        `k`, `step_divergence` (nats that an update moves the machine by), `seconds`, `retreats` (how often the epoch
+        was begun again at a lower rate), and the measures of `skrbm.training.Measures`: `loss`, `reconstruction_error`,
+        `pseudo_log_likelihood`, free energies and their gap, norms, dead and saturated units.
+        `pandas.DataFrame(rbm.history_)` makes a table of it.
     validation_scores_ : list of float
         What early stopping judged each epoch by, if it is set.
     best_validation_score_ : float

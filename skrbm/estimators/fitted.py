@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
-from skrbm.support.tensors import CHUNK_ROWS, Placement, find_device, from_torch, to_numpy, to_tensor
+from skrbm.support.tensors import CHUNK_ROWS, Placement, dense, find_device, from_torch, to_numpy, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.fit import base_bias
 from skrbm.training.learned import Learned
@@ -84,8 +84,38 @@ def learned_of(model: Any) -> Learned:
 def machine_of(model: Any, arrays: Any) -> RBMParameters:
     """Arrays, in the order of `TENSORS`, as a machine of the model's units."""
     visible, hidden = model.units
-    W, b, c = (to_tensor(array := np.asarray(values), _float_type(array)) for values in arrays)
-    return RBMParameters(W, b, c, visible, hidden)
+    W, b, c = map(np.asarray, arrays)
+    dtype = _float_type(W)  # of all, should somebody have set others
+    return RBMParameters(to_tensor(W, dtype), to_tensor(b, dtype), to_tensor(c, dtype), visible, hidden)
+
+
+def checked_parameters(W: Any, b: Any, c: Any) -> list[np.ndarray]:
+    """Copies of weights and biases as arrays of one float type: the widest of theirs; float64 for what are no floats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they aren't real numbers, their shapes don't go together, or values aren't finite.
+    """
+    arrays = {}
+    for name, values in (("W", W), ("b", b), ("c", c)):
+        try:
+            arrays[name] = array = np.asarray(dense(from_torch(values)))
+        except ValueError as error:  # of a ragged list
+            raise ValueError(f"{name} is no array of numbers: {error}") from error
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name} has values of type {array.dtype}. Pass real numbers.")
+    shapes = [array.shape for array in arrays.values()]
+    if len(shapes[0]) != 2 or shapes[0] != (*shapes[2], *shapes[1]) or 0 in shapes[0]:
+        raise ValueError(
+            "W must have shape (n_hidden, n_features), b (n_features,) and c (n_hidden,); "
+            f"got {shapes[0]}, {shapes[1]} and {shapes[2]}."
+        )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has values that are infinite or NaN. Pass finite ones.")
+    narrow = all(array.dtype in (np.float32, np.float16) for array in arrays.values())
+    return [np.array(array, np.float32 if narrow else np.float64, order="C") for array in arrays.values()]
 
 
 def _float_type(array: Any) -> torch.dtype:

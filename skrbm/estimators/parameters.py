@@ -119,6 +119,13 @@ def _check_binarize(name: str, value: Any) -> None:
     Choice(("sample", "none"), "a threshold", _is_threshold)(name, value)
 
 
+def _check_verbose(name: str, value: Any) -> None:
+    if not isinstance(value, Integral | np.bool_):
+        raise TypeError(
+            f"{name}={value!r} must be a whole number or a truth value: 0 prints nothing, 1 a line an epoch."
+        )
+
+
 _COUNT = Number(1, kind=Integral)
 _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR"
 
@@ -147,6 +154,7 @@ CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "tol": Number(0),
     "checkpoint": Or(None, check_folder),
     "checkpoint_every": _COUNT,
+    "verbose": _check_verbose,
 }
 
 

@@ -17,7 +17,7 @@ from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.sampling.tempering import ladder_by_name
 from skrbm.support.checks import check_choice
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, check_stream
 
 METHODS = ("auto", "exact", "ais", "parallel_tempering", "trajectory_tempering")
 _MAX_AUTO = 20  # units of the smaller layer up to which enumeration takes seconds
@@ -87,6 +87,7 @@ def log_partition(  # noqa: PLR0913 (the face of five methods)
         value = log_partition_exact(path.machine)
         return LogPartition(value, 0.0, value, value, None, 0, 0, time.perf_counter() - began, "exact")
     stream = Stream() if stream is None else stream
+    check_stream(stream)
     if method == "ais":
         betas = inverse_temperatures(path, stream, 10_000 if n_temperatures is None else n_temperatures, schedule)
         found = log_partition_ais(path, betas, stream, n_chains, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,12 @@ from scipy.stats import t as student_t
 
 from skrbm.support.checks import warn
 
+_NAMES = {  # of methods, in print
+    "ais": "AIS",
+    "reverse_ais": "reverse AIS",
+    "parallel_tempering": "parallel tempering",
+    "trajectory_tempering": "trajectory tempering",
+}
 Progress = Callable[[int, int], None]
 """What long runs call now and then, with the number of steps done and that of all."""
 
@@ -42,6 +49,14 @@ class LogPartition:
         Wall time.
     method : str
         "exact", "ais", "reverse_ais", "tempering", "parallel_tempering", or "trajectory_tempering".
+
+    Examples
+    --------
+    >>> found = LogPartition(60.6099, 0.0353, 60.6099, None, 35.2, 100, 10_000, 1.5, "ais")
+    >>> found
+    60.61 ± 0.04 nats (AIS, effective sample size 35.2 of 100)
+    >>> float(found), f"{found:.1f}"
+    (60.6099, '60.6')
     """
 
     value: float
@@ -53,6 +68,24 @@ class LogPartition:
     n_temperatures: int
     seconds: float
     method: str
+
+    def __repr__(self) -> str:
+        if self.method == "exact":
+            return f"{self.value:.6f} nats (exact)"
+        small = math.isfinite(self.standard_error) and self.standard_error > 0.0
+        n_digits = min(max(2, -math.floor(math.log10(self.standard_error))), 6) if small else 2
+        facts = [_NAMES.get(self.method, self.method)]
+        if self.effective_sample_size is not None:
+            facts.append(f"effective sample size {self.effective_sample_size:.3g} of {self.n_chains}")
+        if self.lower is not None and self.upper is not None:
+            facts.append(f"bracket {self.lower:.{n_digits}f} … {self.upper:.{n_digits}f}")
+        return f"{self.value:.{n_digits}f} ± {self.standard_error:.{n_digits}f} nats ({', '.join(facts)})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
+    def __float__(self) -> float:
+        return self.value
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of log Z: `value` ± as many standard errors as Student's t asks for at `level`."""

@@ -14,6 +14,7 @@ from skrbm.machines.restricted import (
     sample_h_given_v,
     sample_v_given_h,
 )
+from skrbm.machines.spins import Converted, bits_to_spins, spins_to_bits
 from skrbm.machines.units import Unit
 
 # The protocol tests run over these: a new kind is to be added.
@@ -21,8 +22,8 @@ UNITS = (BERNOULLI,)
 
 # fmt: off
 __all__ = [
-    "BERNOULLI", "UNITS", "Bernoulli", "RBMParameters", "Unit", "energy", "free_energy", "free_energy_h",
-    "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v", "mean_v_given_h", "sample_h_given_v",
-    "sample_v_given_h",
+    "BERNOULLI", "UNITS", "Bernoulli", "Converted", "RBMParameters", "Unit", "bits_to_spins", "energy", "free_energy",
+    "free_energy_h", "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v", "mean_v_given_h",
+    "sample_h_given_v", "sample_v_given_h", "spins_to_bits",
 ]
 # fmt: on

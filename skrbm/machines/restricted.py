@@ -18,7 +18,7 @@ from torch import Tensor
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import linear
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, check_stream
 from skrbm.support.tensors import Placement
 
 
@@ -40,7 +40,7 @@ class RBMParameters:
     Raises
     ------
     TypeError, ValueError
-        If they aren't tensors, or their shapes don't fit each other.
+        If they aren't tensors of floats, of one type and on one device, or their shapes don't fit each other.
     """
 
     W: Tensor
@@ -50,14 +50,27 @@ class RBMParameters:
     hidden: Unit = BERNOULLI
 
     def __post_init__(self) -> None:
-        if wrong := [name for name, tensor in self.tensors.items() if not isinstance(tensor, Tensor)]:
-            types = ", ".join(type(self.tensors[name]).__name__ for name in wrong)
-            raise TypeError(f"{', '.join(wrong)} must be tensors, got {types}. Pass torch.from_numpy(array).")
-        if self.W.ndim != 2 or tuple(self.W.shape) != (*self.c.shape, *self.b.shape):
+        W, b, c = self.W, self.b, self.c  # annealing makes thousands of machines: few microseconds are to be spent here
+        if not (isinstance(W, Tensor) and isinstance(b, Tensor) and isinstance(c, Tensor)):
+            wrong = {
+                name: type(tensor).__name__ for name, tensor in self.tensors.items() if not isinstance(tensor, Tensor)
+            }
+            raise TypeError(
+                f"{', '.join(wrong)} must be tensors, got {', '.join(wrong.values())}. Pass torch.from_numpy(array)."
+            )
+        if W.ndim != 2 or W.shape != (*c.shape, *b.shape):
             raise ValueError(
                 "W must have shape (n_hidden, n_features), b (n_features,) and c (n_hidden,); got "
-                f"{tuple(self.W.shape)}, {tuple(self.b.shape)} and {tuple(self.c.shape)}."
+                f"{tuple(W.shape)}, {tuple(b.shape)} and {tuple(c.shape)}."
             )
+        if not (W.dtype == b.dtype == c.dtype and W.device == b.device == c.device and W.is_floating_point()):
+            kinds = ", ".join(f"{_type_name(tensor)} on {tensor.device}" for tensor in (W, b, c))
+            raise ValueError(f"W, b and c must have one float type and be on one device, got {kinds}. Use Tensor.to.")
+
+    def __repr__(self) -> str:
+        units = "" if self.visible is self.hidden is BERNOULLI else f", visible={self.visible}, hidden={self.hidden}"
+        sizes = f"n_hidden={self.n_hidden}, n_features={self.n_features}"
+        return f"{type(self).__name__}({sizes}, {_type_name(self.W)}, {self.W.device}{units})"
 
     @property
     def n_hidden(self) -> int:
@@ -150,27 +163,32 @@ def initial_parameters(
     visible, hidden : Unit
         What kind of unit each layer has.
     """
+    check_stream(stream)
     W = torch.from_numpy(stream.normal((n_hidden, mean_v.numel()), scale)).to(mean_v)
     return RBMParameters(W, visible.bias_of(mean_v, smoothing), mean_v.new_zeros(n_hidden), visible, hidden)
 
 
 def input_to_h(params: RBMParameters, v: Tensor) -> Tensor:
     """c + W v, the inputs (logits) of the hidden units: shape (n, n_hidden) for v (n, n_features)."""
+    _check_states("v", v, params, params.n_features)
     return linear(v, params.W, params.c)
 
 
 def input_to_v(params: RBMParameters, h: Tensor) -> Tensor:
     """b + h'W, the inputs (logits) of the visible units: shape (n, n_features) for h (n, n_hidden)."""
+    _check_states("h", h, params, params.n_hidden)
     return linear(h, params.W.T, params.b)
 
 
 def mean_h_given_v(params: RBMParameters, v: Tensor) -> Tensor:
     """P(h = 1 | v), shape (n, n_hidden)."""
+    _check_states("v", v, params, params.n_features)
     return _mean(params.hidden, v, params.W, params.c)
 
 
 def mean_v_given_h(params: RBMParameters, h: Tensor) -> Tensor:
     """P(v = 1 | h), shape (n, n_features)."""
+    _check_states("h", h, params, params.n_hidden)
     return _mean(params.visible, h, params.W.T, params.b)
 
 
@@ -191,15 +209,37 @@ def sample_v_given_h(params: RBMParameters, h: Tensor, stream: Stream) -> Tensor
 
 def energy(params: RBMParameters, v: Tensor, h: Tensor) -> Tensor:
     """E(v, h) of paired rows, in nats, shape (n,)."""
+    _check_states("v", v, params, params.n_features)
+    _check_states("h", h, params, params.n_hidden)
     interaction = ((h @ params.W) * v).sum(1)
     return -interaction - params.visible.log_weight(v, params.b) - params.hidden.log_weight(h, params.c)
 
 
 def free_energy(params: RBMParameters, v: Tensor) -> Tensor:
     """F(v) = -log Σ_h exp(-E(v, h)) = -b'v - Σ_j softplus(c_j + W_j v), in nats, shape (n,)."""
-    return -params.visible.log_weight(v, params.b) - params.hidden.cumulant(input_to_h(params, v)).sum(1)
+    _check_states("v", v, params, params.n_features)
+    return -params.visible.log_weight(v, params.b) - params.hidden.cumulant(linear(v, params.W, params.c)).sum(1)
 
 
 def free_energy_h(params: RBMParameters, h: Tensor) -> Tensor:
     """-log Σ_v exp(-E(v, h)), the free energy of hidden states, in nats, shape (n,)."""
+    _check_states("h", h, params, params.n_hidden)
     return free_energy(params.transposed(), h)
+
+
+def _check_states(name: str, states: Any, params: RBMParameters, width: int) -> None:
+    """Raise unless these are rows that go with the parameters; half a microsecond where they are."""
+    W = params.W
+    if not isinstance(states, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(states).__name__}. Pass torch.from_numpy(array).")
+    if states.ndim != 2 or states.shape[1] != width:
+        raise ValueError(f"{name} must have shape (n, {width}), but its shape is {tuple(states.shape)}.")
+    if states.dtype != W.dtype or states.device != W.device:
+        raise ValueError(
+            f"{name} is {_type_name(states)} on {states.device}, but the parameters are {_type_name(W)} on {W.device}. "
+            f"Pass {name}.to(params.W)."
+        )
+
+
+def _type_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

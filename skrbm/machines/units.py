@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, check_stream
 from skrbm.support.ranges import Range
 
 
@@ -71,6 +71,7 @@ class Unit(ABC):
 
     def sample(self, mean: Tensor, stream: Stream) -> Tensor:
         """States drawn given their mean, in its shape and type."""
+        check_stream(stream)
         return self.draw_(mean.new_empty(mean.shape), mean, stream.uniform(mean.numel(), mean.device))
 
     def __repr__(self) -> str:

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from skrbm.plots.drawing import COLOURS, FONT_SIZE, checked_matrix, matplotlib, panel_axes, whole_numbers
+from skrbm.plots.drawing import (
+    COLOURS,
+    FONT_SIZE,
+    checked_matrix,
+    fitted_machine,
+    matplotlib,
+    panel_axes,
+    whole_numbers,
+    with_style,
+)
 
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _UNITS_OF_MEASURES = {
@@ -93,19 +101,22 @@ class LearningCurveDisplay:
         name: str | None = None,
         measures: Sequence[str] = ("pseudo_log_likelihood", "loss", "free_energy_gap", "reconstruction_error"),
         ax: Any = None,
+        line_kw: Any = None,
     ) -> Self:
         """Draw the history of a fitted machine.
 
         Parameters
         ----------
         estimator : BernoulliRBMTorch
-            A fitted machine.
+            A fitted machine, or a `Pipeline`: its last step that is one.
         name : str, optional
             What the legend calls it.
         measures : sequence of str
             Which of `history_`.
         ax : matplotlib Axes or array of them, optional
             A panel each; a single one is divided. By default in a figure of its own.
+        line_kw : dict, optional
+            What `Axes.plot` takes for the curves, such as `color`.
 
         Returns
         -------
@@ -119,14 +130,14 @@ class LearningCurveDisplay:
             If the machine has no history or not such measures, or there are more or fewer axes than panels.
         """
         matplotlib()  # if it is missing, say so before any work
-        check_is_fitted(estimator)
+        estimator, _ = fitted_machine(estimator)
         if not hasattr(estimator, "history_"):
             raise ValueError(
                 f"this {type(estimator).__name__} has no history_, which only training writes. Call its fit."
             )
-        return cls(estimator.history_, name=name, measures=measures).plot(ax=ax)
+        return cls(estimator.history_, name=name, measures=measures).plot(ax=ax, line_kw=line_kw)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Any = None, *, line_kw: Any = None) -> Self:
         """Draw it.
 
         Parameters
@@ -134,6 +145,8 @@ class LearningCurveDisplay:
         ax : matplotlib Axes or array of them, optional
             A panel each, such as `axes_` of another display; a single one is divided. By default in a figure of its
             own.
+        line_kw : dict, optional
+            What `Axes.plot` takes for the curves, such as `color`.
 
         Returns
         -------
@@ -143,7 +156,8 @@ class LearningCurveDisplay:
         panels = self.panels
         self.axes_ = panel_axes(ax, len(panels), 1, (6.4, 0.5 + 1.6 * len(panels)), sharex=True)
         self.figure_ = self.axes_[0].figure
-        self.lines_ = [self._draw(panel, measure) for panel, measure in zip(self.axes_, panels, strict=True)]
+        drawn = line_kw or {}
+        self.lines_ = [self._draw(panel, measure, drawn) for panel, measure in zip(self.axes_, panels, strict=True)]
         self.axes_[-1].set_xlabel("epoch")
         self.axes_[-1].xaxis.set_major_locator(whole_numbers())
         self.figure_.align_ylabels(self.axes_)
@@ -151,7 +165,7 @@ class LearningCurveDisplay:
             self.axes_[0].legend()
         return self
 
-    def _draw(self, ax: Any, measure: str) -> Any:
+    def _draw(self, ax: Any, measure: str, line_kw: dict[str, Any]) -> Any:
         """The curve of a measure, unlike those that are there."""
         label = _UNITS_OF_MEASURES.get(measure, measure)
         if ax.get_ylabel() in {*_UNITS_OF_MEASURES.values()} - {label}:
@@ -159,14 +173,13 @@ class LearningCurveDisplay:
             raise ValueError(f"{measure!r} can't go into a panel of the {shown}. Draw the same measures in both.")
         values = np.asarray(self.history[measure], float)
         n = len(ax.lines)
-        (line,) = ax.plot(
-            self.history["epoch"],
-            values,
-            color=COLOURS[n % len(COLOURS)],
-            linestyle=_LINE_STYLES[n % len(_LINE_STYLES)],
-            marker="o" if np.isfinite(values).sum() == 1 else None,
-            label=self.name,
-        )
+        style = {
+            "color": COLOURS[n % len(COLOURS)],
+            "linestyle": _LINE_STYLES[n % len(_LINE_STYLES)],
+            "marker": "o" if np.isfinite(values).sum() == 1 else None,
+            "label": self.name,
+        }
+        (line,) = ax.plot(self.history["epoch"], values, **with_style(style, line_kw))
         ax.set_ylabel(label, fontsize=FONT_SIZE + 1)
         ax.grid(alpha=0.3)
         return line
@@ -212,17 +225,19 @@ class HiddenActivityDisplay:
         return checked_matrix("activity", self.activity, "n_rows, n_hidden", probabilities=True).min(axis=0) > 0.99
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None) -> Self:
+    def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None, line_kw: Any = None) -> Self:
         """Draw how a fitted machine sees rows.
 
         Parameters
         ----------
         estimator : BernoulliRBMTorch or BernoulliRBM
-            A fitted machine.
+            A fitted machine, or a `Pipeline`: its last step that is one, to which X comes through the steps before it.
         X : {array-like, sparse matrix, data frame} of shape (n_rows, n_features)
             Rows.
         ax : matplotlib Axes or array of them, optional
             Two panels; a single one is divided. By default in a figure of its own.
+        line_kw : dict, optional
+            What `Axes.plot` takes for the marks of the units, such as `color`.
 
         Returns
         -------
@@ -236,16 +251,18 @@ class HiddenActivityDisplay:
             If X is not as described, or there are not two axes.
         """
         matplotlib()  # if it is missing, say so before any work
-        check_is_fitted(estimator)
-        return cls(estimator.transform(X)).plot(ax=ax)
+        estimator, X = fitted_machine(estimator, X)
+        return cls(estimator.transform(X)).plot(ax=ax, line_kw=line_kw)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Any = None, *, line_kw: Any = None) -> Self:
         """Draw it.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of them, optional
             Two panels; a single one is divided. By default in a figure of its own.
+        line_kw : dict, optional
+            What `Axes.plot` takes for the marks of the units, such as `color`.
 
         Returns
         -------
@@ -255,19 +272,20 @@ class HiddenActivityDisplay:
         activity = checked_matrix("activity", self.activity, "n_rows, n_hidden", probabilities=True)
         self.axes_ = panel_axes(ax, 1, 2, (9.0, 4.0))
         self.figure_ = self.axes_[0].figure
-        self._draw_units(self.axes_[0], activity.mean(axis=0))
+        self._draw_units(self.axes_[0], activity.mean(axis=0), line_kw or {})
         self._draw_rows(self.axes_[1], activity.mean(axis=1))
         return self
 
-    def _draw_units(self, ax: Any, mean: np.ndarray) -> None:
+    def _draw_units(self, ax: Any, mean: np.ndarray, line_kw: dict[str, Any]) -> None:
         order = np.argsort(-mean, kind="stable")
         dead, saturated = self.dead[order], self.saturated[order]
         kinds = {"saturated": (saturated, "^", 1), "in use": (~(dead | saturated), ".", 0), "dead": (dead, "v", 4)}
         for kind, (mask, marker, colour) in kinds.items():
             label = f"{kind}: {mask.sum()} of {len(mask)} ({100 * mask.mean():.1f} %)"
             # markers on the edge are whole; those of no unit would take up room in the layout
-            style = {"color": COLOURS[colour], "clip_on": not mask.any(), "zorder": 3}
-            ax.plot(np.flatnonzero(mask) + 1, mean[order][mask], marker, label=label, **style)
+            style = {"color": COLOURS[colour], "clip_on": not mask.any(), "zorder": 3, "label": label}
+            style |= {"marker": marker, "linestyle": "none"}
+            ax.plot(np.flatnonzero(mask) + 1, mean[order][mask], **with_style(style, line_kw))
         ax.set(xlabel="hidden unit, sorted", ylabel="mean P(h = 1 | v)", xlim=(0.5, len(mean) + 0.5), ylim=(0, 1))
         ax.xaxis.set_major_locator(whole_numbers())
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.03), borderaxespad=0, frameon=False, fontsize=FONT_SIZE)

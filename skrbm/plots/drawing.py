@@ -1,4 +1,4 @@
-"""What the displays share: matplotlib, checks of what is drawn, panels, mosaics of tiles, tables, and their labels."""
+"""What the displays share: machines in pipelines, checks of what is drawn, panels, mosaics, tables, and labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
 
 from skrbm.support.checks import optional
 from skrbm.support.tensors import from_torch
@@ -33,6 +35,56 @@ NO_LABELS = Labels()
 def matplotlib(module: str = "matplotlib.pyplot") -> Any:
     """A module of matplotlib, which is imported only when something is drawn."""
     return optional(module, "A plot", "plots")
+
+
+# -- machines ----------------------------------------------------------------------------------------------------------
+
+
+def fitted_machine(estimator: Any, X: Any = None) -> tuple[Any, Any]:
+    """The machine of a fitted pipeline, and X as it sees it; what is no pipeline, as it is, if it is fitted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A machine, or a `Pipeline` with one in it: its last step that has Gibbs sampling.
+    X : array-like of shape (n_samples, n_features), optional
+        Rows, as `estimator` takes them.
+
+    Returns
+    -------
+    machine : estimator
+    X : array-like or None
+
+    Raises
+    ------
+    TypeError
+        If no step of the pipeline is a machine.
+    NotFittedError
+        If it isn't fitted.
+    """
+    if (path := _path_to_machine(estimator)) is None:
+        names = ", ".join(type(step).__name__ for _, step in estimator.steps)
+        raise TypeError(f"no step of this Pipeline ({names}) is a machine. Pass one with a BernoulliRBMTorch in it.")
+    pipelines = []
+    for i in path:
+        pipelines.append((estimator, i))
+        estimator = estimator.steps[i][1]
+    check_is_fitted(estimator)
+    for pipeline, i in pipelines if X is not None else ():
+        X = pipeline[:i].transform(X) if i else X
+    return estimator, X
+
+
+def _path_to_machine(estimator: Any) -> tuple[int, ...] | None:
+    """The numbers of the steps, from pipeline to pipeline, that lead to the last machine; None if there is none."""
+    if not isinstance(estimator, Pipeline):
+        return ()
+    for i, (_, step) in reversed([*enumerate(estimator.steps)]):
+        if hasattr(step, "gibbs") or isinstance(step, Pipeline):
+            path = _path_to_machine(step)
+            if path is not None:
+                return i, *path
+    return None
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------
@@ -106,7 +158,7 @@ def draw_tiles(
     inches = size * max(min(_TILE / max(height, width), _LARGEST / size.max()), _SMALLEST / size.max())
     ax, room = _axes(ax, inches, x, y, colour_bar)
     room = size * (room / size).min()  # in inches
-    image = ax.imshow(mosaic, aspect="equal", interpolation_stage="rgba", **colours)
+    image = ax.imshow(mosaic, **{"aspect": "equal", "interpolation_stage": "rgba"} | colours)
     lines, columns = np.arange(0, size[0], height), np.arange(0, size[1], width)
     style = {"color": separator, "linewidth": min(0.8, 3 * room[1] / n_columns)}
     ax.vlines(columns[1:] - 0.5, -0.5, size[0] - 0.5, **style)
@@ -124,7 +176,7 @@ def draw_table(ax: Any, rows: np.ndarray, x: Labels, y: Labels, **colours: Any) 
     """The image of a table."""
     inches = np.clip(1.1 * _LINE * np.array(rows.shape), 2.5, _LARGEST + 1)
     ax, room = _axes(ax, inches, x, y, colour_bar=True)
-    image = ax.imshow(rows, aspect="auto", interpolation_stage="rgba", **colours)
+    image = ax.imshow(rows, **{"aspect": "auto", "interpolation_stage": "rgba"} | colours)
     _label(ax.xaxis, np.arange(rows.shape[1]), x, room[1])
     _label(ax.yaxis, np.arange(rows.shape[0]), y, room[0])
     return image
@@ -167,6 +219,11 @@ def panel_axes(ax: Any, n_lines: int, n_columns: int, figsize: tuple[float, floa
     given[0].set_axis_off()
     grid = given[0].get_subplotspec().subgridspec(n_lines, n_columns)
     return grid.subplots(squeeze=False, **kwargs).ravel()
+
+
+def with_style(style: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Properties of a line with others in their place, which may go by their short names ("c" for "color")."""
+    return style | matplotlib("matplotlib.cbook").normalize_kwargs(wanted, matplotlib("matplotlib.lines").Line2D)
 
 
 def whole_numbers() -> Any:

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from skrbm.plots.drawing import (
     Labels,
@@ -15,6 +14,7 @@ from skrbm.plots.drawing import (
     checked_matrix,
     draw_table,
     draw_tiles,
+    fitted_machine,
     matplotlib,
     shape_of_images,
 )
@@ -72,13 +72,16 @@ class FiltersDisplay:
         sort: str | None = "norm",
         image_shape: Any = None,
         ax: Any = None,
+        cmap: Any = None,
+        im_kw: Any = None,
     ) -> Self:
         """Draw the weights of a fitted machine.
 
         Parameters
         ----------
         estimator : BernoulliRBMTorch or BernoulliRBM
-            Anything with `components_`, in fact.
+            Anything with `components_`, in fact; or a `Pipeline`: its last step that is a machine, to which X comes
+            through the steps before it.
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features), optional
             Rows that tell how much a unit is used.
         n_units : int or None
@@ -90,6 +93,10 @@ class FiltersDisplay:
             (height, width). By default pictures are square, and features with names make a table.
         ax : matplotlib Axes, optional
             Where to draw; by default in a figure of its own.
+        cmap : str or matplotlib Colormap, optional
+            Colours; by default from blue by grey to yellow.
+        im_kw : dict, optional
+            What else `Axes.imshow` takes, such as `vmin` and `vmax`.
 
         Returns
         -------
@@ -103,7 +110,7 @@ class FiltersDisplay:
             If a parameter is not as described, or the features make no picture.
         """
         matplotlib()  # if it is missing, say so before any work
-        check_is_fitted(estimator)
+        estimator, X = fitted_machine(estimator, X)
         weights = np.asarray(estimator.components_)
         if n_units is not None:
             check_scalar(n_units, "n_units", Integral, min_val=1)
@@ -117,15 +124,21 @@ class FiltersDisplay:
             units = np.argsort(-key, kind="stable")
         units = units[:n_units]
         names = getattr(estimator, "feature_names_in_", None)
-        return cls(weights[units], image_shape=image_shape, feature_names=names, units=units).plot(ax=ax)
+        return cls(weights[units], image_shape=image_shape, feature_names=names, units=units).plot(
+            ax=ax, cmap=cmap, im_kw=im_kw
+        )
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Any = None, *, cmap: Any = None, im_kw: Any = None) -> Self:
         """Draw it.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
             Where to draw; by default in a figure of its own.
+        cmap : str or matplotlib Colormap, optional
+            Colours; by default from blue by grey to yellow.
+        im_kw : dict, optional
+            What else `Axes.imshow` takes, such as `vmin` and `vmax`.
 
         Returns
         -------
@@ -135,9 +148,10 @@ class FiltersDisplay:
         weights = checked_matrix("weights", self.weights, "n_units, n_features")
         units = np.arange(len(weights)) if self.units is None else self.units
         shape = shape_of_images(weights.shape[1], self.image_shape, self.feature_names)
-        cmap = matplotlib("matplotlib.colors").LinearSegmentedColormap.from_list("blue_grey_yellow", _DIVERGING)
+        if cmap is None:
+            cmap = matplotlib("matplotlib.colors").LinearSegmentedColormap.from_list("blue_grey_yellow", _DIVERGING)
         limit = float(np.abs(weights).max()) or 1.0
-        colours = {"cmap": cmap, "vmin": -limit, "vmax": limit}
+        colours = {"cmap": cmap, "vmin": -limit, "vmax": limit} | (im_kw or {})
         if shape is None:
             x = Labels(self.feature_names, "feature")
             self.im_ = draw_table(ax, weights, x, Labels(units, "hidden unit"), **colours)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from skrbm.plots.drawing import (
     Labels,
@@ -18,6 +17,7 @@ from skrbm.plots.drawing import (
     checked_matrix,
     draw_table,
     draw_tiles,
+    fitted_machine,
     matplotlib,
     shape_of_images,
     tiles_across,
@@ -100,13 +100,15 @@ class SamplesDisplay:
         image_shape: Any = None,
         random_state: Any = None,
         ax: Any = None,
+        cmap: Any = None,
+        im_kw: Any = None,
     ) -> Self:
         """Draw what a fitted machine makes up, or what it sees in rows.
 
         Parameters
         ----------
         estimator : BernoulliRBMTorch
-            A fitted machine.
+            A fitted machine, or a `Pipeline`: its last step that is one, to which X comes through the steps before it.
         X : {array-like, sparse matrix, data frame} of shape (n_rows, n_features), optional
             Rows to reconstruct, or for chains to start from; the first `n_samples` of them.
         kind : {"samples", "reconstructions", "steps"}
@@ -126,6 +128,10 @@ class SamplesDisplay:
             new ones each time.
         ax : matplotlib Axes, optional
             Where to draw; by default in a figure of its own.
+        cmap : str or matplotlib Colormap, optional
+            Colours; by default white for 0, black for 1.
+        im_kw : dict, optional
+            What else `Axes.imshow` takes, such as `vmin` and `vmax`.
 
         Returns
         -------
@@ -139,7 +145,7 @@ class SamplesDisplay:
             If a parameter is not as described, X is missing, or the features make no picture.
         """
         matplotlib()  # if it is missing, say so before any work
-        check_is_fitted(estimator)
+        estimator, X = fitted_machine(estimator, X)
         if not hasattr(estimator, "reconstruct"):
             raise TypeError(
                 f"a {type(estimator).__name__} can't be sampled from. Pass a BernoulliRBMTorch; "
@@ -158,15 +164,19 @@ class SamplesDisplay:
         machine = _Machine(estimator, values == "bits", shape, random_state)
         head = None if X is None else take_rows(X, slice(n_samples))
         found = _KINDS[kind](machine, head, n_samples, n_steps)
-        return cls(**found, image_shape=image_shape, feature_names=names).plot(ax=ax)
+        return cls(**found, image_shape=image_shape, feature_names=names).plot(ax=ax, cmap=cmap, im_kw=im_kw)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Any = None, *, cmap: Any = None, im_kw: Any = None) -> Self:
         """Draw it.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
             Where to draw; by default in a figure of its own.
+        cmap : str or matplotlib Colormap, optional
+            Colours; by default white for 0, black for 1.
+        im_kw : dict, optional
+            What else `Axes.imshow` takes, such as `vmin` and `vmax`.
 
         Returns
         -------
@@ -176,8 +186,8 @@ class SamplesDisplay:
         samples = checked_matrix("samples", self.samples, "n_samples, n_features", probabilities=True, gaps=True)
         shape = shape_of_images(samples.shape[1], self.image_shape, self.feature_names)
         samples[np.isnan(samples).all(axis=1)] = _BLANK
-        cmap = matplotlib("matplotlib").colormaps["gray_r"].with_extremes(bad=_MISSING, over="white")
-        colours = {"cmap": cmap, "vmin": 0.0, "vmax": 1.0}
+        cmap = matplotlib().get_cmap("gray_r" if cmap is None else cmap).with_extremes(bad=_MISSING, over="white")
+        colours = {"cmap": cmap, "vmin": 0.0, "vmax": 1.0} | (im_kw or {})
         if shape is None:
             labels = np.arange(len(samples)) if self.row_labels is None else self.row_labels
             y = Labels(labels, self.row_title or "row")

@@ -11,6 +11,7 @@ from skrbm.sampling.kernels import (
     gibbs_init,
     gibbs_step,
     gibbs_step_,
+    record_chains,
     run_chains,
     steps,
 )
@@ -37,6 +38,6 @@ __all__ = [
     "GIBBS", "KERNELS", "LEAST_ACCEPTANCE", "TEMPERING", "AnnealingPath", "GibbsInfo", "GibbsState", "Kernel",
     "Ladder", "NothingToWatch", "RoundTrips", "SwapRates", "SwapWarning", "TemperingInfo", "TemperingState",
     "Watch", "adapted_temperatures", "clamp", "gibbs_init", "gibbs_step", "gibbs_step_", "ladder_by_name",
-    "run_chains", "steps", "tempering_init", "tempering_step",
+    "record_chains", "run_chains", "steps", "tempering_init", "tempering_step",
 ]
 # fmt: on

@@ -20,7 +20,7 @@ from torch import Tensor
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.protocol import Backend
 from skrbm.machines.restricted import RBMParameters, sample_h_given_v
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, check_stream
 
 # Elements of a layer, over all copies of the machine, that are sampled at a time: 128 MB in float32, of which a step
 # needs a few. Of the machines that are usual, thousands of Gibbs chains, and hundreds of systems of a ladder.
@@ -155,6 +155,7 @@ def gibbs_step_(
     mean_v, mean_h : Tensor
         P(v = 1 | h) that `v` was drawn from, and P(h = 1 | v) of `rows` (n, n_hidden).
     """
+    check_stream(stream)
     uniform = stream.uniform(v.numel() + h.numel(), h.device)
     mean_v = backend.mean_v(h)
     backend.params.visible.draw_(v, mean_v, uniform[: v.numel()])
@@ -220,19 +221,69 @@ def run_chains(
         What the steps have reported. Its `warning_text` says whether the chains are to be trusted.
     """
     watch = kernel.watch(model) if watch is None else watch
-    n_rows = max(1, _BLOCK // (kernel.n_copies(model) * max(model.n_features, model.n_hidden)))
-    n_late = n_steps - n_steps // 2
+    n_early = n_steps // 2
     found = torch.empty_like(v)
+    for rows, fixed, infos in _blocks(kernel, model, v, n_steps, stream, given, watch):
+        total = torch.zeros_like(v[rows])
+        for step, info in enumerate(infos):
+            if mean and step >= n_early:
+                total += info.mean_v
+        found[rows] = clamp(total.div_(n_steps - n_early), fixed) if mean else info.v
+    return found, watch
+
+
+@torch.no_grad()
+def record_chains(
+    kernel: Kernel,
+    model: Any,
+    v: Tensor,
+    n_steps: int,
+    stream: Stream,
+    given: Tensor | None = None,
+    thin: int = 1,
+    watch: Watch | None = None,
+) -> tuple[Tensor, Watch]:
+    """The states that chains go through.
+
+    Parameters
+    ----------
+    kernel, model, v, n_steps, stream, given, watch
+        As in `run_chains`.
+    thin : int
+        Steps from one state that is kept to the next; at most `n_steps`.
+
+    Returns
+    -------
+    chains : Tensor of shape (n_chains, n_steps // thin, n_features)
+        Visible states after `thin`, 2 `thin`, … steps. Where `thin` divides `n_steps` the last ones are those that
+        `run_chains` returns.
+    watch : Watch
+        What the steps have reported.
+    """
+    watch = kernel.watch(model) if watch is None else watch
+    chains = v.new_empty((len(v), n_steps // thin, v.shape[1]))
+    for rows, _, infos in _blocks(kernel, model, v, n_steps, stream, given, watch):
+        for step, info in enumerate(infos, 1):
+            if step % thin == 0:
+                chains[rows, step // thin - 1] = info.v
+    return chains, watch
+
+
+def _blocks(
+    kernel: Kernel, model: Any, v: Tensor, n_steps: int, stream: Stream, given: Tensor | None, watch: Watch
+) -> Iterator[tuple[slice, Tensor | None, Iterator[Any]]]:
+    """As many chains at a time as there is memory for: which, what is given of them, and the infos of their steps."""
+    check_stream(stream)
+    n_rows = max(1, _BLOCK // (kernel.n_copies(model) * max(model.n_features, model.n_hidden)))
+
+    def watched(start: Any) -> Iterator[Any]:
+        for step, (state, info) in enumerate(steps(kernel, model, start, n_steps, stream)):
+            watch.add_(state, info, step >= n_steps // 2)
+            yield info
+
     for first in range(0, len(v), n_rows):
         rows = slice(first, first + n_rows)
         fixed = None if given is None else given[rows]
-        total = torch.zeros_like(v[rows])
         start = kernel.init(model, v[rows], stream, fixed)
         watch.start_(start)
-        for step, (state, info) in enumerate(steps(kernel, model, start, n_steps, stream)):
-            late = step >= n_steps - n_late
-            watch.add_(state, info, late)
-            if mean and late:
-                total += info.mean_v
-        found[rows] = clamp(total.div_(n_late), fixed) if mean else info.v
-    return found, watch
+        yield rows, fixed, watched(start)

@@ -11,7 +11,7 @@ from skrbm.support.files import (
     write_atomically,
 )
 from skrbm.support.kernels import bfloat16_mm, has_int8_mm, int8_mm, linear
-from skrbm.support.randomness import TABLE, Stream, bernoulli_
+from skrbm.support.randomness import TABLE, Stream, bernoulli_, check_stream
 from skrbm.support.ranges import Range
 from skrbm.support.tables import Table, as_text
 from skrbm.support.tensors import (
@@ -31,7 +31,8 @@ from skrbm.support.tensors import (
 # fmt: off
 __all__ = [
     "CHUNK_ROWS", "TABLE", "Placement", "Range", "Stream", "Table", "as_text", "bernoulli_", "bfloat16_mm",
-    "check_choice", "check_folder", "chunks", "dense", "find_device", "from_plain", "from_torch", "has_int8_mm",
+    "check_choice", "check_folder", "check_stream", "chunks", "dense", "find_device", "from_plain", "from_torch",
+    "has_int8_mm",
     "int8_mm", "is_bits", "linear", "numpy_type", "optional", "read_archive", "remove_leftovers", "take_rows",
     "to_numpy", "to_plain", "to_tensor", "warn", "write_archive", "write_atomically",
 ]

@@ -21,8 +21,8 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...], other: str = "
         raise ValueError(f"{name}={value!r} is not known. Choose one of: {known}.")
 
 
-def optional(module: str, purpose: str, extra: str) -> Any:
-    """A module of a package that comes with an extra of skrbm.
+def optional(module: str, purpose: str, extra: str | None = None) -> Any:
+    """A module of a package that comes with an extra of skrbm, or, without `extra`, on its own.
 
     Raises
     ------
@@ -34,7 +34,8 @@ def optional(module: str, purpose: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise ImportError(f'{purpose} needs {package}. Install it with: pip install "skrbm[{extra}]"') from error
+        what = package if extra is None else f'"skrbm[{extra}]"'
+        raise ImportError(f"{purpose} needs {package}. Install it with: pip install {what}") from error
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

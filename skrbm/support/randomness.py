@@ -50,8 +50,13 @@ class Stream:
 
     def __init__(self, seed: int | Sequence[int] | None = None, use: str = "") -> None:
         sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(use.encode()),))
-        self._bits = np.random.SFC64(sequence)
+        self._bits, self._use = np.random.SFC64(sequence), use
         self._device_generators: dict[str, torch.Generator] = {}
+
+    def __repr__(self) -> str:
+        """Streams that are about to draw the same numbers (on the CPU) look alike."""
+        state = zlib.crc32(repr(self._bits.state).encode())
+        return f"Stream({f'{self._use!r}, ' if self._use else ''}state {state:08x})"
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -78,7 +83,7 @@ class Stream:
         return self.state()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._bits = np.random.SFC64(0)
+        self._bits, self._use = np.random.SFC64(0), ""
         self.set_state(state)
 
     # -- draws on the CPU ------------------------------------------------------------------------------------------
@@ -142,6 +147,14 @@ class Stream:
             generator.manual_seed(int(self._bits.random_raw()) >> 1)
             self._device_generators[name] = generator
         return self._device_generators[name]
+
+
+def check_stream(stream: Any) -> None:
+    """Raise a TypeError if this is no stream."""
+    if not isinstance(stream, Stream):
+        raise TypeError(
+            f"stream must be a Stream, got {type(stream).__name__}. Pass skrbm.support.randomness.Stream(seed)."
+        )
 
 
 def bernoulli_(out: Tensor, p: Tensor, uniform: Tensor) -> Tensor:

@@ -192,6 +192,8 @@ class Run:
             score = float(self.rows.group.mean(torch.tensor(score, dtype=torch.float64)))
             is_best = self.stopping.is_best(score)
         values = {**record._asdict(), "retreats": n_retreats, **measures._asdict()}
+        if past := self.history.get("epoch"):  # goes on counting where a fit goes on from another
+            values["epoch"] = past[-1] + 1
         unknown = [math.nan] * max(map(len, self.history.values()), default=0)  # of epochs of an older version
         history = {name: [*self.history.get(name, unknown), value] for name, value in values.items()}
         learned = self.learned(history)

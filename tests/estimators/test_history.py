@@ -40,8 +40,11 @@ def test_history_has_a_row_for_each_epoch():
 def test_history_goes_on_where_training_does_and_begins_anew_where_it_does():
     model = rbm(warm_start=True).fit(X).fit(X)
     assert len(model.history_["loss"]) == 6
+    assert model.history_["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert len(model.partial_fit(X).history_["loss"]) == 7
+    assert model.history_["epoch"].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert len(model.set_params(warm_start=False).fit(X).history_["loss"]) == 3
+    assert model.history_["epoch"].tolist() == [1, 2, 3]
 
 
 def test_early_stopping_keeps_the_best_epoch():

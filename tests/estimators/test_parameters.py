@@ -60,6 +60,8 @@ def no_schedule(optimizer):
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
+        ({"verbose": "a"}, TypeError, "verbose='a' must be a whole number or a truth value"),
+        ({"verbose": 0.5}, TypeError, "verbose=0.5 must be"),
         ({"n_hidden": 0}, ValueError, "n_hidden == 0, must be >= 1"),
         ({"n_hidden": 2.5}, TypeError, "n_hidden must be an instance of int"),
         ({"k": 0}, ValueError, "k == 0"),

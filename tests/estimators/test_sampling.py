@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from skrbm import BernoulliRBMTorch
 from tests import reference
 from tests.estimators.small import X, params_of, rbm
 
@@ -73,5 +74,69 @@ def test_wrong_arguments_of_the_samplers(fitted):
         fitted.sample(2, init="prior")
     with pytest.raises(ValueError, match="init has 60 rows, but n_samples=2"):
         fitted.sample(2, init=X)
+    for beta, error, message in (
+        (-1, ValueError, "beta == -1, must be >= 0"),
+        (float("nan"), ValueError, "beta=nan must be a finite number"),
+        ("hot", TypeError, "beta must be an instance of float"),
+    ):
+        with pytest.raises(error, match=message):
+            fitted.sample(2, beta=beta)
+    with pytest.raises(ValueError, match="thin == 6, must be <= 5"):
+        fitted.sample(2, 5, return_chain=True, thin=6)
+    with pytest.raises(ValueError, match="thin=2 is of chains, but return_chain=False returns their ends"):
+        fitted.sample(2, 5, thin=2)
     with pytest.raises(ValueError, match="cannot be used to seed"):
         fitted.sample(2, random_state="x")
+
+
+# -- other temperatures, and whole chains ------------------------------------------------------------------------------
+
+PARAMS = reference.random_params(3, 4, seed=1)
+
+
+@pytest.fixture
+def known():
+    return BernoulliRBMTorch.from_parameters(**PARAMS.tensors, random_state=0)
+
+
+@pytest.mark.parametrize("method", ["gibbs", "parallel_tempering"])
+@pytest.mark.parametrize("beta", [0, 0.4, 2.0])
+def test_samples_at_an_inverse_temperature(known, method, beta):
+    n = 30_000
+    p = reference.p_v(PARAMS.map(lambda tensor: beta * tensor))
+    found = reference.frequencies(known.sample(n, 40, beta=beta, method=method))
+    assert reference.total_variation(found, p) < reference.total_variation_floor(p, n)
+    assert reference.total_variation(found, reference.p_v(PARAMS)) > 0.1
+    assert (known.components_ == PARAMS.W.numpy()).all()
+
+
+def test_samples_along_a_trajectory_at_an_inverse_temperature(known):
+    known.trajectory_ = [tuple(0.5 * tensor.numpy() for tensor in PARAMS.tensors.values())]
+    n, p = 10_000, reference.p_v(PARAMS.map(lambda tensor: 1.5 * tensor))
+    found = reference.frequencies(known.sample(n, 40, beta=1.5, method="trajectory_tempering"))
+    assert reference.total_variation(found, p) < reference.total_variation_floor(p, n)
+
+
+@pytest.mark.parametrize("thin", [1, 3])
+def test_chains_move_by_the_transition_probabilities(known, thin):
+    n, start = 40_000, np.array([[0.0, 1.0, 1.0, 0.0]])
+    chains = known.sample(n, 2 * thin + (thin > 1), start.repeat(n, 0), return_chain=True, thin=thin)
+    assert chains.shape == (n, 2, 4)
+    step = np.linalg.matrix_power(reference.gibbs_transition(PARAMS), thin)
+    first = step[reference.index(start)[0]]
+    pairs = np.bincount(reference.index(chains[:, 0]) * 16 + reference.index(chains[:, 1]), minlength=256) / n
+    expected = (first[:, None] * step).ravel()
+    assert reference.total_variation(pairs, expected) < reference.total_variation_floor(expected, n)
+
+
+@pytest.mark.parametrize("method", ["gibbs", "parallel_tempering"])
+def test_a_chain_ends_where_a_sample_is(known, method):
+    kwargs = {"method": method, "condition": [np.nan, 1.0, np.nan, np.nan], "random_state": 7}
+    ends = known.sample(30, 12, **kwargs)
+    chains = known.sample(30, 12, return_chain=True, thin=4, **kwargs)
+    assert chains.shape == (30, 3, 4)
+    np.testing.assert_array_equal(chains[:, -1], ends)
+    assert (chains[..., 1] == 1).all()
+    every = known.sample(30, 12, return_chain=True, **kwargs)
+    np.testing.assert_array_equal(every[:, 3::4], chains)
+    assert known.sample(1, return_chain=True).shape == (1, 1000, 4)

@@ -37,6 +37,17 @@ def test_score_stays_the_pseudo_likelihood(model):
     assert abs(model.score(X) - model.log_likelihood(X).mean()) > 0.1
 
 
+def test_score_with_weights_is_a_weighted_mean(model):
+    weight = np.arange(len(X))
+    assert model.score(X, sample_weight=weight) == pytest.approx(np.average(model.score_samples(X), weights=weight))
+    twice = np.repeat(X, np.arange(len(X)) % 3, axis=0)
+    assert model.score(X, None, np.arange(len(X)) % 3) == pytest.approx(model.score(twice))
+    assert model.score(X, sample_weight=np.ones(len(X))) == pytest.approx(model.score(X), rel=1e-6)
+    for wrong, message in ((weight[:-1], "sample_weight"), (-weight, "Negative values"), (0 * weight, "non-zero")):
+        with pytest.raises(ValueError, match=message):
+            model.score(X, sample_weight=wrong)
+
+
 def test_importing_registers_nothing():
     """scikit-learn's tables are for the user to change, by `register_scorer`."""
     code = "import skrbm; skrbm.BernoulliRBMTorch; from sklearn.metrics import get_scorer_names as n; print(*n())"

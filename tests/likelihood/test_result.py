@@ -57,3 +57,42 @@ def test_a_warning_where_the_bracket_is_wide(lower, upper, max_width, message):
         with pytest.warns(LogPartitionWarning, match=message) as caught:
             warn_if_wide(found, max_width)
         assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "5.00 ± 1.00 nats (AIS, effective sample size 90 of 100, bracket 5.00 … 7.00)"),
+        ({"upper": None}, "5.00 ± 1.00 nats (AIS, effective sample size 90 of 100)"),
+        (
+            {"value": 60.6098, "standard_error": 0.0353, "upper": None, "effective_sample_size": 35.26},
+            "60.61 ± 0.04 nats (AIS, effective sample size 35.3 of 100)",
+        ),
+        (
+            {"value": 60.60985, "standard_error": 0.00035, "upper": None},
+            "60.6099 ± 0.0003 nats (AIS, effective sample size 90 of 100)",
+        ),
+        (
+            {"standard_error": math.inf, "upper": None, "n_chains": 1},
+            "5.00 ± inf nats (AIS, effective sample size 90 of 1)",
+        ),
+        ({"standard_error": 0.0, "upper": None}, "5.00 ± 0.00 nats (AIS, effective sample size 90 of 100)"),
+        ({"standard_error": 1e-30, "upper": None}, "5.000000 ± 0.000000 nats (AIS, effective sample size 90 of 100)"),
+        (
+            {"method": "parallel_tempering", "effective_sample_size": None, "lower": None},
+            "5.00 ± 1.00 nats (parallel tempering)",
+        ),
+        ({"method": "exact", "value": 60.60985654862854}, "60.609857 nats (exact)"),
+    ],
+)
+def test_results_print_themselves(changes, text):
+    found = replace(FOUND, **changes)
+    assert repr(found) == str(found) == f"{found}" == text
+
+
+def test_results_are_numbers_where_one_is_wanted():
+    assert float(FOUND) == FOUND.value
+    assert f"{FOUND:.2f}" == "5.00"
+    assert format(FOUND, "8.1f") == "     5.0"
+    with pytest.raises(ValueError, match="format code"):
+        format(FOUND, "d")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -135,3 +137,57 @@ def test_transposed_shares_its_memory(params):
 def test_what_is_no_tensor():
     with pytest.raises(TypeError, match=r"W, c must be tensors, got ndarray, list. Pass torch.from_numpy\(array\)."):
         RBMParameters(np.zeros((2, 3)), torch.zeros(3), [0.0, 0.0])
+
+
+def test_types_and_devices_that_do_not_go_together():
+    W, b, c = torch.zeros(2, 3), torch.zeros(3), torch.zeros(2)
+    with pytest.raises(ValueError, match="got float64 on cpu, float32 on cpu, float32 on cpu"):
+        RBMParameters(W.double(), b, c)
+    with pytest.raises(ValueError, match="got float32 on cpu, float32 on cpu, float32 on meta"):
+        RBMParameters(W, b, c.to("meta"))
+    with pytest.raises(ValueError, match="one float type .*, got int64 on cpu"):
+        RBMParameters(W.long(), b.long(), c.long())
+
+
+def test_a_machine_prints_itself_in_short():
+    machine = RBMParameters(torch.zeros(2, 3), torch.zeros(3), torch.zeros(2))
+    assert repr(machine) == str(machine) == "RBMParameters(n_hidden=2, n_features=3, float32, cpu)"
+
+    class Other(type(machine.hidden)):
+        pass
+
+    assert repr(replace(machine, hidden=Other())).endswith("cpu, visible=Bernoulli(), hidden=Other())")
+
+
+V_FUNCTIONS = [
+    model.free_energy,
+    model.input_to_h,
+    model.mean_h_given_v,
+    lambda params, v: model.sample_h_given_v(params, v, Stream(0)),
+    lambda params, v: model.energy(params, v, torch.zeros(2, 3).double()),
+]
+H_FUNCTIONS = [
+    model.free_energy_h,
+    model.input_to_v,
+    model.mean_v_given_h,
+    lambda params, h: model.sample_v_given_h(params, h, Stream(0)),
+    lambda params, h: model.energy(params, torch.zeros(2, 4).double(), h),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [*(("v", function) for function in V_FUNCTIONS), *(("h", function) for function in H_FUNCTIONS)],
+)
+def test_states_that_do_not_go_with_the_machine(name, function):
+    params, width = reference.random_params(3, 4), {"v": 4, "h": 3}[name]
+    for states, error, message in (
+        (np.zeros((2, width)), TypeError, rf"{name} must be a tensor, got ndarray. Pass torch.from_numpy\(array\)"),
+        (torch.zeros(2, 5).double(), ValueError, rf"{name} must have shape \(n, {width}\), .* is \(2, 5\)"),
+        (torch.zeros(width).double(), ValueError, rf"{name} must have shape \(n, {width}\), .* is \({width},\)"),
+        (torch.zeros(2, width), ValueError, rf"{name} is float32 on cpu, .* float64 on cpu. Pass {name}.to\(params.W"),
+        (torch.zeros(2, width).bool(), ValueError, f"{name} is bool on cpu"),
+    ):
+        with pytest.raises(error, match=message) as caught:
+            function(params, states)
+        assert "\n" not in str(caught.value)

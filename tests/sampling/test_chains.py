@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skrbm.sampling import KERNELS, kernels
-from skrbm.sampling.kernels import GIBBS, gibbs_init, gibbs_step, run_chains
+from skrbm.sampling.kernels import GIBBS, gibbs_init, gibbs_step, record_chains, run_chains
 from skrbm.sampling.tempering import TEMPERING
 from skrbm.support.randomness import Stream
 from tests import reference
@@ -44,6 +44,24 @@ def test_chains_have_the_right_distribution_whatever_the_blocks(name, block, mon
     torch.testing.assert_close(means.mean(0), exact, atol=0.02, rtol=0)
     assert (means[:, 1:3] == given[:40, 1:3]).all()
     assert watch.warning_text() is None
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("thin", [1, 2, 5])
+def test_recorded_chains_go_through_the_steps(name, thin, monkeypatch):
+    kernel, model, given = KERNELS[name], MODELS[name](WEAK), torch.from_numpy(GIVEN).expand(20, -1)
+    stream, seen = Stream(0), []
+    state = kernel.init(model, starts(20), stream, given)
+    for _ in range(7):
+        state, info = kernel.step(model, state, stream)
+        seen.append(info.v)
+    chains, watch = record_chains(kernel, model, starts(20), 7, Stream(0), given, thin)
+    assert torch.equal(chains, torch.stack(seen[thin - 1 :: thin], 1))
+    np.testing.assert_equal(
+        watch.swap_acceptance, run_chains(kernel, model, starts(20), 7, Stream(0), given)[1].swap_acceptance
+    )
+    monkeypatch.setattr(kernels, "_BLOCK", 1)
+    assert record_chains(kernel, model, starts(20), 7, Stream(0), given, thin)[0].shape == chains.shape
 
 
 def test_blocks_are_no_larger_than_memory_is_for(monkeypatch):

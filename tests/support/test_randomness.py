@@ -1,5 +1,6 @@
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -7,8 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skrbm.diagnostics.verdict import judge
+from skrbm.likelihood.annealed import log_partition_ais
+from skrbm.likelihood.log_partition import log_partition
+from skrbm.machines.restricted import initial_parameters, sample_h_given_v
+from skrbm.sampling.kernels import GIBBS, GibbsState, gibbs_init, gibbs_step, run_chains
+from skrbm.sampling.ladder import AnnealingPath
+from skrbm.sampling.tempering import tempering_init
 from skrbm.support import randomness
 from skrbm.support.randomness import Stream, bernoulli_
+from tests import reference
 
 
 def z_score(n_ones, n, p):
@@ -152,3 +161,37 @@ def test_draws_on_cuda():
     assert torch.equal(stream.bernoulli(p), twin.bernoulli(p))
     stream.set_state(state)
     assert torch.equal(stream.bernoulli(p), draws)
+
+
+def test_streams_print_what_they_are_for_and_where_they_are():
+    one, same, other = Stream(0, "demo"), Stream(0, "demo"), Stream(1, "demo")
+    assert re.fullmatch(r"Stream\('demo', state [0-9a-f]{8}\)", repr(one))
+    assert repr(one) == repr(same) != repr(other)
+    one.uniform(3)
+    assert repr(one) != repr(same)
+    assert re.fullmatch(r"Stream\(state [0-9a-f]{8}\)", repr(pickle.loads(pickle.dumps(one))))
+
+
+PARAMS = reference.random_params()
+V = torch.zeros(2, 4).double()
+PATH = AnnealingPath(PARAMS, torch.zeros(4).double())
+
+
+@pytest.mark.parametrize("stream", [torch.Generator(), np.random.default_rng(0), 3])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda stream: sample_h_given_v(PARAMS, V, stream),
+        lambda stream: initial_parameters(V[0], 3, stream),
+        lambda stream: gibbs_init(PARAMS, V, stream),
+        lambda stream: gibbs_step(PARAMS, GibbsState(V[:, :3]), stream),
+        lambda stream: run_chains(GIBBS, PARAMS, V, 3, stream),
+        lambda stream: tempering_init(PATH.ladder(torch.linspace(0, 1, 3)), V, stream),
+        lambda stream: log_partition(PATH, "ais", stream=stream),
+        lambda stream: log_partition_ais(PATH, [0.0, 1.0], stream),
+        lambda stream: judge(PATH, V, stream),
+    ],
+)
+def test_what_is_no_stream(stream, call):
+    with pytest.raises(TypeError, match=r"stream must be a Stream, got (Generator|int). Pass skrbm.*Stream\(seed\)"):
+        call(stream)
