@@ -55,3 +55,37 @@ def test_names_are_told_to_type_checkers_too():
     source = inspect.getsource(skrbm)
     for name in skrbm.__all__:
         assert source.count(name) >= 2
+
+
+BASE = "import sys, torch, sklearn.base, sklearn.utils.validation; before = set(sys.modules)\n"
+FIT = """
+import warnings
+import numpy as np
+from skrbm import BernoulliRBMTorch
+warnings.simplefilter("ignore")
+rbm = BernoulliRBMTorch({arguments}).fit(np.eye(20))
+rbm.transform(np.eye(20)), rbm.sample(3, n_steps=2), rbm.partial_fit(np.eye(20))
+"""
+
+
+def test_an_estimator_imports_little_beside_torch_and_scikit_learn():
+    """Each new process pays for it: a worker of a grid search, a command."""
+    code = BASE + "from skrbm import BernoulliRBMTorch\nprint(*set(sys.modules) - before)"
+    others = [
+        name for name in in_a_new_process(code) if name.split(".")[0] not in ("skrbm", "rich")
+    ]  # of its callbacks
+    assert len(others) < 60
+    assert not {"sklearn.metrics", "sklearn.model_selection", "scipy.cluster"} & set(others)
+
+
+def test_the_core_imports_no_statistics():
+    code = "import sys, skrbm.training, skrbm.likelihood, skrbm.diagnostics\nprint(*sys.modules)"
+    assert not {"scipy.stats", "scipy.optimize", "scipy.cluster", "sklearn"} & set(in_a_new_process(code))
+
+
+@pytest.mark.parametrize("arguments", ["", "momentum=0.9, optimizer='nesterov', learning_rate_schedule='cosine'"])
+def test_a_fit_imports_no_compiler(arguments):
+    """As the first optimiser of torch does, for nothing."""
+    found = in_a_new_process("import sys" + FIT.format(arguments=arguments) + "print(*sys.modules)")
+    assert "sklearn.base" in found
+    assert not {"torch._dynamo", "sympy"} & set(found)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.neural_network import BernoulliRBM
 
 from skrbm.estimators._compat import set_n_features_out
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.fitted import TENSORS
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
+
+if TYPE_CHECKING:  # it imports all metrics and searches
+    from sklearn.neural_network import BernoulliRBM
 
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")  # with scikit-learn's
 _SHARED_ATTRIBUTES = (*TENSORS.values(), "n_features_in_", "feature_names_in_")
@@ -306,6 +308,8 @@ class BernoulliRBMTorch(BaseRBM):
         -------
         BernoulliRBMTorch
         """
+        from sklearn.neural_network import BernoulliRBM
+
         if not isinstance(rbm, BernoulliRBM):
             raise TypeError(f"rbm must be a sklearn.neural_network.BernoulliRBM, got {type(rbm).__name__}.")
         new = cls(n_hidden=rbm.n_components, **{name: getattr(rbm, name) for name in _SHARED_PARAMETERS})
@@ -322,6 +326,8 @@ class BernoulliRBMTorch(BaseRBM):
         BernoulliRBM
             With as many of the chains as its batch has rows, repeated if there are fewer.
         """
+        from sklearn.neural_network import BernoulliRBM
+
         parameters = {name: getattr(self, name) for name in _SHARED_PARAMETERS}
         if self.batch_size == "auto":
             del parameters["batch_size"]

@@ -16,7 +16,8 @@ from skrbm.backends.choose import PRECISIONS
 from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
 from skrbm.support.tensors import find_device
-from skrbm.training.settings import CRITERIA, RateScheduleName, TrainSettings
+from skrbm.training.descent import RateScheduleName
+from skrbm.training.settings import CRITERIA, TrainSettings
 
 _NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
 _OTHER_NAMES = {"n_iter": "n_epochs"}  # of settings
