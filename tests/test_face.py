@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import pkgutil
 import subprocess
 import sys
 import typing
@@ -18,6 +19,12 @@ def in_a_new_process(code):
 def test_dir_is_what_is_public():
     assert dir(skrbm) == sorted(skrbm.__all__)
     assert {"BernoulliRBMTorch", "plots", "datasets", "likelihood", "register_scorer"} <= set(dir(skrbm))
+
+
+def test_every_folder_and_file_for_users_is_shown():
+    """All but `skrbm.commands`, which is there for the shell."""
+    found = {module.name for module in pkgutil.iter_modules(skrbm.__path__) if not module.name.startswith("_")}
+    assert found - {"commands"} == set(dir(skrbm)) & found
 
 
 @pytest.mark.parametrize("name", skrbm.__all__)
