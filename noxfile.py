@@ -47,6 +47,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def sdist(session: nox.Session) -> None:
+    """The sdist has all that is in git, and its tests run in it."""
+    session.run(sys.executable, ".ci/sdist.py", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def slow(session: nox.Session) -> None:
     """Tests that take more than some ten seconds each."""
     check(session, "pytest", "-q", "-m", "slow and not mnist", *session.posargs)
