@@ -30,7 +30,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
-    """Types of the package."""
+    """Types of the package, and of code that uses it: tests/typed_use.py."""
     check(session, "mypy")
 
 

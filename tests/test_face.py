@@ -96,3 +96,25 @@ def test_a_fit_imports_no_compiler(arguments):
     found = in_a_new_process("import sys" + FIT.format(arguments=arguments) + "print(*sys.modules)")
     assert "sklearn.base" in found
     assert not {"torch._dynamo", "sympy"} & set(found)
+
+
+def test_fitted_attributes_are_declared_but_not_there_before_a_fit():
+    """For type checkers and editors; `hasattr` still tells whether an estimator is fitted."""
+    from skrbm.estimators.fitted import ATTRIBUTES, TENSORS
+
+    declared = skrbm.BernoulliRBMTorch.__mro__[1].__annotations__
+    names = [name for name in (*TENSORS.values(), *ATTRIBUTES.values()) if not name.startswith("_")]
+    assert {*names, "n_features_in_", "feature_names_in_"} <= set(declared)
+    assert not any(hasattr(skrbm.BernoulliRBMTorch(), name) for name in declared)
+
+
+def test_the_names_that_types_allow_are_those_that_are_taken():
+    from skrbm.estimators.parameters import CONSTRAINTS
+
+    n_literals = 0
+    for parameter, hint in typing.get_type_hints(skrbm.BernoulliRBMTorch.__init__).items():
+        of_hint = [hint, *typing.get_args(hint)]
+        for name in [name for of in of_hint if typing.get_origin(of) is typing.Literal for name in typing.get_args(of)]:
+            n_literals += 1
+            CONSTRAINTS[parameter](parameter, name)
+    assert n_literals == 22

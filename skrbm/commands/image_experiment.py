@@ -23,6 +23,7 @@ from skrbm._version import __version__
 from skrbm.callbacks import OnEpoch
 from skrbm.commands.arguments import Images
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
+from skrbm.estimators.base import Sampler
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.estimators.fitted import set_learned
 from skrbm.machines.restricted import initial_parameters
@@ -225,7 +226,7 @@ def draw_samples(
     n: int,
     *,
     n_steps: int,
-    method: str,
+    method: Sampler,
     values: str,
     image_shape: Any,
     random_state: int,
@@ -246,7 +247,7 @@ def draw_completions(
     *,
     missing: str,
     n_steps: int,
-    method: str,
+    method: Sampler,
     random_state: int,
 ) -> None:
     """A picture of test images with a half missing, and of what the machine makes of that half."""

@@ -25,6 +25,8 @@ from skrbm.training.spectrum import Spectrum
 RateSchedule = RateScheduleName | Callable[[Optimizer], LRScheduler]
 KSchedule = int | Mapping[float, int]
 
+Algorithm = Literal["cd", "pcd"]
+OptimizerName = Literal["sgd", "nesterov", "adam"]
 Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
 
@@ -70,11 +72,11 @@ class TrainSettings:
 
     n_hidden: int = 256
     k: KSchedule = 1
-    algorithm: Literal["cd", "pcd"] = "pcd"
+    algorithm: Algorithm = "pcd"
     n_chains: int = 100
     learning_rate: float | Literal["auto"] = "auto"
     learning_rate_schedule: RateSchedule = "linear"
-    optimizer: Literal["sgd", "nesterov", "adam"] | OptimizerFactory = "sgd"
+    optimizer: OptimizerName | OptimizerFactory = "sgd"
     momentum: float = 0.0
     weight_decay: float | Literal["auto"] = "auto"
     l1_penalty: float = 0.0
