@@ -30,7 +30,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
-    """Types of the package."""
+    """Types of the package, and of code that uses it: tests/typed_use.py."""
     check(session, "mypy")
 
 
@@ -44,6 +44,12 @@ def test(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The Python blocks of README.md and docs/ run."""
     session.run(sys.executable, ".ci/readme_examples.py", external=True)
+
+
+@nox.session(venv_backend="none")
+def sdist(session: nox.Session) -> None:
+    """The sdist has all that is in git, and its tests run in it."""
+    session.run(sys.executable, ".ci/sdist.py", *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")

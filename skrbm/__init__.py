@@ -2,7 +2,8 @@
 
 `BernoulliRBMTorch` is the estimator; `skrbm.datasets`, `skrbm.plots`, `skrbm.callbacks` and `skrbm.onnx` stand beside
 it. The core, which works on tensors and knows no scikit-learn: `skrbm.machines`, `skrbm.sampling`, `skrbm.likelihood`,
-`skrbm.diagnostics`, `skrbm.training`, and `skrbm.distributed`. Each is imported at its first use.
+`skrbm.diagnostics`, `skrbm.training`, and what these are made of: `skrbm.rows`, `skrbm.backends`, `skrbm.support`,
+`skrbm.distributed`. Each is imported at its first use.
 """
 
 from importlib import import_module
@@ -11,6 +12,22 @@ from typing import TYPE_CHECKING, Any
 from skrbm._version import __version__
 
 if TYPE_CHECKING:
+    from skrbm import (
+        backends,
+        callbacks,
+        datasets,
+        diagnostics,
+        distributed,
+        estimators,
+        likelihood,
+        machines,
+        onnx,
+        plots,
+        rows,
+        sampling,
+        support,
+        training,
+    )
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
     from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
     from skrbm.likelihood.result import LogPartitionWarning
@@ -26,33 +43,39 @@ _FROM = {  # names, and the files that they are in: late, so that the core can b
     "register_scorer": "skrbm.estimators.scoring",
 }
 _MODULES = (
+    "backends",
     "callbacks",
     "datasets",
     "diagnostics",
     "distributed",
+    "estimators",
     "likelihood",
     "machines",
     "onnx",
     "plots",
+    "rows",
     "sampling",
+    "support",
     "training",
 )
 
 # fmt: off
 __all__ = [
-    "BernoulliRBMTorch", "DataRangeWarning", "LogPartitionWarning", "SwapWarning", "__version__", "callbacks",
-    "datasets", "diagnostics", "distributed", "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots",
-    "register_scorer", "sampling", "training",
+    "BernoulliRBMTorch", "DataRangeWarning", "LogPartitionWarning", "SwapWarning", "__version__", "backends",
+    "callbacks", "datasets", "diagnostics", "distributed", "estimators", "likelihood", "log_likelihood_scorer",
+    "machines", "onnx", "plots", "register_scorer", "rows", "sampling", "support", "training",
 ]
 # fmt: on
 
 
-def __getattr__(name: str) -> Any:
-    if name in _FROM:
-        return getattr(import_module(_FROM[name]), name)
-    if name in _MODULES:
-        return import_module(f"skrbm.{name}")
-    raise AttributeError(f"module 'skrbm' has no attribute {name!r}")
+if not TYPE_CHECKING:  # to type checkers every name would be there
+
+    def __getattr__(name: str) -> Any:
+        if name in _FROM:
+            return getattr(import_module(_FROM[name]), name)
+        if name in _MODULES:
+            return import_module(f"skrbm.{name}")
+        raise AttributeError(f"module 'skrbm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

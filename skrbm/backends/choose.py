@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 
@@ -12,7 +13,8 @@ from skrbm.backends.protocol import Backend
 from skrbm.machines.restricted import RBMParameters
 from skrbm.support.kernels import has_int8_mm
 
-PRECISIONS = ("auto", "float32", "float64", "int8", "bfloat16")
+Precision = Literal["auto", "float32", "float64", "int8", "bfloat16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 _MIN_NARROW = 1 << 17  # weights from which on fewer bits pay: below, the products are a small part of an update
 
 BACKENDS: dict[str, Callable[[RBMParameters], Backend]] = {

@@ -223,7 +223,7 @@ def draw_completions(
     *,
     missing: str,
     n_steps: int,
-    method: str,
+    method: Sampler,
     random_state: int,
 ) -> None:
     """A picture of test images with a half missing, and of what the machine makes of that half."""

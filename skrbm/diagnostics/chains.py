@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri, stdtr
-from scipy.stats import rankdata
 
 from skrbm.sampling.tempering import RoundTrips
 
@@ -312,6 +311,8 @@ def _variances(x: FloatArray) -> tuple[float, float]:
 
 def _scale_reduction(x: FloatArray) -> float:
     """R̂ of the normal scores of the ranks of `x`, without splitting."""
+    from scipy.stats import rankdata  # late: half a second
+
     scores = ndtri((rankdata(x).reshape(x.shape) - 0.375) / (x.size + 0.25))
     within, between = _variances(scores)
     if within == 0.0:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import hypergeom, kurtosis, norm, ttest_ind
 from torch import Tensor
 
 from skrbm.likelihood.annealed import log_partition_ais, log_partition_reverse_ais, uniform_schedule
@@ -110,6 +109,8 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
 
 def _against_columns(chains: Tensor, rows: Tensor) -> float:
     """The least p-value of Fisher's exact test of a column, two-sided, times their number."""
+    from scipy.stats import hypergeom  # late: half a second
+
     n, m = len(chains), len(rows)
     ours, theirs = (v.sum(0).round().cpu().numpy() for v in (chains, rows))
     under = hypergeom(n + m, ours + theirs, n)
@@ -125,6 +126,8 @@ def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:
     for a column that is hardly ever on. One more value of the common variance goes into that of the chains, which may
     have none.
     """
+    from scipy.stats import kurtosis, norm, ttest_ind  # late: half a second
+
     n_directions = min(_N_DIRECTIONS, 1 + n_hidden // _UNITS_PER_DIRECTION)
     chains, some, others = chains.double(), rows[::2].double(), rows[1::2].double()
     if len(others) < _LEAST_ROWS:

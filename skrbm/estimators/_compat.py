@@ -9,10 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 import sklearn
-import sklearn.metrics
-import sklearn.model_selection
-from sklearn.metrics import _scorer
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils._set_output import _get_container_adapter
 from sklearn.utils.validation import _check_sample_weight
 
@@ -138,6 +134,11 @@ def add_scorer(name: str, scorer: Callable[..., float]) -> None:
     RuntimeError
         If it has another scorer of that name, or keeps its scorers in another way than those before it.
     """
+    import sklearn.metrics  # late, for who has no use for it
+    import sklearn.model_selection
+    from sklearn.metrics import _scorer
+    from sklearn.utils._param_validation import StrOptions
+
     known = getattr(_scorer, "_SCORERS", None)
     if not isinstance(known, dict) or known.setdefault(name, scorer) is not scorer:
         raise RuntimeError(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args, overload
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ from skrbm.estimators.judging import verdict_of, warn_if_bad
 from skrbm.estimators.parameters import Number, identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
-from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
+from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartition, warn_if_few_count
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
@@ -63,7 +63,8 @@ from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import MOST_BATCH, TrainSettings
 
 _PROGRESS_SECONDS = 5.0  # between two lines of progress
-_SAMPLERS = ("gibbs", "parallel_tempering", "trajectory_tempering")
+Sampler = Literal["gibbs", "parallel_tempering", "trajectory_tempering"]
+_SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -72,7 +73,18 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     components_: np.ndarray
     intercept_visible_: np.ndarray
     intercept_hidden_: np.ndarray
+    h_samples_: np.ndarray
+    data_samples_: np.ndarray
+    base_rates_: np.ndarray
+    trajectory_: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    history_: dict[str, np.ndarray]
+    validation_scores_: list[float]
+    best_validation_score_: float
+    learning_rate_: float
+    balance_gain_: float
+    n_iter_: int
     n_features_in_: int
+    feature_names_in_: np.ndarray
 
     @property
     @abstractmethod
@@ -421,7 +433,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
     def log_partition(
         self,
-        method: str = "auto",
+        method: Method = "auto",
         *,
         n_temperatures: int | None = None,
         n_chains: int = 100,
@@ -519,7 +531,16 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         self._log_partition = (fitted.fingerprint(), found)
         return found
 
-    def log_likelihood(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def log_likelihood(self, X: Any, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def log_likelihood(self, X: Any, return_std: Literal[True]) -> tuple[np.ndarray, float]: ...
+
+    @overload
+    def log_likelihood(self, X: Any, return_std: bool) -> np.ndarray | tuple[np.ndarray, float]: ...
+
+    def log_likelihood(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, float]:
         """log p(v) = -F(v) - log Z of each row, in nats.
 
         log Z is the one that `log_partition` found last, if the parameters haven't changed since; else it is found now,
@@ -612,7 +633,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         init: Any = "random",
         random_state: Any = None,
         *,
-        method: str = "gibbs",
+        method: Sampler = "gibbs",
         condition: Any = None,
         beta: float = 1.0,
         return_chain: bool = False,
@@ -702,10 +723,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     def complete(
         self,
         X: Any,
-        kind: str = "mean",
+        kind: Literal["mean", "sample"] = "mean",
         *,
         n_steps: int = 1000,
-        method: str = "gibbs",
+        method: Sampler = "gibbs",
         random_state: Any = None,
     ) -> np.ndarray:
         """Rows with their missing values filled in, from chains with all else clamped.
@@ -759,7 +780,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return as_configured(self, self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
     def diagnose(
-        self, methods: Any = None, *, n_steps: int = 1000, n_chains: int = 20, random_state: Any = None
+        self,
+        methods: Sampler | Iterable[Sampler] | None = None,
+        *,
+        n_steps: int = 1000,
+        n_chains: int = 20,
+        random_state: Any = None,
     ) -> Table:
         """How well chains of this model mix, as a table.
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from sklearn.neural_network import BernoulliRBM
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from skrbm.backends.choose import Precision
 from skrbm.estimators._compat import set_n_features_out
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.fitted import TENSORS
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
+from skrbm.rows.source import Binarize
+from skrbm.training.descent import RateScheduleName
+from skrbm.training.settings import Algorithm, Criterion, OptimizerName
+
+if TYPE_CHECKING:  # it imports all metrics and searches
+    from sklearn.neural_network import BernoulliRBM
 
 _SHARED_PARAMETERS = ("learning_rate", "batch_size", "n_iter", "verbose", "random_state")  # with scikit-learn's
 _SHARED_ATTRIBUTES = (*TENSORS.values(), "n_features_in_", "feature_names_in_")
@@ -97,7 +107,8 @@ class BernoulliRBMTorch(BaseRBM):
     shuffle : bool, default=True
         Whether each epoch has an order of its own.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU. The fitted attributes are numpy arrays on any device, and a
+        "auto" is CUDA where there is one, else the CPU: never Apple's MPS, which has no float64 and can't be used, nor
+        Intel's XPU ("xpu"), which has not been tried. The fitted attributes are numpy arrays on any device, and a
         fitted model whose device is gone works on the CPU.
     precision : {"auto", "float32", "float64", "int8", "bfloat16"}, default="auto"
         Float type of training. With "int8" and "bfloat16" it is float32 but for the matrix products, which are in
@@ -223,36 +234,36 @@ class BernoulliRBMTorch(BaseRBM):
         n_hidden: int = 256,
         *,
         k: int | Mapping[float, int] = 1,
-        algorithm: str = "pcd",
+        algorithm: Algorithm = "pcd",
         n_chains: int = 100,
-        learning_rate: float | str = "auto",
-        learning_rate_schedule: str | Callable[..., Any] = "linear",
-        optimizer: str | Callable[..., Any] = "sgd",
+        learning_rate: float | Literal["auto"] = "auto",
+        learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
+        optimizer: OptimizerName | Callable[..., Optimizer] = "sgd",
         momentum: float = 0.0,
-        weight_decay: float | str = "auto",
+        weight_decay: float | Literal["auto"] = "auto",
         l1_penalty: float = 0.0,
         sparsity_target: float | None = None,
         sparsity_cost: float = 0.1,
         averaging: float = 0.2,
         balance_modes: bool = True,
-        centered: bool | str = "visible",
-        batch_size: int | str = "auto",
+        centered: bool | Literal["visible"] = "visible",
+        batch_size: int | Literal["auto"] = "auto",
         n_iter: int = 100,
-        binarize: str | float = "sample",
+        binarize: Binarize = "sample",
         shuffle: bool = True,
-        device: Any = "auto",
-        precision: str = "auto",
+        device: str | torch.device = "auto",
+        precision: Precision = "auto",
         store_trajectory: bool = False,
-        early_stopping: bool | str = False,
+        early_stopping: bool | Criterion = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
-        checkpoint: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
         warm_start: bool = False,
         verbose: int = 0,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_hidden = n_hidden
         self.k = k
@@ -307,6 +318,8 @@ class BernoulliRBMTorch(BaseRBM):
         -------
         BernoulliRBMTorch
         """
+        from sklearn.neural_network import BernoulliRBM
+
         if not isinstance(rbm, BernoulliRBM):
             raise TypeError(f"rbm must be a sklearn.neural_network.BernoulliRBM, got {type(rbm).__name__}.")
         new = cls(n_hidden=rbm.n_components, **{name: getattr(rbm, name) for name in _SHARED_PARAMETERS})
@@ -323,6 +336,8 @@ class BernoulliRBMTorch(BaseRBM):
         BernoulliRBM
             With as many of the chains as its batch has rows, repeated if there are fewer.
         """
+        from sklearn.neural_network import BernoulliRBM
+
         parameters = {name: getattr(self, name) for name in _SHARED_PARAMETERS}
         if self.batch_size == "auto":
             del parameters["batch_size"]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -169,6 +168,8 @@ def rows_of(
     rows, held_out = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight), None
     stream = Stream(group.seed(split), "validation") if split is not None and settings.early_stopping else None
     if stream is not None:
+        from sklearn.model_selection import train_test_split  # late: it imports all metrics
+
         seed = int(stream.integers(2**32, ()))
         rows, others = train_test_split(rows, test_size=settings.validation_fraction, random_state=seed)
     dtype, device = settings.place

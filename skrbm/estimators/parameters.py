@@ -16,7 +16,8 @@ from skrbm.backends.choose import PRECISIONS
 from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
 from skrbm.support.tensors import find_device
-from skrbm.training.settings import CRITERIA, RateScheduleName, TrainSettings
+from skrbm.training.descent import RateScheduleName
+from skrbm.training.settings import CRITERIA, Algorithm, OptimizerName, TrainSettings
 
 _NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
 _OTHER_NAMES = {"n_iter": "n_epochs"}  # of settings
@@ -132,11 +133,11 @@ _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.opti
 CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "n_hidden": _COUNT,
     "k": _check_k,
-    "algorithm": Choice(("cd", "pcd")),
+    "algorithm": Choice(get_args(Algorithm)),
     "n_chains": _COUNT,
     "learning_rate": Or("auto", Number(0, boundaries="neither")),
     "learning_rate_schedule": Choice(get_args(RateScheduleName), _SCHEDULE, callable),
-    "optimizer": Choice(("sgd", "nesterov", "adam"), "a factory such as torch.optim.RMSprop", callable),
+    "optimizer": Choice(get_args(OptimizerName), "a factory such as torch.optim.RMSprop", callable),
     "momentum": Number(0, 1, "left"),
     "weight_decay": Or("auto", Number(0)),
     "l1_penalty": Number(0),

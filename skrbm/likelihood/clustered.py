@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from skrbm.likelihood.annealed import Annealed, anneal
@@ -42,6 +41,8 @@ class Clusters:
         `base_b` finds modes where no rows are.
         """
         n = min(_MAX_CLUSTERS, max(1, len(rows) // _ROWS_PER_CLUSTER))
+        from scipy.cluster.vq import kmeans2  # late, as scipy.spatial comes with it
+
         v = rows.double().cpu()
         starts = [v[int(stream.integers(len(v), (1,))[0])]]
         for _ in range(n - 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ from skrbm.sampling.tempering import ladder_by_name
 from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream, check_stream
 
-METHODS = ("auto", "exact", "ais", "parallel_tempering", "trajectory_tempering")
+Method = Literal["auto", "exact", "ais", "parallel_tempering", "trajectory_tempering"]
+METHODS: tuple[str, ...] = get_args(Method)
 _MAX_AUTO = 20  # units of the smaller layer up to which enumeration takes seconds
 
 

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy.stats import t as student_t
-
 from skrbm.support.checks import warn
 
 _NAMES = {  # of methods, in print
@@ -93,6 +91,8 @@ class LogPartition:
             raise ValueError(f"level={level!r} must lie between 0 and 1.")
         if self.standard_error == 0.0 or self.n_chains < 2:
             return self.value - self.standard_error, self.value + self.standard_error
+        from scipy.stats import t as student_t  # late: half a second
+
         half = float(student_t.ppf(0.5 + level / 2, self.n_chains - 1)) * self.standard_error
         return self.value - half, self.value + half
 

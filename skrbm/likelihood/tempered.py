@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
 from skrbm.likelihood.result import LogPartition, LogPartitionWarning, Progress
@@ -117,6 +116,7 @@ def _bennett(up: np.ndarray, down: np.ndarray) -> tuple[float, np.ndarray]:
 
     Also each chain's influence on it, (n_chains,): the estimate moves by the mean of these.
     """
+    from scipy.optimize import brentq  # late
 
     def imbalance(x: float) -> float:
         return float(expit(up - x).mean() - expit(down + x).mean())

@@ -25,7 +25,10 @@ class Placement(NamedTuple):
 
 
 def find_device(device: Any, fall_back: bool = False) -> torch.device:
-    """The device of that name. With `fall_back` the CPU serves for one that this machine lacks.
+    """The device of that name, with float64. With `fall_back` the CPU serves for one that this machine lacks.
+
+    "auto" is CUDA where there is one, else the CPU: Apple's MPS has no float64, which sums are taken in, and nobody has
+    tried Intel's XPU.
 
     Raises
     ------
@@ -37,14 +40,21 @@ def find_device(device: Any, fall_back: bool = False) -> torch.device:
     try:
         found = torch.device(device)
         if found.type != "cpu":
-            torch.zeros(1, device=found).cpu()
+            torch.zeros(1, dtype=torch.float64, device=found).cpu()
     except Exception as error:  # what torch raises depends on the device
         if fall_back:
             return torch.device("cpu")
-        words = "CUDA is not available: " if str(device).startswith("cuda") else ""
+        words = str(error).strip() or type(error).__name__
+        reason = words.splitlines()[0].partition(". ")[0].rstrip(".")  # torch goes on to list all its kernels
+        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if str(device).startswith("cuda") and not n_gpus:
+            raise ValueError(
+                f"CUDA is not available, but device={device!r} asks for it ({reason}). Choose 'cpu', or 'auto', which "
+                "takes CUDA where there is one."
+            ) from error
+        others = "".join(f", 'cuda:{i}'" for i in range(n_gpus))
         raise ValueError(
-            f"{words}device={device!r} is not available ({error}). Choose 'auto', 'cpu', or a device that torch finds "
-            "on this machine, such as 'cuda' or 'cuda:1'."
+            f"device={device!r} is not available ({reason}). Choose one of 'auto', 'cpu'{others}."
         ) from error
     return found
 

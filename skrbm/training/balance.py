@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from skrbm.likelihood.annealed import adapted_schedule, uniform_schedule
@@ -285,6 +284,8 @@ class _Tilts:
 
     def fit(self, rows: _Points, chains: _Points, log_weight: Tensor, ridge: float, start: np.ndarray) -> np.ndarray:
         """The shift of the largest gain less ridge |θ|²."""
+        from scipy.optimize import minimize  # late
+
         log_weight = log_weight.log_softmax(0)
 
         def loss(theta: np.ndarray) -> tuple[float, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, PolynomialLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.backends.choose import choose_precision
 from skrbm.machines.bernoulli import BERNOULLI
@@ -18,18 +18,19 @@ from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Binarize
 from skrbm.support.tensors import Placement
+from skrbm.training.descent import SGD, NamedSchedule, RateScheduleName
 from skrbm.training.pace import Pace
 from skrbm.training.spectrum import Spectrum
 
-RateScheduleName = Literal["constant", "linear", "cosine", "exponential"]
 RateSchedule = RateScheduleName | Callable[[Optimizer], LRScheduler]
 KSchedule = int | Mapping[float, int]
 
+Algorithm = Literal["cd", "pcd"]
+OptimizerName = Literal["sgd", "nesterov", "adam"]
 Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
 
 MOST_BATCH = 100  # rows in a batch, where "auto"
-_LAST_SHARE = 0.01  # of the first rate, that "exponential" falls to
 _DECAY_WITHOUT_END = 1e-4  # what "auto" means for partial_fit, where the number of rows isn't known
 
 # learning_rate="auto", see `_first_rate` and `skrbm.training.pace`.
@@ -71,11 +72,11 @@ class TrainSettings:
 
     n_hidden: int = 256
     k: KSchedule = 1
-    algorithm: Literal["cd", "pcd"] = "pcd"
+    algorithm: Algorithm = "pcd"
     n_chains: int = 100
     learning_rate: float | Literal["auto"] = "auto"
     learning_rate_schedule: RateSchedule = "linear"
-    optimizer: Literal["sgd", "nesterov", "adam"] | OptimizerFactory = "sgd"
+    optimizer: OptimizerName | OptimizerFactory = "sgd"
     momentum: float = 0.0
     weight_decay: float | Literal["auto"] = "auto"
     l1_penalty: float = 0.0
@@ -215,16 +216,17 @@ def _decay(spectrum: Spectrum, n_rows: int) -> float:
     return max(min(_PRECISION / n_rows, _MOST_DECAY), min(of_table / n_rows, _MOST_DECAY_OF_TABLE))
 
 
-def rate_scheduler(optimizer: Optimizer, schedule: RateSchedule, n_epochs: int) -> LRScheduler | None:
+def rate_scheduler(
+    optimizer: SGD | Optimizer, schedule: RateSchedule, n_epochs: int
+) -> NamedSchedule | LRScheduler | None:
     """A scheduler that is to be stepped after each epoch; None where the rate stays.
 
     Parameters
     ----------
-    optimizer : torch.optim.Optimizer
+    optimizer : SGD or torch.optim.Optimizer
         Whose rate it moves.
     schedule : {"constant", "linear", "cosine", "exponential"} or callable
-        Epoch i = 0 … n-1 has the first rate times 1, 1 - i/n, (1 + cos(π i/n)) / 2, or 0.01^(i/n). Or what makes a
-        scheduler of the optimiser.
+        What `NamedSchedule` knows, or what makes a scheduler of an optimiser of torch.
     n_epochs : int
         How long a schedule by name lasts.
 
@@ -233,23 +235,16 @@ def rate_scheduler(optimizer: Optimizer, schedule: RateSchedule, n_epochs: int) 
     TypeError
         If the callable returns no scheduler.
     """
-    if not isinstance(schedule, str):
-        scheduler = schedule(optimizer)
-        if not isinstance(scheduler, LRScheduler):
-            raise TypeError(
-                "learning_rate_schedule must return a torch.optim.lr_scheduler.LRScheduler, "
-                f"but returned {type(scheduler).__name__}."
-            )
-        return scheduler
-    if schedule == "linear":
-        return PolynomialLR(optimizer, total_iters=n_epochs, power=1.0)
-    if schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=n_epochs)
-    if schedule == "exponential":
-        return ExponentialLR(optimizer, gamma=_LAST_SHARE ** (1 / n_epochs))
-    if schedule not in get_args(RateScheduleName):
-        raise ValueError(f"schedule={schedule!r} must be one of {get_args(RateScheduleName)}, or a callable.")
-    return None
+    if isinstance(schedule, str):
+        return None if schedule == "constant" else NamedSchedule(optimizer, schedule, n_epochs)
+    assert isinstance(optimizer, Optimizer), "schedulers of torch take optimisers of torch only"
+    scheduler = schedule(optimizer)
+    if not isinstance(scheduler, LRScheduler):
+        raise TypeError(
+            "learning_rate_schedule must return a torch.optim.lr_scheduler.LRScheduler, "
+            f"but returned {type(scheduler).__name__}."
+        )
+    return scheduler
 
 
 def gibbs_steps(k: KSchedule, epoch: int, n_epochs: int) -> int:

@@ -16,6 +16,7 @@ from skrbm.distributed import Group
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
 from skrbm.support.files import from_plain, to_plain
 from skrbm.support.randomness import Stream
+from skrbm.training.descent import SGD, NamedSchedule
 from skrbm.training.gradients import Centering
 from skrbm.training.observers import Average
 from skrbm.training.pace import LOOKED_AT, Pace, step_divergence
@@ -57,9 +58,9 @@ class TrainState:
     h : Tensor of shape (n_chains, n_hidden)
         Hidden states of the persistent chains (fantasy particles); for contrastive divergence, those that its last
         reconstructions were drawn from.
-    optimizer : torch.optim.Optimizer
+    optimizer : SGD or torch.optim.Optimizer
         Acts on `trained`.
-    scheduler : torch.optim.lr_scheduler.LRScheduler or None
+    scheduler : NamedSchedule, torch.optim.lr_scheduler.LRScheduler or None
         Moves the learning rate after each epoch; None keeps it.
     streams : Streams
         Randomness.
@@ -84,8 +85,8 @@ class TrainState:
     trained: tuple[Tensor, Tensor, Tensor]
     centering: Centering
     h: Tensor
-    optimizer: Optimizer
-    scheduler: LRScheduler | None
+    optimizer: SGD | Optimizer
+    scheduler: NamedSchedule | LRScheduler | None
     streams: Streams
     backend: Backend
     buffer: RowBuffer
@@ -118,7 +119,7 @@ class TrainState:
             return
         for group in self.optimizer.param_groups:
             group["lr"] *= factor
-        if self.scheduler is not None:
+        if isinstance(self.scheduler, LRScheduler):
             self.scheduler.base_lrs = [rate * factor for rate in self.scheduler.base_lrs]
 
     def snapshot(self) -> RBMParameters | None:
@@ -287,10 +288,11 @@ def start_state(
     )
 
 
-def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> Optimizer:
+def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> SGD | Optimizer:
     rate = settings.rate
     if settings.optimizer == "sgd" or settings.optimizer == "nesterov":
-        return torch.optim.SGD(tensors, rate, settings.momentum, nesterov=settings.optimizer == "nesterov")
+        make = torch.optim.SGD if callable(settings.learning_rate_schedule) else SGD
+        return make(tensors, rate, settings.momentum, nesterov=settings.optimizer == "nesterov")
     if settings.optimizer == "adam":
         return torch.optim.Adam(tensors, lr=rate, fused=True)
     optimizer = settings.optimizer(tensors, lr=rate)

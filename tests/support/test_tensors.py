@@ -26,14 +26,63 @@ def test_devices():
 
 @pytest.mark.parametrize("device", ["meta:9x", "cuda:99", "nonsense", 3.5])
 def test_missing_devices(device):
-    with pytest.raises(ValueError, match=r"(?s)is not available \(.*Choose 'auto', 'cpu', or"):
+    with pytest.raises(ValueError, match=r"^(device=.*|CUDA) is not available.*\(.*\)\. Choose .*'cpu'.*\.$"):
         find_device(device)
     assert find_device(device, fall_back=True) == torch.device("cpu")
 
 
-def test_a_missing_gpu_is_called_by_its_name():
-    with pytest.raises(ValueError, match="^CUDA is not available"):
-        find_device("cuda:99")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda")])
+def test_cuda_where_there_is_none(device, monkeypatch):
+    """What was refused isn't offered."""
+    monkeypatch.setattr(torch, "zeros", refused("Torch not compiled with CUDA enabled"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        ValueError, match=r"^CUDA is not available.*\(Torch not.*enabled\)\. Choose 'cpu', or 'auto'"
+    ) as e:
+        find_device(device)
+    assert "'cuda" not in str(e.value).partition("Choose")[2]
+
+
+def test_a_gpu_too_many(monkeypatch):
+    monkeypatch.setattr(torch, "zeros", refused("CUDA error: invalid device ordinal\nFor debugging consider ..."))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"'cuda:7'.*ordinal\)\. Choose one of 'auto', 'cpu', 'cuda:0', 'cuda:1'\.$"):
+        find_device("cuda:7")
+
+
+def test_a_message_has_the_first_line_of_torch_only():
+    """Which lists all its kernels for a device that this build doesn't know."""
+    assert find_device("mps", fall_back=True).type == "cpu"
+    with pytest.raises(
+        ValueError, match=r"^device='mps' is not available \(.*\)\. Choose one of 'auto', 'cpu'"
+    ) as caught:
+        find_device("mps")
+    assert str(caught.value).count("\n") == 0
+    assert len(str(caught.value)) < 400
+
+
+def test_a_device_without_float64_is_refused_at_once(monkeypatch):
+    """As Apple's MPS: else a fit would fail at its first update."""
+    zeros = torch.zeros
+
+    def without_float64(*size, dtype=torch.float32, device=None):
+        if dtype is torch.float64:
+            raise TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+            )
+        return zeros(*size, dtype=dtype)
+
+    monkeypatch.setattr(torch, "zeros", without_float64)
+    with pytest.raises(ValueError, match=r"device='mps' is not available \(.*doesn't support float64\)"):
+        find_device("mps")
+
+
+def refused(message):
+    def zeros(*args, **kwargs):
+        raise RuntimeError(message)
+
+    return zeros
 
 
 def test_tensors_to_arrays():
