@@ -7,7 +7,7 @@ import math
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from skrbm.commands.arguments import (
     DATA,
@@ -323,7 +323,7 @@ def _complete_table(args: argparse.Namespace) -> None:
     with errors_of(args, errors=(ValueError,)), reported_warnings(args):
         learned = _as_learned(rows, model, names)
         chains = {"n_steps": args.steps, "method": args.method, "random_state": args.random_state}
-        kind = "mean" if args.values == "probabilities" else "sample"
+        kind: Literal["mean", "sample"] = "mean" if args.values == "probabilities" else "sample"
         filled = Rows(learned.names, model.complete(learned.values, kind, **chains)).in_order_of(rows.names)
     values = np.where(gaps, filled.values.round(6), rows.values)
     with errors_of(args, "--output", (OSError, ImportError)):
