@@ -11,7 +11,7 @@ A script for `torchrun --nproc-per-node 4 script.py`:
 
     with process_group() as group:
         rows = numpy.load("rows.npy", mmap_mode="r")[group.rank :: group.size]
-        rbm = BernoulliRBMTorch(n_hidden=500, random_state=0, checkpoint="run.pt", resume=True).fit(rows)
+        rbm = BernoulliRBMTorch(n_hidden=500, random_state=0, checkpoint="run.ckpt", resume=True).fit(rows)
         if group.rank == 0:
             joblib.dump(rbm, "rbm.joblib")
 

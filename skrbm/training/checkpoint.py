@@ -14,6 +14,7 @@ from skrbm.training.learned import Learned
 from skrbm.training.listeners import FitInProgress, Listener
 
 _ANEW = "or set resume=False to begin anew and overwrite it."
+_LONGER = "For more epochs let that one end, then fit again with warm_start=True and checkpoint=None: n_iter is how many follow."
 
 
 class CheckpointFile(Listener):
@@ -49,9 +50,10 @@ class CheckpointFile(Listener):
             before, here = saved["identity"], self._identity
             if different := [name for name in here if before.get(name) != here[name]]:
                 those = ", ".join(f"{name}={before.get(name)} (here {here[name]})" for name in different)
+                longer = "" if "n_iter" not in different else " " + _LONGER
                 raise ValueError(
                     f"The checkpoint {self._path!r} is of a training with {those}. Go on with the same parameters, "
-                    f"{_ANEW}"
+                    f"{_ANEW}{longer}"
                 )
             saved["path"] = self._path
         return self._group.of_first(saved)

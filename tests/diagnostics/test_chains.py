@@ -75,7 +75,7 @@ def test_autocorrelation_time_of_ar1(phi):
     tau = (1 + phi) / (1 - phi)
     x = ar1(8000, 16, phi)
     assert autocorrelation_time(x) == pytest.approx(tau, rel=0.08)
-    assert effective_sample_size(x) == x.size / autocorrelation_time(x)
+    assert effective_sample_size(x) == pytest.approx(x.size / tau, rel=0.08)
     assert autocorrelation_time(1e5 - 1e-3 * x) == pytest.approx(autocorrelation_time(x))
 
 
@@ -84,15 +84,15 @@ def test_autocorrelation_time_has_a_floor():
     assert autocorrelation_time(x) == pytest.approx(1 / 3)
 
 
-# R̂ and effective sample size by ArviZ 0.21: rhat(method="rank") and ess(method="identity").
+# By ArviZ: rhat(method="rank") of 0.21, and ess(method="mean") of arviz-stats 0.8.
 NOISE = np.modf(np.arange(1.0, 304.0) ** 2 * 0.6180339887)[0].reshape(101, 3)
 BY_ARVIZ = {
-    "noise": (NOISE, 1.00607421501, 326.113),
-    "slow": (np.cumsum(NOISE - 0.5, axis=0), 1.88190585979, 2.75941),
-    "location": (NOISE + np.eye(3)[2], 1.65632676046, 1.95867),
-    "scale": ((NOISE - 0.5) * [1, 1, 9], 1.44327647737, 320.4),
-    "heavy": (np.tan(3.1 * (NOISE - 0.5)), 1.00682526271, 344.796),
-    "ties": (np.round(2 * NOISE), 1.0098865408, 335.382),
+    "noise": (NOISE, 1.00607421501, 324.457348238),
+    "slow": (np.cumsum(NOISE - 0.5, axis=0), 1.88190585979, 4.04777634289),
+    "location": (NOISE + np.eye(3)[2], 1.65632676046, 4.30951889079),
+    "scale": ((NOISE - 0.5) * [1, 1, 9], 1.44327647737, 323.39307296),
+    "heavy": (np.tan(3.1 * (NOISE - 0.5)), 1.00682526271, 347.536044561),
+    "ties": (np.round(2 * NOISE), 1.0098865408, 334.279468837),
 }
 
 
@@ -100,8 +100,8 @@ BY_ARVIZ = {
 def test_r_hat_and_effective_sample_size_as_arviz(name):
     x, expected_r_hat, expected_size = BY_ARVIZ[name]
     assert r_hat(x) == pytest.approx(expected_r_hat, rel=1e-9)
-    # ArviZ takes the covariances that it sums by n_steps, not n_steps - 1.
-    assert effective_sample_size(x) == pytest.approx(expected_size, rel=0.015)
+    # ArviZ takes the covariances that it sums by n_steps, not n_steps - 1: a fiftieth, for each of many lags if it's slow.
+    assert effective_sample_size(x) == pytest.approx(expected_size, rel=0.015 if expected_size > 10 else 0.08)
 
 
 def test_r_hat_of_chains_that_agree():
@@ -123,7 +123,7 @@ def test_r_hat_sees_location_and_spread_and_drift():
 def test_frozen_modes_are_worth_few_draws(monkeypatch):
     x = frozen_modes()
     assert r_hat(x) > 1.5
-    assert 1 < effective_sample_size(x) < x.shape[1]
+    assert 1 < effective_sample_size(x) < 2 * x.shape[1]
     chain_by_chain = sum(effective_sample_size(chain[:, None]) for chain in x.T)
     assert chain_by_chain > 0.7 * x.size  # each chain by itself is content
     variances = diagnostics._variances
@@ -145,7 +145,14 @@ def test_chains_that_never_move(n_steps, levels):
         assert r_hat(x) == math.inf
         np.testing.assert_allclose(autocorrelation(x), 1.0)
         assert autocorrelation_time(x) == pytest.approx(2 * (n_steps // 2 * 2) - 1)
-        assert effective_sample_size(x) < len(levels)
+        assert effective_sample_size(x) < 2 * len(levels)
+
+
+def test_a_chain_that_drifts_is_worth_little():
+    """Whole chains that drift alike agree with each other; their halves don't."""
+    drift = np.linspace(0, 3, 2000)[:, None] + normal(2000, 4)
+    assert effective_sample_size(drift) < 20
+    assert np.isfinite(effective_sample_size(normal(7, 2)))
 
 
 def test_one_chain_of_many_never_moves():
