@@ -135,7 +135,7 @@ def effective_sample_size(x: npt.ArrayLike) -> float:
     >>> import numpy as np
     >>> chain = np.arange(1000) % 2
     >>> print(f"{effective_sample_size(np.column_stack([chain, chain + 10])):.1f}")
-    1.0
+    2.0
     """
     x = _series(x)
     x = _halves(x) if x.shape[0] >= 2 * _MIN_STEPS else x

@@ -14,7 +14,7 @@ from skrbm.training.learned import Learned
 from skrbm.training.listeners import FitInProgress, Listener
 
 _ANEW = "or set resume=False to begin anew and overwrite it."
-_LONGER = "For more epochs let that one end, then fit again with warm_start=True and checkpoint=None: n_iter is how many follow."
+_LONGER = "For more epochs let that one end, then fit again with warm_start=True and checkpoint=None (n_iter more)."
 
 
 class CheckpointFile(Listener):

@@ -100,7 +100,7 @@ BY_ARVIZ = {
 def test_r_hat_and_effective_sample_size_as_arviz(name):
     x, expected_r_hat, expected_size = BY_ARVIZ[name]
     assert r_hat(x) == pytest.approx(expected_r_hat, rel=1e-9)
-    # ArviZ takes the covariances that it sums by n_steps, not n_steps - 1: a fiftieth, for each of many lags if it's slow.
+    # ArviZ takes the covariances that it sums by n_steps, not n_steps - 1: of few steps and many lags it adds up.
     assert effective_sample_size(x) == pytest.approx(expected_size, rel=0.015 if expected_size > 10 else 0.08)
 
 

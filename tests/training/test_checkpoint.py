@@ -100,6 +100,9 @@ def test_other_parameters_and_other_rows(tmp_path):
     cut_off(tmp_path / "run", k="1")
     with pytest.raises(ValueError, match=r"of a training with k=1 \(here 2\). Go on with the same parameters, or set"):
         file_at(tmp_path / "run", k="2").read(resume=True)
+    cut_off(tmp_path / "longer", n_iter="10")
+    with pytest.raises(ValueError, match=r"n_iter=10 \(here 20\).*For more epochs .* warm_start=True"):
+        file_at(tmp_path / "longer", n_iter="20").read(resume=True)
     file = file_at(tmp_path / "run", k="1")
     for others in (rows(50), Rows(1 - bits(60, 4).numpy().astype(np.float32) * [1, 1, 1, 0])):
         with pytest.raises(ValueError, match="is of a training on other rows: 60 of 4 features"):
