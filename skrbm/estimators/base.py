@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import cycle
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, overload
 
@@ -52,6 +52,7 @@ from skrbm.rows.source import binarize_rows, yields_batches
 from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
+from skrbm.support.progress import Progress, show_progress
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
 from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
@@ -62,7 +63,6 @@ from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import MOST_BATCH, TrainSettings
 
-_PROGRESS_SECONDS = 5.0  # between two lines of progress
 Sampler = Literal["gibbs", "parallel_tempering", "trajectory_tempering"]
 _SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
@@ -514,7 +514,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 )
         elif bracket is not None and method_for(path.machine, method) == "ais":
             samples = to_tensor(self._equilibrium(n_chains, stream), *fitted.place)
-        with fitted.threads(n_chains):
+        with fitted.threads(n_chains), self._progress("log Z") as progress:
             found = log_partition(
                 path,
                 method,
@@ -526,7 +526,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 samples=samples,
                 max_width=bracket,
                 rungs=fitted.rungs() if method == "trajectory_tempering" else None,
-                progress=_Report(f"[{type(self).__name__}] log Z: ") if self.verbose else None,
+                progress=progress,
             )
         self._log_partition = (fitted.fingerprint(), found)
         return found
@@ -832,8 +832,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         data_v = to_tensor(self._starts(n_chains, "data", stream), *place) if has_data else None
         tables = []
         for method in methods:
-            with fitted.threads(2 * n_chains):
+            with fitted.threads(2 * n_chains), self._progress(method.replace("_", " ")) as progress:
                 kernel, model = self._sampler(method, fitted, place, stream)
+                kernel = _telling(kernel, progress, n_steps)
                 table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
             tables.append({"method": np.full(len(table["statistic"]), method)} | table)
         found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
@@ -841,6 +842,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             kept = torch.from_numpy(np.asarray(self.data_samples_))
             found.note = str(verdict_of(self, kept, stream))
         return found
+
+    @contextmanager
+    def _progress(self, what: str) -> Iterator[Progress | None]:
+        """What is told of the steps of a long run: nothing, unless `verbose` asks for it."""
+        if not self.verbose:
+            yield None
+            return
+        with show_progress(f"[{type(self).__name__}] {what}") as progress:
+            yield progress
 
     def _run_chains(
         self,
@@ -865,7 +875,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 return record_chains(kernel, model, v, n_steps, stream, given, thin, watch)[0]
             return run_chains(kernel, model, v, n_steps, stream, given, mean, watch)[0]
 
-        found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
+        with self._progress("chains") as progress:
+            kernel = _telling(kernel, progress, n_steps)
+            found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
         if text := watch.warning_text():
             warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
         return found
@@ -1042,15 +1054,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return self._sampling
 
 
-class _Report:
-    """Prints how far a long run has come, every few seconds."""
+def _telling(kernel: Kernel, progress: Progress | None, n_steps: int) -> Kernel:
+    """The kernel, which says after each step how many of so many it has made; of several blocks of chains, of each."""
+    if progress is None:
+        return kernel
+    numbers = cycle(range(1, n_steps + 1))
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix, self._began = prefix, time.perf_counter()
-        self._last = self._began
+    def step(model: Any, state: Any, stream: Stream) -> tuple[Any, Any]:
+        found = kernel.step(model, state, stream)
+        progress(next(numbers), n_steps)
+        return found
 
-    def __call__(self, n_done: int, n_all: int) -> None:
-        now = time.perf_counter()
-        if now - self._last > _PROGRESS_SECONDS:
-            self._last = now
-            print(f"{self._prefix}step {n_done} of {n_all}, {now - self._began:.0f} s")
+    return kernel._replace(step=step)

@@ -143,7 +143,8 @@ class BernoulliRBMTorch(BaseRBM):
     warm_start : bool, default=False
         Whether `fit` goes on from the parameters and chains that are there, instead of starting anew.
     verbose : int, default=0
-        1 prints a line an epoch.
+        1 prints a line an epoch, and shows how far `log_partition`, `sample`, `complete` and `diagnose` have come: as a
+        bar where rich is installed (the extra `progress`), else by a line now and then.
     random_state : int, RandomState instance or None, default=None
         An int gives the same result on the same machine each time.
 

@@ -16,12 +16,12 @@ from skrbm.likelihood.clustered import Clusters, anneal_from_clusters
 from skrbm.likelihood.exact import bits_to_enumerate, log_likelihood_exact, log_partition_exact
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
-from skrbm.likelihood.result import LogPartition, LogPartitionWarning, Progress
+from skrbm.likelihood.result import LogPartition, LogPartitionWarning
 from skrbm.likelihood.tempered import log_partition_tempering
 
 # fmt: off
 __all__ = [
-    "METHODS", "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "Progress", "Schedule",
+    "METHODS", "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "Schedule",
     "adapted_schedule", "anneal", "anneal_from_clusters", "bits_to_enumerate", "checked_schedule",
     "inverse_temperatures", "log_likelihood_exact", "log_likelihood_raise", "log_partition", "log_partition_ais",
     "log_partition_exact", "log_partition_reverse_ais", "log_partition_tempering", "method_for",

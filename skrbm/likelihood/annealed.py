@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.likelihood.result import LogPartition, Progress, warn_if_few_count
+from skrbm.likelihood.result import LogPartition, warn_if_few_count
 from skrbm.machines.restricted import free_energy
 from skrbm.machines.units import Unit
 from skrbm.sampling.kernels import gibbs_init, gibbs_step
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.kernels import linear
+from skrbm.support.progress import Progress
 from skrbm.support.randomness import Stream
 
 Schedule = Literal["uniform", "adaptive"] | Sequence[float]
@@ -62,7 +63,7 @@ def anneal(
     stream : Stream
         Randomness.
     progress : callable, optional
-        See `skrbm.likelihood.result.Progress`.
+        See `skrbm.support.progress.Progress`.
 
     Returns
     -------
@@ -228,7 +229,7 @@ def log_partition_ais(
     n_chains : int
         Number of independent runs.
     progress : callable, optional
-        See `skrbm.likelihood.result.Progress`.
+        See `skrbm.support.progress.Progress`.
 
     Returns
     -------

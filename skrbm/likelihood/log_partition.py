@@ -12,12 +12,13 @@ from torch import Tensor
 
 from skrbm.likelihood.annealed import Schedule, inverse_temperatures, log_partition_ais, log_partition_reverse_ais
 from skrbm.likelihood.exact import bits_to_enumerate, log_partition_exact
-from skrbm.likelihood.result import LogPartition, Progress, warn_if_wide
+from skrbm.likelihood.result import LogPartition, warn_if_wide
 from skrbm.likelihood.tempered import log_partition_tempering
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.sampling.tempering import ladder_by_name
 from skrbm.support.checks import check_choice
+from skrbm.support.progress import Progress
 from skrbm.support.randomness import Stream, check_stream
 
 Method = Literal["auto", "exact", "ais", "parallel_tempering", "trajectory_tempering"]
@@ -66,7 +67,7 @@ def log_partition(  # noqa: PLR0913 (the face of five methods)
     rungs : sequence of RBMParameters, optional
         The rungs of trajectory tempering below the machine.
     progress : callable, optional
-        See `skrbm.likelihood.result.Progress`.
+        See `skrbm.support.progress.Progress`.
 
     Returns
     -------

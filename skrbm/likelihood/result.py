@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from skrbm.support.checks import warn
@@ -14,8 +13,6 @@ _NAMES = {  # of methods, in print
     "parallel_tempering": "parallel tempering",
     "trajectory_tempering": "trajectory tempering",
 }
-Progress = Callable[[int, int], None]
-"""What long runs call now and then, with the number of steps done and that of all."""
 
 
 class LogPartitionWarning(UserWarning):

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from scipy.special import expit, logsumexp
 
-from skrbm.likelihood.result import LogPartition, LogPartitionWarning, Progress
+from skrbm.likelihood.result import LogPartition, LogPartitionWarning
 from skrbm.sampling.kernels import steps
 from skrbm.sampling.ladder import Ladder
 from skrbm.sampling.tempering import TEMPERING, SwapRates, tempering_init
 from skrbm.support.checks import warn
+from skrbm.support.progress import Progress
 from skrbm.support.randomness import Stream
 
 
@@ -40,7 +41,7 @@ def log_partition_tempering(
         Number of independent systems of chains. Memory holds all their rungs at once, and two numbers for each step,
         system and pair of rungs.
     progress : callable, optional
-        See `skrbm.likelihood.result.Progress`.
+        See `skrbm.support.progress.Progress`.
 
     Returns
     -------

@@ -55,6 +55,13 @@ def test_verbose_models_report(model, capsys, monkeypatch):
     monkeypatch.setattr("time.perf_counter", count(0.0, 10.0).__next__)  # ten seconds go by at each look at the clock
     model.set_params(verbose=1).log_partition("ais", n_temperatures=200)
     assert "[BernoulliRBMTorch] log Z: step 100 of 200" in capsys.readouterr().out
+    model.sample(3, n_steps=5, random_state=0)
+    assert "[BernoulliRBMTorch] chains: step 5 of 5" in capsys.readouterr().out
+    gaps = np.full((2, model.n_features_in_), np.nan)
+    model.complete(gaps, n_steps=4)
+    assert "[BernoulliRBMTorch] chains: step 4 of 4" in capsys.readouterr().out
+    model.diagnose("gibbs", n_steps=8, n_chains=2)
+    assert "[BernoulliRBMTorch] gibbs: step 8 of 8" in capsys.readouterr().out
 
 
 def test_log_likelihood(model):
