@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -104,7 +105,7 @@ def _warn_of_new_range(model: Any, name: str, values: Range) -> None:
 
 def _as_array(X: Any, name: str) -> Any:
     """X, of a tensor an array, unless it is something else than rows."""
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):  # SciPy's by keys were dicts until 1.15
         raise TypeError(f"{name} is a dict with {named('key', X)}. Pass the rows under one of them.")
     if yields_batches(X):
         raise TypeError(

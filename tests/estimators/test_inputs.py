@@ -201,7 +201,7 @@ def test_of_images_the_error_says_how_they_become_rows(fitted, shape):
     images = X.reshape(shape)
     for rows in (images, torch.from_numpy(images), images.tolist()):
         for call in (rbm().fit, fitted.transform, fitted.gibbs):
-            with pytest.raises(ValueError, match=r"dim [34],.* X.reshape\(len\(X\), -1\)"):
+            with pytest.raises(ValueError, match=r"dim [34][,.].* X.reshape\(len\(X\), -1\)"):
                 call(rows)
     assert_same(rbm().fit(images.reshape(len(images), -1)), fitted)
 
