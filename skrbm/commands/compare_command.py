@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from skrbm.commands.feature_comparison import Split
 
 _DIGITS_CS, _OTHER_CS = [100.0, 1000.0], [0.3, 3.0]  # found on held-out training rows
-_N_HIDDEN, _SPLITS = {False: [200], True: [100, 200]}, {False: 3, True: 5}  # by --full
+_N_HIDDEN, _N_ITER, _SPLITS = {False: [200], True: [100, 200]}, {False: 12, True: 20}, {False: 3, True: 5}  # by --full
 _MAX_DEFAULT_JOBS = 4  # each process holds a copy of its training rows
 
 _ARGUMENTS: Arguments = {
@@ -53,9 +53,8 @@ _ARGUMENTS: Arguments = {
     },
     "--n-iter": {
         "type": whole(1),
-        "default": 20,
         "metavar": "N",
-        "help": "epochs that BernoulliRBMTorch learns for (default: %(default)s)",
+        "help": "epochs that BernoulliRBMTorch learns for (default: 12; with --full 20)",
     },
     "--sklearn-n-iter": {
         "type": whole(1),
@@ -113,7 +112,7 @@ def _compare(args: argparse.Namespace) -> None:
         args.n_hidden or _N_HIDDEN[args.full],
         args.k,
         args.C or (_DIGITS_CS if args.data == "digits" else _OTHER_CS),
-        n_iter=args.n_iter,
+        n_iter=args.n_iter or _N_ITER[args.full],
         sklearn_n_iter=args.sklearn_n_iter,
         learning_rate=args.learning_rate,
         device=args.device,

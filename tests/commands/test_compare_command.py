@@ -77,10 +77,10 @@ def test_arguments_arrive(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("argv", "n_hidden", "n_splits"),
-    [([], [200], 3), (["--full"], [100, 200], 5), (["--full", "--splits", "2"], [100, 200], 2)],
+    ("argv", "n_hidden", "n_iter", "n_splits"),
+    [([], [200], 12, 3), (["--full"], [100, 200], 20, 5), (["--full", "--splits", "2"], [100, 200], 20, 2)],
 )
-def test_full_or_quick(argv, n_hidden, n_splits, monkeypatch):
+def test_full_or_quick(argv, n_hidden, n_iter, n_splits, monkeypatch):
     seen = {}
 
     def note_compare(candidates, splits, **kwargs):
@@ -88,14 +88,14 @@ def test_full_or_quick(argv, n_hidden, n_splits, monkeypatch):
         return []
 
     def note_methods(*args, **kwargs):
-        seen.update(n_hidden=args[0])
+        seen.update(n_hidden=args[0], n_iter=kwargs["n_iter"])
         return []
 
     monkeypatch.setattr(feature_comparison, "methods", note_methods)
     monkeypatch.setattr(feature_comparison, "compare", note_compare)
     monkeypatch.setattr(feature_comparison, "format_table", lambda results: "a table")
     assert cli.main(["compare", *argv]) == 0
-    assert seen == {"n_hidden": n_hidden, "n_splits": n_splits}
+    assert seen == {"n_hidden": n_hidden, "n_iter": n_iter, "n_splits": n_splits}
 
 
 def test_a_table_that_cannot_be_written(monkeypatch, capsys, tmp_path):
