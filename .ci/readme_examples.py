@@ -1,7 +1,8 @@
 """Run the Python blocks of README.md and docs/, one after the other: each file in a namespace and an empty folder.
 
 A `text` block right behind a Python block is what that prints: the words have to be the same, and the numbers but for a
-twentieth, as they differ between processors. Sketches that are not to be run stand in blocks marked `py`.
+twentieth, as they differ between processors. A warning is an error. Sketches that are not to be run stand in blocks
+marked `py`.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import math
 import os
 import re
 import tempfile
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +30,7 @@ def check_same(shown: str, printed: str, name: str) -> None:
         raise SystemExit(f"{name} shows\n{shown}\nbut its example prints\n{printed}")
 
 
+warnings.simplefilter("error", UserWarning)
 for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]:
     text = path.read_text(encoding="utf-8")
     name = str(path.relative_to(ROOT))

@@ -79,10 +79,11 @@ def balance_modes(
     many chains still count are taken from the other, and the log-likelihood after it from other chains, in the end once
     more from as many others. It may also need more than they can tell; then the shift is doubled as long as that helps.
     """
-    n_steps = _within(n_updates // 20, _LOOK_STEPS)
-    clusters = Clusters.of(rows, base_b, stream)
+    if len(rows) < _LEAST_ROWS:
+        return Balanced(params, 0.0)
+    clusters, n_steps = Clusters.of(rows, base_b, stream), _within(n_updates // 20, _LOOK_STEPS)
     first = _Annealed.of(params, clusters, rows, uniform_schedule(n_steps), _LOOK_CHAINS, stream)
-    if len(rows) < _LEAST_ROWS or (first.size > _LOOK_SIZE and first.best_shift() is None):
+    if first.size > _LOOK_SIZE and first.best_shift() is None:
         return Balanced(params, 0.0)
     betas = _schedule(params, base_b, _within(n_updates // 10, _STEPS), stream)
     found = start = _Annealed.of(params, clusters, rows, betas, _CHAINS, stream)
