@@ -23,6 +23,7 @@ _CHAINS, _CHECK_CHAINS = 300, 600  # of the search, and to check what it has fou
 _STEPS, _MOST_STEPS = (50, 1000), 2000
 _N_DIRECTIONS = 4  # of each layer; of twelve the samples made up more than they told
 _RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # nats, for a shift by an input's standard deviation
+_LOOK_RIDGES = (1.0, 0.1)
 _LEAST_SHARE = 0.4  # of the effective samples that a shift has to leave
 _LEAST_GAIN, _LEAST_ERRORS = 0.1, 2.0  # that a shift has to promise: in nats, and in standard errors
 _LOOK_SIZE, _LEAST_SIZE = 20.0, 5.0  # of 100 chains, that have to count: at first, and after a shift
@@ -83,7 +84,7 @@ def balance_modes(
         return Balanced(params, 0.0)
     clusters, n_steps = Clusters.of(rows, base_b, stream), _within(n_updates // 20, _LOOK_STEPS)
     first = _Annealed.of(params, clusters, rows, uniform_schedule(n_steps), _LOOK_CHAINS, stream)
-    if first.size > _LOOK_SIZE and first.best_shift() is None:
+    if first.size > _LOOK_SIZE and first.best_shift(_LOOK_RIDGES) is None:
         return Balanced(params, 0.0)
     betas = _schedule(params, base_b, _within(n_updates // 10, _STEPS), stream)
     found = start = _Annealed.of(params, clusters, rows, betas, _CHAINS, stream)
@@ -175,7 +176,7 @@ class _Annealed:
         """Whether the rows are more likely, and log Z as measurable."""
         return self.size >= min(_LEAST_SIZE, other.size) and self.log_likelihood > other.log_likelihood
 
-    def best_shift(self) -> _Shift | None:
+    def best_shift(self, ridges: Sequence[float] = _RIDGES) -> _Shift | None:
         """What one half of rows and chains wants, as far as the other half agrees; None where that is next to nothing.
 
         Chains that are independent, and rows in any order, are halved by turns.
@@ -187,7 +188,7 @@ class _Annealed:
         theirs = (rows.every_second(1), chains.every_second(1), log_weight[1::2])
         least_size = _LEAST_SHARE * _effective_size(theirs[2])
         theta, best, is_limited, most = tilts.zero, None, False, _LEAST_GAIN
-        for ridge in _RIDGES:
+        for ridge in ridges:
             theta = tilts.fit(*ours, ridge, theta)
             gain, error, size = tilts.gain(*theirs, theta)
             if is_limited := not size >= least_size:
@@ -230,11 +231,12 @@ class _Points(NamedTuple):
     """What the free energy of states depends on, once the biases are shifted: float64, on the CPU."""
 
     inputs: Tensor  # of the hidden units, (n, n_hidden)
+    cumulant: Tensor  # of these, summed, (n,)
     along: Tensor  # the visible directions, (n, n_directions)
 
     def every_second(self, first: int) -> _Points:
         """Half of them."""
-        return _Points(self.inputs[first::2], self.along[first::2])
+        return _Points(*(values[first::2] for values in self))
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,8 @@ class _Tilts:
     def points(self, v: Tensor) -> _Points:
         """What is to be known of states."""
         v = v.double().cpu()
-        return _Points(v @ self.W.T + self.c, v @ self.visible.T)
+        inputs = v @ self.W.T + self.c
+        return _Points(inputs, self.unit.cumulant(inputs).sum(1), v @ self.visible.T)
 
     def biases(self, theta: np.ndarray) -> tuple[Tensor, Tensor]:
         """Shifts of b and c."""
@@ -272,7 +275,7 @@ class _Tilts:
         """F - F_θ (n,), and its derivative by θ (n, n_directions)."""
         of_c, of_b = torch.split(torch.from_numpy(theta), [len(self.hidden), len(self.visible)])
         inputs = points.inputs + of_c @ self.hidden
-        ratio = (self.unit.cumulant(inputs) - self.unit.cumulant(points.inputs)).sum(1) + points.along @ of_b
+        ratio = self.unit.cumulant(inputs).sum(1) - points.cumulant + points.along @ of_b
         return ratio, torch.cat((self.unit.mean_(inputs) @ self.hidden.T, points.along), 1)
 
     def gain(self, rows: _Points, chains: _Points, log_weight: Tensor, theta: np.ndarray) -> tuple[float, float, float]:
