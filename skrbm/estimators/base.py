@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import cycle
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, overload
 
@@ -834,7 +833,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         for method in methods:
             with fitted.threads(2 * n_chains), self._progress(method.replace("_", " ")) as progress:
                 kernel, model = self._sampler(method, fitted, place, stream)
-                kernel = _telling(kernel, progress, n_steps)
+                kernel = kernel.telling(progress, n_steps)
                 table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
             tables.append({"method": np.full(len(table["statistic"]), method)} | table)
         found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
@@ -876,7 +875,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             return run_chains(kernel, model, v, n_steps, stream, given, mean, watch)[0]
 
         with self._progress("chains") as progress:
-            kernel = _telling(kernel, progress, n_steps)
+            kernel = kernel.telling(progress, n_steps)
             found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
         if text := watch.warning_text():
             warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
@@ -1052,17 +1051,3 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if not hasattr(self, "_sampling"):
             self._sampling = Stream(self._seed(), "sampling")
         return self._sampling
-
-
-def _telling(kernel: Kernel, progress: Progress | None, n_steps: int) -> Kernel:
-    """The kernel, which says after each step how many of so many it has made; of several blocks of chains, of each."""
-    if progress is None:
-        return kernel
-    numbers = cycle(range(1, n_steps + 1))
-
-    def step(model: Any, state: Any, stream: Stream) -> tuple[Any, Any]:
-        found = kernel.step(model, state, stream)
-        progress(next(numbers), n_steps)
-        return found
-
-    return kernel._replace(step=step)

@@ -11,6 +11,7 @@ are clamped to them, where it holds NaN they are free: the chains then sample p(
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.protocol import Backend
 from skrbm.machines.restricted import RBMParameters, sample_h_given_v
+from skrbm.support.progress import Progress
 from skrbm.support.randomness import Stream, check_stream
 
 # Elements of a layer, over all copies of the machine, that are sampled at a time: 128 MB in float32, of which a step
@@ -82,6 +84,19 @@ class Kernel(NamedTuple):
     step: Callable[..., tuple[Any, Any]]
     watch: Callable[[Any], Watch] = lambda model: NothingToWatch()
     n_copies: Callable[[Any], int] = lambda model: 1
+
+    def telling(self, progress: Progress | None, n_steps: int) -> Kernel:
+        """One that says after each step how many of so many it has made; of several blocks of chains, of each."""
+        if progress is None:
+            return self
+        numbers = cycle(range(1, n_steps + 1))
+
+        def step(model: Any, state: Any, stream: Stream) -> tuple[Any, Any]:
+            found = self.step(model, state, stream)
+            progress(next(numbers), n_steps)
+            return found
+
+        return self._replace(step=step)
 
 
 class GibbsState(NamedTuple):
