@@ -9,8 +9,9 @@ from torch import Tensor
 
 from skrbm.backends.protocol import Backend, Contrast, Damping, Phases
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
-from skrbm.support.kernels import bfloat16_mm
+from skrbm.support.kernels import bfloat16_linear, bfloat16_mm
 from skrbm.support.randomness import Stream
+from skrbm.support.tensors import aligned_empty
 
 
 class FloatBackend(Backend):
@@ -70,16 +71,17 @@ class Bfloat16Backend(Backend):
 
     def __init__(self, params: RBMParameters) -> None:
         self.params = params
-        self._W = params.W.to(torch.bfloat16)
+        self._W = aligned_empty((params.n_hidden, params.n_features), torch.bfloat16, params.W.device)
+        self.refresh_()
 
     def refresh_(self, max_change: float = math.inf) -> None:
         self._W.copy_(self.params.W)
 
     def mean_h(self, v: Tensor) -> Tensor:
-        return self.params.hidden.mean_(bfloat16_mm(v, self._W.T).add_(self.params.c))
+        return self.params.hidden.mean_(bfloat16_linear(v, self._W.T, self.params.c))
 
     def mean_v(self, h: Tensor) -> Tensor:
-        return self.params.visible.mean_(bfloat16_mm(h, self._W).add_(self.params.b))
+        return self.params.visible.mean_(bfloat16_linear(h, self._W, self.params.b))
 
     def add_contrast_(
         self,

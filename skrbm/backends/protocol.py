@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters
 from skrbm.support.randomness import Stream
+from skrbm.support.tensors import aligned_empty
 
 
 class Phases(NamedTuple):
@@ -18,7 +19,7 @@ class Phases(NamedTuple):
     Attributes
     ----------
     all : Tensor of shape (n_data + n_chains, n_features)
-        All rows, contiguous.
+        All rows, one behind the other.
     n_data : int
         How many are data.
     """
@@ -64,18 +65,24 @@ class RowBuffer:
         Number of columns.
     dtype, device
         Of the rows.
+
+    Attributes
+    ----------
+    memory : Tensor
+        All of it. Another tensor takes its place where it had to grow.
     """
 
     def __init__(self, n_features: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._rows = torch.empty((0, n_features), dtype=dtype, device=device)
+        self.memory = torch.empty((0, n_features), dtype=dtype, device=device)
         self._n_data = 0  # the most rows of data so far
 
     def phases(self, n_data: int, n_chains: int) -> Phases:
         """Memory for so many rows of data and chains."""
-        if n_data > self._n_data or self._n_data + n_chains > len(self._rows):
+        if n_data > self._n_data or self._n_data + n_chains > len(self.memory):
             self._n_data = max(n_data, self._n_data)
-            self._rows = self._rows.new_empty((self._n_data + n_chains, self._rows.shape[1]))
-        return Phases(self._rows[self._n_data - n_data : self._n_data + n_chains], n_data)
+            rows = self.memory
+            self.memory = aligned_empty((self._n_data + n_chains, rows.shape[1]), rows.dtype, rows.device)
+        return Phases(self.memory[self._n_data - n_data : self._n_data + n_chains], n_data)
 
 
 class Damping(NamedTuple):

@@ -35,13 +35,11 @@ class SharedRows(RowSource):
         Rows of this process.
     """
 
-    has_full_batches = False
-
     def __init__(self, source: RowSource, group: Group = ALONE, held_out: HeldOut | None = None) -> None:
         self._source, self.group, self.held_out = source, group, held_out
         self.n_features, self.is_binary, self.is_weighted = source.n_features, source.is_binary, source.is_weighted
         self.n_own_rows, self.n_rows = source.n_rows, group.total(source.n_rows)
-        self.total_weight = source.total_weight
+        self.total_weight, self.has_full_batches = source.total_weight, source.has_full_batches and group.size == 1
         self._plan = cache(self._agree)  # asked of the others once for each size of batches
 
     def n_batches(self, batch_size: int) -> int:

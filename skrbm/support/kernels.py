@@ -57,6 +57,28 @@ def bfloat16_mm(a: Tensor, b: Tensor) -> Tensor:
     return torch.mm(a, b).float()
 
 
+def bfloat16_linear(a: Tensor, b: Tensor, bias: Tensor) -> Tensor:
+    """The product of bfloat16 matrices and a bias in float32, as float32: see `bfloat16_mm`."""
+    if a.device.type == "cuda" and _ADDS_IN_FLOAT32:
+        return torch.ops.aten.addmm.dtype(bias, a, b, torch.float32)
+    return bfloat16_mm(a, b).add_(bias)
+
+
+def float_mm(a: Tensor, b: Tensor) -> Tensor:
+    """The product of matrices of one float type; of bfloat16 as float32."""
+    return bfloat16_mm(a, b) if a.dtype == torch.bfloat16 else torch.mm(a, b)
+
+
+def add_mm_(target: Tensor, a: Tensor, b: Tensor) -> None:
+    """target ← target + a b, where `target` may be float32 while `a` and `b` are bfloat16."""
+    if a.dtype == target.dtype:
+        target.addmm_(a, b)
+    elif a.device.type == "cuda" and _ADDS_IN_FLOAT32:
+        torch.ops.aten.addmm.dtype_out(target, a, b, torch.float32, out=target)
+    else:
+        target.add_(bfloat16_mm(a, b))
+
+
 def _find_onednn() -> Any:
     """oneDNN's linear layer; None where it is missing or doesn't do what is expected."""
     try:
@@ -90,3 +112,4 @@ def _find_int8_mm() -> Any:
 
 _onednn, _int8_mm = _find_onednn(), _find_int8_mm()
 _SUMS_IN_FLOAT32 = any("out_dtype" in str(schema) for schema in torch._C._jit_get_schemas_for_operator("aten::mm"))
+_ADDS_IN_FLOAT32 = any("out_dtype" in str(schema) for schema in torch._C._jit_get_schemas_for_operator("aten::addmm"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,28 @@ def find_device(device: Any, fall_back: bool = False) -> torch.device:
             f"device={device!r} is not available ({reason}). Choose one of 'auto', 'cpu'{others}."
         ) from error
     return found
+
+
+def aligned_empty(shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for a matrix whose rows begin at multiples of 16 bytes, which a GPU's products are fastest with."""
+    step = 1 if device.type == "cpu" else max(1, 16 // dtype.itemsize)
+    return torch.empty((shape[0], -(-shape[1] // step) * step), dtype=dtype, device=device)[:, : shape[1]]
+
+
+def read_later(value: Tensor) -> Callable[[], float]:
+    """What gives a number on a device, without waiting for the work that is launched there in the meantime."""
+    if not value.is_cuda:
+        return value.item
+    copy = torch.empty_like(value, device="cpu", pin_memory=True)
+    is_there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copy.copy_(value, non_blocking=True)
+    is_there.record(torch.cuda.current_stream(value.device))
+
+    def read() -> float:
+        is_there.synchronize()
+        return copy.item()
+
+    return read
 
 
 def from_torch(X: Any) -> Any:

@@ -27,11 +27,16 @@ class Observer(ABC):
     _n_updates = 0
 
     @torch.no_grad()
-    def observe_(self, params: RBMParameters) -> None:
-        """Called after each update."""
-        self._n_updates += 1
+    def observe_(self, params: RBMParameters, n_updates: int = 1) -> None:
+        """Called after each update; or after several, `until_look` at most."""
+        self._n_updates += n_updates
         if self._n_updates % self.every == 0:
             self.look_(params)
+
+    @property
+    def until_look(self) -> int:
+        """How many updates there are to the next look."""
+        return self.every - self._n_updates % self.every
 
     @abstractmethod
     def look_(self, params: RBMParameters) -> None:

@@ -71,6 +71,11 @@ class Pace:
         """Whether to look at the update after so many."""
         return n_updates % (_EARLY_EVERY if n_updates < _EARLY else _EVERY) == 0
 
+    def until_due(self, n_updates: int) -> int:
+        """How many updates after so many there are to the next look, 1 or more."""
+        every = _EARLY_EVERY if n_updates < _EARLY else _EVERY
+        return every - n_updates % every
+
     def look(self, divergence: float, share: float, n_updates: int) -> float:
         """What to multiply the rate by, after an update of this divergence at `share` of the schedule's full rate."""
         self._seen.append(divergence)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +17,15 @@ from skrbm.distributed import Group
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
 from skrbm.support.files import from_plain, to_plain
 from skrbm.support.randomness import Stream
+from skrbm.support.tensors import aligned_empty, read_later
 from skrbm.training.descent import SGD, NamedSchedule
 from skrbm.training.gradients import Centering
 from skrbm.training.observers import Average
 from skrbm.training.pace import LOOKED_AT, Pace, step_divergence
 from skrbm.training.settings import TrainSettings, gibbs_steps, rate_scheduler
+
+if TYPE_CHECKING:
+    from skrbm.training.device_updates import DeviceUpdates
 
 
 class Streams(NamedTuple):
@@ -78,6 +83,8 @@ class TrainState:
         Mean of the parameters on the way; None without `settings.averaging`.
     n_updates, n_epochs : int
         Position.
+    device_updates : DeviceUpdates or None
+        Makes the updates on a GPU, from the first epoch there on.
     """
 
     settings: TrainSettings
@@ -96,7 +103,9 @@ class TrainState:
     average: Average | None = None
     n_updates: int = 0
     n_epochs: int = 0
+    device_updates: DeviceUpdates | None = None
     _before: RBMParameters | None = None
+    _look: tuple[Callable[[], float], float, int] | None = None  # at the last update looked at, not heard of yet
 
     @property
     def model(self) -> RBMParameters:
@@ -136,8 +145,19 @@ class TrainState:
         """Look at how far the last update, of so many rows, has moved the machine; the rate may change."""
         chains = self.buffer.phases(n_data, n_data if self.settings.algorithm == "cd" else len(self.h)).chains
         divergence = group.mean(step_divergence(before, self.params, chains[:LOOKED_AT].to(self.params.W.dtype)))
-        share = self.learning_rate / self.first_rate
-        self.scale_rate_(self.pace.look(float(divergence), share, self.n_updates))
+        self.hear_of_look_()
+        self._look = read_later(divergence), self.learning_rate / self.first_rate, self.n_updates
+        if not divergence.is_cuda:
+            self.hear_of_look_()
+
+    def hear_of_look_(self) -> None:
+        """Let the rate follow the last look, if it hasn't yet: a GPU is asked at the next one, and so never waited for.
+
+        Without that a GPU would run dry at every look.
+        """
+        if self._look is not None:
+            (read, share, n_updates), self._look = self._look, None
+            self.scale_rate_(self.pace.look(read(), share, n_updates))
 
     def slow_down_(self, factor: float) -> None:
         """Go on at a lower rate."""
@@ -157,7 +177,7 @@ class TrainState:
         """Multiply by the backend of that precision from now on."""
         self.backend = backend_for(precision, self.params)
         self.buffer = RowBuffer(self.params.n_features, self.backend.state_dtype, self.params.W.device)
-        self.h = self.h.to(self.backend.state_dtype)
+        self.h = _aligned(self.h, self.backend.state_dtype)
 
     @torch.no_grad()
     def recompute_derived_(self) -> None:
@@ -227,7 +247,8 @@ class TrainState:
         self.params.copy_(self.params.with_tensors(state["params"]))
         if self.is_narrow and not state["is_narrow"]:  # the weights had become too large for fewer bits
             self.use_("float32")
-        self.h = from_plain(state["h"]).to(self.h)
+        self.h = _aligned(from_plain(state["h"]).to(self.h), self.h.dtype)
+        self._look = None
         self.carry_on_(state)
         self.optimizer.load_state_dict(from_plain(state["optimizer"][1]))
         if self.scheduler is not None:
@@ -275,7 +296,7 @@ def start_state(
         params,
         trained,
         centering,
-        h.to(backend.state_dtype, copy=True),
+        _aligned(h, backend.state_dtype),
         optimizer,
         rate_scheduler(optimizer, settings.learning_rate_schedule, settings.n_epochs),
         streams,
@@ -286,6 +307,12 @@ def start_state(
         damping=damping,
         average=Average(params, settings.averaging) if settings.averaging else None,
     )
+
+
+def _aligned(h: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of hidden states in memory that products are fastest with."""
+    n_chains, n_hidden = h.shape
+    return aligned_empty((n_chains, n_hidden), dtype, h.device).copy_(h)
 
 
 def _make_optimizer(tensors: list[Tensor], settings: TrainSettings) -> SGD | Optimizer:

@@ -21,25 +21,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from skrbm.backends.cuda_graph import record
 from skrbm.backends.protocol import Phases
 from skrbm.distributed import ALONE, Group
 from skrbm.machines.restricted import RBMParameters
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
+from skrbm.training.device_updates import DeviceUpdates
 from skrbm.training.gradients import Gradient, difference, penalize_, statistics
 from skrbm.training.observers import Observer
 from skrbm.training.settings import gibbs_steps
 from skrbm.training.state import TrainState
 
-_RATE_TOLERANCE = 0.1  # by which the rate may differ from what a CUDA graph was recorded with
 _WORDS = {"W": "weights", "b": "visible biases", "c": "hidden biases"}
 
 
@@ -78,16 +77,16 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     """
     began, settings, learning_rate = time.perf_counter(), state.settings, state.learning_rate
     state.k = gibbs_steps(settings.k, state.n_epochs, settings.n_epochs)
-    graph = UpdateGraph(state) if state.params.W.is_cuda and rows.group.size == 1 else None
-    for batch in rows.epoch(state.streams.shuffle, int(settings.batch_size)):
-        before = state.snapshot()
-        if graph is None or not graph.update_(batch):
+    if state.average is not None:
+        observers = (state.average, *observers)
+    if state.params.W.is_cuda and rows.group.size == 1 and not rows.is_weighted:
+        _run_on_device_(state, rows, observers)
+    else:
+        for batch in rows.epoch(state.streams.shuffle, int(settings.batch_size)):
+            before = state.snapshot()
             update_(state, batch, rows.group)
-        if before is not None:
-            state.keep_pace_(before, len(batch.v), rows.group)
-        for observer in (state.average, *observers):
-            if observer is not None:
-                observer.observe_(state.params)
+            _look_(state, before, len(batch.v), rows.group, observers)
+    state.hear_of_look_()
     state.recompute_derived_()
     if not state.backend.suffices:
         state.use_("float32")
@@ -98,6 +97,42 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     state.n_epochs += 1
     _check_finite(state.params, learning_rate)
     return EpochRecord(state.n_epochs, learning_rate, state.k, state.pace.take(), time.perf_counter() - began)
+
+
+def _run_on_device_(state: TrainState, rows: SharedRows, observers: Sequence[Observer]) -> None:
+    """An epoch of updates on a GPU: several at a time, as far as nothing is to be looked at in between."""
+    device = state.device_updates = state.device_updates or DeviceUpdates(state)
+    size, together = int(state.settings.batch_size), 1
+    if rows.has_full_batches and state.is_plain_descent:
+        together = device.most_together
+    n_to_come = max(state.settings.n_epochs - state.n_epochs, 1) * rows.n_batches(size)
+    for batch in rows.epoch(state.streams.shuffle, size * together):
+        left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
+        while len(left):
+            before = state.snapshot()
+            n_quiet = min([state.pace.until_due(state.n_updates), *(observer.until_look for observer in observers)])
+            n_most = 1 if before is not None else min(together, len(left) // n_data, n_quiet)
+            n = 1 << max(n_most, 1).bit_length() - 1  # the largest power of two
+            v, left = left[: n * n_data], left[n * n_data :]
+            if not device.make_(v, n, n_to_come):
+                for part in torch.split(v, n_data):
+                    update_(state, Batch(part))
+            _look_(state, before, min(n_data, len(v)), rows.group, observers, n)
+
+
+def _look_(
+    state: TrainState,
+    before: RBMParameters | None,
+    n_data: int,
+    group: Group,
+    observers: Sequence[Observer],
+    n_updates: int = 1,
+) -> None:
+    """What follows so many updates: the last, of `n_data` rows, is looked at if there is a machine from before it."""
+    if before is not None:
+        state.keep_pace_(before, n_data, group)
+    for observer in observers:
+        observer.observe_(state.params, n_updates)
 
 
 @torch.inference_mode()
@@ -260,43 +295,3 @@ def _check_finite(params: RBMParameters, learning_rate: float) -> None:
                 f"The {_WORDS.get(name, name)} are no longer finite after an epoch at learning rate "
                 f"{learning_rate:g}. Lower `learning_rate` (a tenth of it is a good next try), or scale X into [0, 1]."
             )
-
-
-# -- CUDA graphs -------------------------------------------------------------------------------------------------------
-
-
-class UpdateGraph:
-    """The update of a training as a CUDA graph: recorded once an epoch, as its learning rate is in it, and replayed.
-
-    A replay costs the host one launch instead of some fifty. Only plain descent without weights is recorded; batches of
-    another size than the first, and where recording fails, are left to `update_`.
-    """
-
-    def __init__(self, state: TrainState) -> None:
-        self._state, self._v, self._n_seen = state, torch.empty(0), 0
-        self._replay: Callable[[], None] | None = None
-        self._rate = 0.0  # that the recording has
-
-    def update_(self, batch: Batch) -> bool:
-        """Update by a replay where that is possible; whether it was."""
-        if batch.weight is not None:
-            return False
-        self._n_seen += 1
-        state, v = self._state, batch.v
-        if self._n_seen == 1 or not state.is_plain_descent:
-            return False  # the first update warms up what must not be set up during a recording
-        if self._n_seen == 2 or (v.shape == self._v.shape and self._is_outdated):
-            self._v, self._rate = v.clone(), state.learning_rate
-            n_updates, streams = state.n_updates, [state.streams.pixels, state.streams.chains]
-            self._replay = record(lambda: update_(state, Batch(self._v)), streams, v.device)
-            state.n_updates = n_updates  # recording isn't updating
-        if self._replay is None or v.shape != self._v.shape:
-            return False
-        self._v.copy_(v)
-        self._replay()
-        state.n_updates += 1
-        return True
-
-    @property
-    def _is_outdated(self) -> bool:
-        return not math.isclose(self._state.learning_rate, self._rate, rel_tol=_RATE_TOLERANCE)

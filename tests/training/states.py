@@ -23,7 +23,7 @@ PLAIN = TrainSettings(
     precision="float32",
 )
 NARROW = [pytest.param("int8", marks=needs_int8), "bfloat16"]
-RECORD = "skrbm.training.update.record"  # what records an update as a CUDA graph
+RECORD = "skrbm.training.device_updates.record"  # what records updates as a CUDA graph
 
 
 def begin(params, settings=PLAIN, seed=0, mean_v=0.5, h=None, n_epochs=100):

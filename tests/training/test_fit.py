@@ -1,7 +1,6 @@
 """Epochs over rows: what they learn, and what goes along with them."""
 
 import math
-import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from skrbm.machines.restricted import initial_parameters, mean_h_given_v
 from skrbm.training import Average, Streams, start_state, update_
 from tests import reference
 from tests.backends.test_protocol import needs_int8
-from tests.training.states import NARROW, PLAIN, RECORD, Rows, begin, bits, epochs
+from tests.training.states import NARROW, PLAIN, Rows, begin, bits, epochs
 
 
 @pytest.mark.parametrize("algorithm", ["cd", "pcd"])
@@ -141,38 +140,3 @@ def test_same_seed_same_result():
         results.append(state.params.W)
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
-
-
-@pytest.mark.cuda
-def test_cuda_learns_too():
-    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1]], 50, 0).astype(np.float32)
-    mean_v = torch.from_numpy(X.mean(0)).cuda()
-    streams = Streams.from_seed(0)
-    params = initial_parameters(mean_v, 4, streams.start, smoothing=0.01)
-    settings = replace(PLAIN, learning_rate=0.3, learning_rate_schedule="linear", centered="visible", n_epochs=300)
-    state = start_state(params, mean_v, settings, streams)
-    list(epochs(state, Rows(X, batch_size=20, device="cuda"), 300))
-    twin = start_state(state.params, mean_v, state.settings, Streams.from_seed(1), h=state.h)
-    twin.carry_on_(pickle.loads(pickle.dumps(state.carried())))
-    assert log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean() > math.log(0.5) - 0.2
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
-def test_cuda_graphs_learn_what_updates_learn(precision, algorithm, monkeypatch, recwarn):
-    X = np.repeat([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1]], [30, 20, 10], 0).astype(np.float32)
-    nats = []
-    for recording in (True, False):
-        if not recording:
-            monkeypatch.setattr(RECORD, lambda *args: None)
-        mean_v, streams = torch.from_numpy(X.mean(0)).cuda(), Streams.from_seed(0)
-        params = initial_parameters(mean_v, 6, streams.start, smoothing=1 / 60)
-        settings = replace(PLAIN, learning_rate=0.3, precision=precision, algorithm=algorithm, k=3, n_epochs=200)
-        state = start_state(params, mean_v, settings, streams)
-        list(epochs(state, Rows(X, batch_size=7, device="cuda"), 200))
-        assert state.n_updates == 200 * 9
-        nats.append(float(log_likelihood_exact(state.params, torch.from_numpy(X).cuda()).mean()))
-    assert not recwarn.list
-    assert nats[0] == pytest.approx(nats[1], abs=0.1)
-    assert nats[0] > -1.3

@@ -13,9 +13,9 @@ from skrbm.rows import Batch
 from skrbm.support.kernels import has_int8_mm
 from skrbm.training.gradients import statistics
 from skrbm.training.spectrum import Spectrum
-from skrbm.training.update import UpdateGraph, update_
+from skrbm.training.update import update_
 from tests import reference
-from tests.training.states import NARROW, PLAIN, RECORD, Merged, Rows, begin, bits
+from tests.training.states import NARROW, PLAIN, Merged, begin, bits
 from tests.training.test_gradients import log_likelihood_gradient, model_statistics
 
 
@@ -217,53 +217,6 @@ def test_momentum():
     torch.testing.assert_close(state.params.b - params.b, 1.9 * first)
 
 
-@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
-def test_a_graph_does_what_the_updates_do(algorithm, monkeypatch):
-    """With a recording that just repeats the work: which batches it takes, and what it counts."""
-    recorded, states = [], []
-
-    def record(work, streams, device):
-        recorded.append(work)
-
-        def replay():
-            work()
-            states[-1].n_updates -= 1  # a replay runs no Python
-
-        return replay
-
-    X = np.random.default_rng(0).random((23, 4))
-    for with_graph in (False, True):
-        state = begin(reference.random_params(3, 4), replace(PLAIN, binarize="sample", algorithm=algorithm))
-        states.append(state)
-        source = Rows(X, batch_size=5)
-        with monkeypatch.context() as patch:
-            patch.setattr(RECORD, record)
-            graph = UpdateGraph(state)
-            for batch in source.epoch(state.streams.shuffle):
-                if not (with_graph and graph.update_(batch)):
-                    update_(state, batch)
-                    assert not with_graph or state.n_updates == 1 or len(batch.v) == 3
-    assert len(recorded) == 1
-    assert states[0].n_updates == states[1].n_updates == 5
-    assert torch.equal(states[0].params.W, states[1].params.W)
-    assert torch.equal(states[0].h, states[1].h)
-
-
-@pytest.mark.parametrize(("factor", "n_recorded"), [(1.0, 1), (0.95, 1), (0.5, 2), (0.0, 2)])
-def test_a_graph_is_recorded_again_where_the_rate_has_moved(factor, n_recorded, monkeypatch):
-    """The rate is in the recording, so that one of another rate would go on learning at that."""
-    recorded = []
-    monkeypatch.setattr(RECORD, lambda work, streams, device: recorded.append(work) or work)
-    state = begin(reference.random_params(3, 4))
-    graph = UpdateGraph(state)
-    for n in range(6):
-        if n == 4:
-            state.scale_rate_(factor)
-        if not graph.update_(Batch(bits(5, 4, n))):
-            update_(state, Batch(bits(5, 4, n)))
-    assert len(recorded) == n_recorded
-
-
 @pytest.mark.skipif(not has_int8_mm(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
 @pytest.mark.parametrize("centered", ["visible", True])
 def test_no_weight_moves_by_more_than_the_products_in_8_bits_are_told(centered, monkeypatch):
@@ -276,13 +229,3 @@ def test_no_weight_moves_by_more_than_the_products_in_8_bits_are_told(centered, 
         before = state.params.W.clone()
         update_(state, Batch(bits(9, 4, seed)))
         assert (state.params.W - before).abs().max() <= told[-1] < 10.0
-
-
-def test_what_cannot_be_recorded_is_updated_all_the_same():
-    state = begin(reference.random_params(3, 4), PLAIN)
-    graph = UpdateGraph(state)
-    assert not graph.update_(Batch(bits(5, 4)))
-    with pytest.warns(RuntimeWarning, match="Training goes on without a CUDA graph"):
-        assert not graph.update_(Batch(bits(5, 4)))
-    assert not graph.update_(Batch(bits(5, 4)))
-    assert state.n_updates == 0
