@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -67,13 +67,16 @@ class LearningCurveDisplay:
     ['loss']
     """
 
+    history: Mapping[str, Any]
+    name: str | None
+    measures: Sequence[str]
     figure_: Any
     axes_: Any
     lines_: list[Any]
 
     def __init__(
         self,
-        history: Any,
+        history: Mapping[str, Any],
         *,
         name: str | None = None,
         measures: Sequence[str] = ("pseudo_log_likelihood", "loss", "free_energy_gap", "reconstruction_error"),
