@@ -34,6 +34,7 @@ _UNITS_OF_MEASURES = {
     "k": "Gibbs steps k",
     "seconds": "time\n(s)",
 }
+_COUNTS, _SHARES = ("k", "retreats"), ("dead_share", "saturated_share")
 
 
 class LearningCurveDisplay:
@@ -185,6 +186,11 @@ class LearningCurveDisplay:
         (line,) = ax.plot(self.history["epoch"], values, **with_style(style, line_kw))
         ax.set_ylabel(label, fontsize=FONT_SIZE + 1)
         ax.grid(alpha=0.3)
+        if measure in _COUNTS:
+            ax.yaxis.set_major_locator(whole_numbers())
+        elif measure in _SHARES:
+            most = max(np.nanmax(curve.get_ydata()) for curve in ax.lines)
+            ax.set_ylim(0, min(1.1 * most, 1.0) or 1.0)  # a share of nothing is no line between -0.05 and 0.05
         return line
 
 
