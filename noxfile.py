@@ -1,7 +1,7 @@
 """What can be checked, by name: `nox -l` lists it, `nox` does what a change needs, `nox -s slow` one of them.
 
-All but `oldest` use the environment that nox is in: `pip install -c constraints.txt -e ".[test]"` makes it. What stands
-behind `--` goes to pytest: `nox -s test -- tests/training -k momentum`.
+All but `oldest` and `typed` use the environment that nox is in: `pip install -c constraints.txt -e ".[test]"` makes it.
+What stands behind `--` goes to pytest: `nox -s test -- tests/training -k momentum`.
 """
 
 import os
@@ -32,6 +32,13 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types of the package, and of code that uses it: tests/typed_use.py."""
     check(session, "mypy")
+
+
+@nox.session(venv_backend="venv")
+def typed(session: nox.Session) -> None:
+    """What type checkers see of the installed package: how much of it has types, and a wrong call elsewhere."""
+    session.install("-q", "-c", "constraints.txt", "basedpyright")  # pyright with its node, 280 MB
+    session.run(sys.executable, ".ci/typed.py", f"{session.bin}/basedpyright", external=True)
 
 
 @nox.session(venv_backend="none")

@@ -98,6 +98,10 @@ class OnEpoch(_EpochCallback):
     [1, 2, 3]
     """
 
+    function: Callable[[Any, int], Any]
+    every: int
+    before: bool
+
     def __init__(self, function: Callable[[Any, int], Any], *, every: int = 1, before: bool = False) -> None:
         check_scalar(every, "every", Integral, min_val=1)
         if not callable(function):
@@ -128,9 +132,11 @@ class Checkpoint(_EpochCallback):
     machine, with `resume`.
     """
 
-    before = False
+    path: str
+    every: int
+    before: bool = False
 
-    def __init__(self, path: Any, *, every: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
         check_scalar(every, "every", Integral, min_val=1)
         self.path, self.every = os.fspath(path), every
 
@@ -163,6 +169,10 @@ class LikelihoodMonitor(ScoringMonitor):
     and `free_energy_gap`, the free energy of X_val less that of the training rows, which rises as a machine
     overfits (Hinton 2010, section 6); and `log_likelihood`, of X_val or else the training rows, if asked for.
     """
+
+    X_val: Any
+    log_likelihood: bool
+    max_rows: int
 
     def __init__(self, X_val: Any = None, *, log_likelihood: bool = False, max_rows: int = 1000) -> None:
         check_scalar(max_rows, "max_rows", Integral, min_val=1)

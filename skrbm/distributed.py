@@ -77,7 +77,8 @@ class Group(Protocol):
 class Alone(Group):
     """A single process: everybody has what it has."""
 
-    rank, size = 0, 1
+    rank: int = 0
+    size: int = 1
 
     def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
         return value

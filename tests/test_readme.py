@@ -1,9 +1,12 @@
-"""What README and the guide claim: figures that a benchmark has printed, links that lead somewhere."""
+"""What README, the guide and CITATION.cff claim: figures that a benchmark has printed, links, the version."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from skrbm._version import __version__
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").rglob("*.md"))]
@@ -45,3 +48,13 @@ def test_a_figure_that_nothing_printed_is_found():
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text("utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_a_citation_is_of_this_package_and_version():
+    """CITATION.cff is YAML of one line each, but for its lists."""
+    lines = re.findall(r"^(\S+): \"?(.+?)\"?$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
+    cited, project = dict(lines), tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert cited["version"] == __version__
+    assert cited["license"] == project["license"]
+    assert cited["title"] == f"skrbm: {project['description'][0].lower()}{project['description'][1:]}"
+    assert f"- name: {project['authors'][0]['name']}" in (ROOT / "CITATION.cff").read_text("utf-8")

@@ -17,6 +17,8 @@ from skrbm.support.tensors import aligned_empty
 class FloatBackend(Backend):
     """In the float type of the weights, on any device."""
 
+    params: RBMParameters
+    state_dtype: torch.dtype
     suffices = True
 
     def __init__(self, params: RBMParameters) -> None:
@@ -66,7 +68,7 @@ class Bfloat16Backend(Backend):
     torch can't sum bfloat16 products into float32 (on the CPU), the sums are rounded too.
     """
 
-    state_dtype = torch.bfloat16
+    state_dtype: torch.dtype = torch.bfloat16
     suffices = True
 
     def __init__(self, params: RBMParameters) -> None:

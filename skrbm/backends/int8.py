@@ -37,7 +37,7 @@ class Int8Backend(Backend):
     `input_error`; training sees rounded weights and updates the full ones (as in quantisation-aware training).
     """
 
-    state_dtype = torch.int8
+    state_dtype: torch.dtype = torch.int8
 
     def __init__(self, params: RBMParameters) -> None:
         self.params = params

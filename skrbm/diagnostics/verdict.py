@@ -33,7 +33,8 @@ class Verdict(NamedTuple):
     problems : tuple of str
         What is off, in words; empty if nothing is.
     worst_column, worst_direction : float
-        The least p-values of chains against rows, times the number of comparisons: below 1e-3 they count.
+        The least p-values of chains against rows, times the number of comparisons: below 1e-3 they count. Of directions
+        it is NaN where there are too few rows to compare any, fewer than 20.
     elsewhere : float
         Nats by which log Z is more than chains near the rows account for, see Notes of `judge`.
     effective_sample_size : float
@@ -47,11 +48,14 @@ class Verdict(NamedTuple):
     effective_sample_size: float
 
     def __str__(self) -> str:
-        found = "; ".join(self.problems) or "nothing is off"
+        compared = not math.isnan(self.worst_direction)
+        nothing = "nothing is off" if compared else "nothing is off, as far as so few rows can tell"
+        directions = f"{self.worst_direction:.2g} of directions" if compared else "directions not compared"
+        elsewhere = round(self.elsewhere, 1) + 0.0  # no -0.0
         return (
-            f"Verdict: {found}. (Chains from rows against rows: p = {self.worst_column:.2g} of columns, "
-            f"{self.worst_direction:.2g} of directions; log Z elsewhere {self.elsewhere:+.1f} nats; effective sample "
-            f"size of a short AIS {self.effective_sample_size:.0f}.)"
+            f"Verdict: {'; '.join(self.problems) or nothing}. (Chains from rows against rows: "
+            f"p = {self.worst_column:.2g} of columns, {directions}; log Z elsewhere {elsewhere:+.1f} nats; effective "
+            f"sample size of a short AIS {self.effective_sample_size:.0f}.)"
         )
 
     @property
@@ -97,8 +101,8 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
     columns, directions = _against_columns(chains, rows), _against_directions(chains, rows, machine.n_hidden)
     elsewhere, size = _elsewhere(path, chains, stream, n_temperatures)
     problems = []
-    if min(columns, directions) < _LEVEL:
-        what = "the means of columns" if columns < directions else "the leading directions"
+    if columns < _LEVEL or directions < _LEVEL:
+        what = "the leading directions" if directions <= columns else "the means of columns"
         problems.append(f"chains that start at training rows drift away from them, by {what}")
     if elsewhere > _MOST_ELSEWHERE:
         problems.append(
@@ -121,6 +125,8 @@ def _against_columns(chains: Tensor, rows: Tensor) -> float:
 def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:
     """The least p-value of means (Welch's t-test) and of variances along directions of the rows, times their number.
 
+    NaN where there are too few rows.
+
     Variances have to differ by their logarithms, whose variance is (κ - 1) / n, and as means of squares, whose variance
     is that of all squares over n. The kurtosis κ is 3 for a normal distribution, which an F-test asks for, and hundreds
     for a column that is hardly ever on. One more value of the common variance goes into that of the chains, which may
@@ -131,7 +137,7 @@ def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:
     n_directions = min(_N_DIRECTIONS, 1 + n_hidden // _UNITS_PER_DIRECTION)
     chains, some, others = chains.double(), rows[::2].double(), rows[1::2].double()
     if len(others) < _LEAST_ROWS:
-        return 1.0
+        return math.nan
     _, _, directions = torch.linalg.svd(some - some.mean(0), full_matrices=False)
     ours, theirs = ((v @ directions[:n_directions].T).cpu().numpy() for v in (chains, others))
     varies = theirs.std(0) > 1e-6

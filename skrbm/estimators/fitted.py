@@ -149,6 +149,8 @@ class Fitted:
         The float type of its parameters, and the device that it works on.
     """
 
+    place: Placement
+
     def __init__(self, model: Any) -> None:
         check_is_fitted(model)
         self._model = model

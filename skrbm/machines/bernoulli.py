@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -17,8 +19,8 @@ _DARKEST = 128  # whole numbers that go beyond are pixels of a byte; digits, rat
 class Bernoulli(Unit):
     """Units with states 0 and 1."""
 
-    states = (0.0, 1.0)
-    activation = "sigmoid"
+    states: ClassVar[tuple[float, ...] | None] = (0.0, 1.0)
+    activation: ClassVar[str] = "sigmoid"
 
     def cumulant(self, x: Tensor) -> Tensor:
         """log(1 + exp(x)), without overflow and exact in the tails."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +34,7 @@ _UNITS_OF_MEASURES = {
     "k": "Gibbs steps k",
     "seconds": "time\n(s)",
 }
+_COUNTS, _SHARES = ("k", "retreats"), ("dead_share", "saturated_share")
 
 
 class LearningCurveDisplay:
@@ -67,13 +68,16 @@ class LearningCurveDisplay:
     ['loss']
     """
 
+    history: Mapping[str, Any]
+    name: str | None
+    measures: Sequence[str]
     figure_: Any
     axes_: Any
     lines_: list[Any]
 
     def __init__(
         self,
-        history: Any,
+        history: Mapping[str, Any],
         *,
         name: str | None = None,
         measures: Sequence[str] = ("pseudo_log_likelihood", "loss", "free_energy_gap", "reconstruction_error"),
@@ -182,6 +186,11 @@ class LearningCurveDisplay:
         (line,) = ax.plot(self.history["epoch"], values, **with_style(style, line_kw))
         ax.set_ylabel(label, fontsize=FONT_SIZE + 1)
         ax.grid(alpha=0.3)
+        if measure in _COUNTS:
+            ax.yaxis.set_major_locator(whole_numbers())
+        elif measure in _SHARES:
+            most = max(np.nanmax(curve.get_ydata()) for curve in ax.lines)
+            ax.set_ylim(0, min(1.1 * most, 1.0) or 1.0)  # a share of nothing is no line between -0.05 and 0.05
         return line
 
 

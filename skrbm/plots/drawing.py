@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -105,7 +106,7 @@ def checked_matrix(
     return matrix
 
 
-def shape_of_images(n_features: int, image_shape: Any, names: Any) -> tuple[int, int] | None:
+def shape_of_images(n_features: int, image_shape: Sequence[int] | None, names: Any) -> tuple[int, int] | None:
     """(height, width) of the pictures; None for a table."""
     if names is not None and len(names) != n_features:
         raise ValueError(f"feature_names has {len(names)} names, but there are {n_features} features.")

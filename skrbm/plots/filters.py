@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Self
 
@@ -55,11 +56,22 @@ class FiltersDisplay:
     (5, 6)
     """
 
+    weights: Any
+    image_shape: Sequence[int] | None
+    feature_names: Any
+    units: Any
     figure_: Any
     ax_: Any
     im_: Any
 
-    def __init__(self, weights: Any, *, image_shape: Any = None, feature_names: Any = None, units: Any = None) -> None:
+    def __init__(
+        self,
+        weights: Any,
+        *,
+        image_shape: Sequence[int] | None = None,
+        feature_names: Any = None,
+        units: Any = None,
+    ) -> None:
         self.weights, self.image_shape, self.feature_names, self.units = weights, image_shape, feature_names, units
 
     @classmethod
@@ -70,7 +82,7 @@ class FiltersDisplay:
         *,
         n_units: int | None = 64,
         sort: str | None = "norm",
-        image_shape: Any = None,
+        image_shape: Sequence[int] | None = None,
         ax: Any = None,
         cmap: Any = None,
         im_kw: Any = None,

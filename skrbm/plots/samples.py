@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
@@ -66,6 +66,14 @@ class SamplesDisplay:
     (9, 9)
     """
 
+    samples: Any
+    image_shape: Sequence[int] | None
+    feature_names: Any
+    n_columns: int | None
+    row_labels: Sequence[Any] | None
+    column_labels: Sequence[Any] | None
+    row_title: str | None
+    column_title: str | None
     figure_: Any
     ax_: Any
     im_: Any
@@ -74,11 +82,11 @@ class SamplesDisplay:
         self,
         samples: Any,
         *,
-        image_shape: Any = None,
+        image_shape: Sequence[int] | None = None,
         feature_names: Any = None,
         n_columns: int | None = None,
-        row_labels: Any = None,
-        column_labels: Any = None,
+        row_labels: Sequence[Any] | None = None,
+        column_labels: Sequence[Any] | None = None,
         row_title: str | None = None,
         column_title: str | None = None,
     ) -> None:
@@ -97,7 +105,7 @@ class SamplesDisplay:
         n_samples: int = 32,
         n_steps: int = 1000,
         values: str = "probabilities",
-        image_shape: Any = None,
+        image_shape: Sequence[int] | None = None,
         random_state: Any = None,
         ax: Any = None,
         cmap: Any = None,

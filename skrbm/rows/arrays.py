@@ -42,7 +42,13 @@ class ArrayRows(RowSource):
         Numbers of the rows that are meant; by default all. `take` hands out the others too.
     """
 
-    has_full_batches = True
+    n_features: int
+    n_rows: int
+    total_weight: float
+    is_binary: bool
+    is_weighted: bool
+    has_full_batches: bool = True
+    shuffle: bool
 
     def __init__(
         self,

@@ -36,9 +36,14 @@ class PassingRows(RowSource):
         What values they have.
     """
 
-    is_weighted = False
-    has_full_batches = False
+    n_features: int
+    n_rows: int
+    total_weight: float
+    is_binary: bool
+    is_weighted: bool = False
+    has_full_batches: bool = False
     shuffle: bool
+    range: Range
 
     def _look_at(
         self,
@@ -231,7 +236,16 @@ class ParquetRows:
         If a file isn't Parquet, a column is missing, or has no numbers.
     """
 
-    def __init__(self, path: Any, columns: Sequence[str] | None = None, batch_rows: int = 8192) -> None:
+    paths: list[str | os.PathLike[str]]
+    columns: list[str] | None
+    batch_rows: int
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        columns: Sequence[str] | None = None,
+        batch_rows: int = 8192,
+    ) -> None:
         self.paths = [path] if isinstance(path, str | os.PathLike) else list(path)
         self.columns = None if columns is None else list(columns)
         if batch_rows < 1:

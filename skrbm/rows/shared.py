@@ -35,6 +35,16 @@ class SharedRows(RowSource):
         Rows of this process.
     """
 
+    group: Group
+    held_out: HeldOut | None
+    n_features: int
+    n_rows: int
+    n_own_rows: int
+    total_weight: float
+    is_binary: bool
+    is_weighted: bool
+    has_full_batches: bool
+
     def __init__(self, source: RowSource, group: Group = ALONE, held_out: HeldOut | None = None) -> None:
         self._source, self.group, self.held_out = source, group, held_out
         self.n_features, self.is_binary, self.is_weighted = source.n_features, source.is_binary, source.is_weighted

@@ -10,11 +10,11 @@ are clamped to them, where it holds NaN they are free: the chains then sample p(
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,7 +53,8 @@ class Watch(Protocol):
 class NothingToWatch(Watch):
     """Of a kernel without a ladder."""
 
-    swap_acceptance, round_trips = np.nan, np.nan
+    swap_acceptance: float = math.nan
+    round_trips: float = math.nan
 
     def start_(self, state: Any) -> None:
         """Nothing to gather."""

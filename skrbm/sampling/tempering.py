@@ -145,6 +145,8 @@ class RoundTrips:
         Completed ones, of all replicas of a system.
     """
 
+    n_trips: np.ndarray
+
     def __init__(self, n_rungs: int, n_systems: int) -> None:
         self.n_trips = np.zeros(n_systems, dtype=np.int64)
         self._systems = np.arange(n_systems)

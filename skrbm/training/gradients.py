@@ -83,6 +83,9 @@ class Centering:
         Of the moving averages.
     """
 
+    mu: Tensor | None
+    lam: Tensor | None
+
     def __init__(self, mu: Tensor | None = None, lam: Tensor | None = None, rate: float = 0.01) -> None:
         self.mu, self.lam, self._rate = mu, lam, rate
         self._W_mu: Tensor | None = None  # some updates ago, see `keep_biases_`

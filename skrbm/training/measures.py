@@ -156,9 +156,12 @@ class EarlyStopping(Listener):
     The rule of scikit-learn's `MLPClassifier`.
     """
 
+    scores: list[float]
+    best: float
+
     def __init__(self, tol: float, n_iter_no_change: int) -> None:
         self._tol, self._patience, self._n_without = tol, n_iter_no_change, 0
-        self.scores: list[float] = []
+        self.scores = []
         self.best = -math.inf
 
     def is_best(self, score: float) -> bool:

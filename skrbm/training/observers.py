@@ -75,6 +75,7 @@ class Average(Observer):
     know when training ends.
     """
 
+    params: RBMParameters
     every = 10  # the end of an epoch is another occasion to look
 
     def __init__(self, params: RBMParameters, share: float) -> None:
@@ -130,6 +131,7 @@ class Trajectory(Observer):
     chain is compared with another one's past, as it is correlated with its own.
     """
 
+    kept: list[RBMParameters]
     every = 4
 
     @classmethod

@@ -62,6 +62,10 @@ class Pace:
         What the rate has been multiplied by so far.
     """
 
+    limit: float
+    is_free: bool
+    factor: float
+
     def __init__(self, limit: float, most: float, is_free: bool) -> None:
         self.limit, self.is_free, self.factor = limit, is_free, 1.0
         self._most = most

@@ -87,3 +87,22 @@ def test_few_rows_and_columns_that_never_change():
 def test_in_words():
     assert "nothing is off" in str(Verdict((), 0.5, 0.4, 0.1, 90.0))
     assert "mass" in str(Verdict(("it has its mass elsewhere",), 0.5, 0.4, 20.0, 90.0))
+
+
+def test_what_few_rows_cannot_tell_is_not_told():
+    """Directions of fewer than twenty rows aren't compared, and that isn't a pass; nothing is -0.0."""
+    params = reference.random_params(2, 6)
+    few, many = (verdict(params, rows_of(params, n)) for n in (19, 20))
+    assert np.isnan(few.worst_direction)
+    assert "nothing is off, as far as so few rows can tell. " in str(few)
+    assert "directions not compared" in str(few)
+    assert 0 <= many.worst_direction <= 1
+    assert "nothing is off. " in str(many)
+    assert "-0.0" not in str(many._replace(elsewhere=-0.01))
+
+
+def test_the_columns_of_few_rows_are_compared():
+    """What isn't a number is no pass of the others."""
+    rows = torch.ones(10, 6).double()
+    far = RBMParameters(torch.zeros(2, 6).double(), torch.full((6,), -8.0).double(), torch.zeros(2).double())
+    assert "means of columns" in str(judge(AnnealingPath(far, torch.zeros(6).double()), rows, Stream(0)))

@@ -35,6 +35,17 @@ def test_measures_that_are_not_there_have_no_panel(other):
     assert [ax.get_ylabel() for ax in display.axes_] == ["dead units\n(share)", "loss F(v) - F(v_k)\n(nats)"]
 
 
+def test_ticks_of_counts_and_of_shares():
+    """Steps are whole numbers, and there is no share below 0; a second curve has room."""
+    history = {"epoch": [1, 2], "k": [10, 10], "dead_share": [0.0, 0.0]}
+    first = LearningCurveDisplay(history, measures=["k", "dead_share"]).plot()
+    steps, share = first.axes_
+    assert [tick for tick in steps.get_yticks() if tick != round(tick)] == []
+    assert share.get_ylim() == (0, 1)
+    LearningCurveDisplay(history | {"dead_share": [0.5, 0.25]}, measures=["k", "dead_share"]).plot(ax=first.axes_)
+    assert share.get_ylim() == (0, pytest.approx(0.55))
+
+
 def test_a_second_curve_looks_different(rbm, other):
     measures = ["pseudo_log_likelihood", "loss", "reconstruction_error"]
     first = LearningCurveDisplay.from_estimator(rbm, name="one", measures=measures)
