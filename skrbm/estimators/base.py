@@ -148,7 +148,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, X_val: Any = None) -> Self:
         """Learn from X. With scikit-learn 1.9 or newer `set_callbacks` sets what is told of each epoch.
 
         Parameters
@@ -163,6 +163,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows, >= 0.
+        X_val : as X, optional
+            Held-out rows, a validation set: of any kind that X may be, an iterator among them. Of more than 1,000, so
+            many are drawn. `early_stopping` goes by these, and splits off none of X; without it, nothing is stopped,
+            and `history_` has the pseudo-log-likelihood and the free energy of these. Each counts once, whatever
+            `sample_weight` is.
 
         Returns
         -------
@@ -171,7 +176,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data is not as described.
+            If a parameter or the data is not as described; or if X yields batches, from which no rows can be split off,
+            where `early_stopping` needs some: pass `X_val`.
         FloatingPointError
             If the parameters stop being finite.
         MemoryError
@@ -182,7 +188,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Warns
         -----
         DataRangeWarning
-            If values of X lie outside [0, 1].
+            If values of X or X_val lie outside [0, 1].
         ConvergenceWarning
             If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
             training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
@@ -192,7 +198,23 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Notes
         -----
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
-        `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows.
+        `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows; held-out rows
+        are each one's own too, and scores are means over the processes.
+
+        In a pipeline X_val has to go through the steps before the machine: `Pipeline(..., transform_input=["X_val"])`
+        sees to that, with `sklearn.set_config(enable_metadata_routing=True)` and `set_fit_request(X_val=True)`.
+
+        Examples
+        --------
+        Rows in batches, and held-out rows that say when to stop:
+
+        >>> import numpy as np
+        >>> from skrbm import BernoulliRBMTorch
+        >>> rows = np.random.default_rng(0).random((400, 8)) < np.linspace(0.1, 0.9, 8)
+        >>> rbm = BernoulliRBMTorch(n_hidden=2, n_iter=5, early_stopping=True, random_state=0)
+        >>> rbm = rbm.fit(np.array_split(rows[:300], 3), X_val=rows[300:])
+        >>> len(rbm.validation_scores_)
+        5
         """
         settings = settings_of(self)
         if isinstance(X, Iterator) and settings.n_epochs > 1:
@@ -202,7 +224,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             )
         with restored_on_error(self), self._listener(settings, X, y, sample_weight) as (listener, saved):
             start, group = self._start(saved), current_group()
-            rows = rows_of(self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed)
+            rows = rows_of(
+                self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed, X_val=X_val
+            )
             self._learn(rows, settings, start, listener)
             warn_if_bad(self, rows, Stream(start.seed, "verdict"))
         return self
