@@ -44,7 +44,7 @@ from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartition, warn_if_few_count
-from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_h_given_v
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows, yields_batches
@@ -649,6 +649,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         check_scalar(k, "k", Integral, min_val=1)
         return as_configured(self, self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v")), v)
 
+    @overload
     def sample(
         self,
         n_samples: int = 1,
@@ -661,7 +662,55 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         beta: float = 1.0,
         return_chain: bool = False,
         thin: int = 1,
-    ) -> np.ndarray:
+        return_hidden: Literal[False] = False,
+    ) -> np.ndarray: ...
+
+    @overload
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 1000,
+        init: Any = "random",
+        random_state: Any = None,
+        *,
+        method: Sampler = "gibbs",
+        condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
+        return_hidden: Literal[True],
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 1000,
+        init: Any = "random",
+        random_state: Any = None,
+        *,
+        method: Sampler = "gibbs",
+        condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
+        return_hidden: bool,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 1000,
+        init: Any = "random",
+        random_state: Any = None,
+        *,
+        method: Sampler = "gibbs",
+        condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
+        return_hidden: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Samples of the model: the ends of independent chains, or all that they go through.
 
         Parameters
@@ -692,13 +741,19 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             step on: leave out as many as the chains need to forget where they started.
         thin : int
             Steps from one state that is returned to the next, with `return_chain`.
+        return_hidden : bool
+            Whether to return hidden states too, drawn from p(h | v) of the visible ones: the two together are samples
+            of p(v, h).
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features) or (n_samples, n_steps // thin, n_features)
+        v : ndarray of shape (n_samples, n_features) or (n_samples, n_steps // thin, n_features)
             Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
             With `return_chain` a chain along the second axis, its states after `thin`, 2 `thin`, … steps;
-            without it, a data frame if `set_output` asks for one.
+            without it, a data frame if `set_output` asks for one. The same with and without `return_hidden`.
+        h : ndarray of shape (n_samples, n_hidden) or (n_samples, n_steps // thin, n_hidden)
+            Zeros and ones, only with `return_hidden`. Where `v` is a data frame so is this, with the names of
+            `get_feature_names_out()`. In a chain, each is drawn anew from the `v` beside it.
 
         Raises
         ------
@@ -728,6 +783,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> chains = rbm.sample(4, 1000, return_chain=True, thin=2)
         >>> chains.shape
         (4, 500, 2)
+
+        Visible and hidden states together:
+
+        >>> v, h = rbm.sample(1000, 100, return_hidden=True)
+        >>> v.shape, h.shape
+        ((1000, 2), (1000, 1))
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
@@ -741,7 +802,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         stream = self._stream(random_state)
         starts = self._starts(n_samples, init, stream)
         found = self._run_chains(method, n_steps, stream, starts, given, beta=beta, thin=thin if return_chain else 0)
-        return found if return_chain else as_configured(self, found, init, condition)
+        h = self._hidden_of(found, beta, stream) if return_hidden else None
+        if not return_chain:
+            if h is not None:
+                h = as_configured(self, h, init, condition, names=list(self.get_feature_names_out()))
+            found = as_configured(self, found, init, condition)
+        return found if h is None else (found, h)
 
     def complete(
         self,
@@ -905,13 +971,19 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
         return found
 
+    def _hidden_of(self, v: np.ndarray, beta: float, stream: Stream) -> np.ndarray:
+        """Hidden states drawn from p(h | v) at an inverse temperature, of visible ones (..., n_features)."""
+
+        def draw(params: RBMParameters, v: Tensor) -> Tensor:
+            return sample_h_given_v(_tempered(params, beta), v, stream)
+
+        return Fitted(self).over_rows(draw, v.reshape(-1, v.shape[-1])).reshape(*v.shape[:-1], -1)
+
     def _sampler(
         self, method: str, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
     ) -> tuple[Kernel, Any]:
         """The kernel of that name and the model that it samples, at an inverse temperature."""
-        machine = fitted.machine(place)
-        if beta != 1.0:
-            machine = machine.map(lambda tensor: tensor * float(beta))
+        machine = _tempered(fitted.machine(place), beta)
         if method == "gibbs":
             return GIBBS, machine
         path = replace(fitted.path(place), machine=machine)
@@ -1075,3 +1147,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if not hasattr(self, "_sampling"):
             self._sampling = Stream(self._seed(), "sampling")
         return self._sampling
+
+
+def _tempered(params: RBMParameters, beta: float) -> RBMParameters:
+    """The machine at an inverse temperature."""
+    return params if beta == 1.0 else params.map(lambda tensor: tensor * float(beta))
