@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import StepLR
 import skrbm
 from skrbm import BernoulliRBMTorch
 from skrbm.likelihood import LogPartition
+from skrbm.sampling import GIBBS
 
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 
@@ -52,7 +53,10 @@ def names() -> None:
     rbm.log_partition("exakt")  # type: ignore[arg-type]
     rbm.complete(np.eye(3), "median")  # type: ignore[arg-type]
     rbm.diagnose(["gibs"])  # type: ignore[list-item]
-    rbm.diagnose(["gibbs", "parallel_tempering"])
+    rbm.diagnose(["gibbs", "parallel_tempering", GIBBS])
+    rbm.diagnose(GIBBS)
+    rbm.complete(np.eye(3), method=GIBBS)
+    rbm.sample(3, method=GIBBS.step)  # type: ignore[call-overload]
     skrbm.BernouliRBMTorch  # type: ignore[attr-defined]  # noqa: B018
     assert_type(skrbm.datasets.bars_and_stripes(3), np.ndarray[tuple[Any, ...], np.dtype[np.float32]])
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Literal, Self, get_args, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from skrbm.estimators._compat import (
     callback_management_context,
     check_sample_weight,
 )
+from skrbm.estimators.chains import SAMPLERS, Sampler, hidden_of, name_of, tempered
 from skrbm.estimators.fitted import (
     Fitted,
     checked_parameters,
@@ -44,7 +45,7 @@ from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartition, warn_if_few_count
-from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_h_given_v
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows, yields_batches
@@ -61,9 +62,6 @@ from skrbm.training.fit import Start, train
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import MOST_BATCH, TrainSettings
-
-Sampler = Literal["gibbs", "parallel_tempering", "trajectory_tempering"]
-_SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -657,7 +655,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         init: Any = "random",
         random_state: Any = None,
         *,
-        method: Sampler = "gibbs",
+        method: Sampler | Kernel = "gibbs",
         condition: Any = None,
         beta: float = 1.0,
         return_chain: bool = False,
@@ -673,7 +671,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         init: Any = "random",
         random_state: Any = None,
         *,
-        method: Sampler = "gibbs",
+        method: Sampler | Kernel = "gibbs",
         condition: Any = None,
         beta: float = 1.0,
         return_chain: bool = False,
@@ -689,7 +687,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         init: Any = "random",
         random_state: Any = None,
         *,
-        method: Sampler = "gibbs",
+        method: Sampler | Kernel = "gibbs",
         condition: Any = None,
         beta: float = 1.0,
         return_chain: bool = False,
@@ -704,7 +702,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         init: Any = "random",
         random_state: Any = None,
         *,
-        method: Sampler = "gibbs",
+        method: Sampler | Kernel = "gibbs",
         condition: Any = None,
         beta: float = 1.0,
         return_chain: bool = False,
@@ -724,10 +722,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Where they start: at random bits, at training rows (drawn from `data_samples_`), or at given rows.
         random_state : int, RandomState instance or None
             None goes on with the model's own stream, which is pickled with it: successive calls differ.
-        method : {"gibbs", "parallel_tempering", "trajectory_tempering"}
+        method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel
             Block Gibbs sampling; or tempering, which finds the modes that Gibbs chains don't leave or reach, and costs
             as many times more as its ladder has rungs. The rungs are temperatures between `base_rates_` and the model,
-            adapted until neighbours swap every other time; or the machines that `store_trajectory=True` kept.
+            adapted until neighbours swap every other time; or the machines that `store_trajectory=True` kept. Or a
+            `skrbm.sampling.Kernel` of your own, whose model is the machine, `RBMParameters`.
         condition : array-like of shape (n_features,) or (n_samples, n_features), or mapping, optional
             Values of visible units that are given; NaN where they are free. The samples are then of
             p(free | given). One row is given to all chains. Or values by the names of features, such as
@@ -789,11 +788,30 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> v, h = rbm.sample(1000, 100, return_hidden=True)
         >>> v.shape, h.shape
         ((1000, 2), (1000, 1))
+
+        A kernel of one's own: Gibbs steps, after each of which a state and its opposite are chosen between by their
+        probabilities. It goes between two modes, all off and all on, that Gibbs chains hardly ever leave:
+
+        >>> import numpy as np
+        >>> import torch
+        >>> from skrbm.machines import free_energy
+        >>> from skrbm.sampling import Kernel, clamp, gibbs_init, gibbs_step
+        >>> def flip_step(params, state, stream):
+        ...     state, info = gibbs_step(params, state, stream)
+        ...     flipped = clamp(1 - info.v, state.given)
+        ...     p = torch.sigmoid(free_energy(params, info.v) - free_energy(params, flipped))
+        ...     v = torch.where((stream.uniform(len(p), p.device) < p)[:, None], flipped, info.v)
+        ...     return gibbs_init(params, v, stream, state.given), info._replace(v=v)
+        >>> deep = BernoulliRBMTorch.from_parameters([[8.0] * 6], [-4.0] * 6, [-24.0], random_state=0)
+        >>> for method in ("gibbs", Kernel(gibbs_init, flip_step)):
+        ...     print(f"{deep.sample(1000, 20, init=np.zeros((1000, 6)), method=method).mean():.1f}")
+        0.0
+        0.5
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_method("method", method, _SAMPLERS)
+        self._check_sampler("method", method)
         Number(0)("beta", beta)
         check_scalar(thin, "thin", Integral, min_val=1, max_val=n_steps)
         if thin > 1 and not return_chain:
@@ -802,7 +820,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         stream = self._stream(random_state)
         starts = self._starts(n_samples, init, stream)
         found = self._run_chains(method, n_steps, stream, starts, given, beta=beta, thin=thin if return_chain else 0)
-        h = self._hidden_of(found, beta, stream) if return_hidden else None
+        h = hidden_of(self, found, beta, stream) if return_hidden else None
         if not return_chain:
             if h is not None:
                 h = as_configured(self, h, init, condition, names=list(self.get_feature_names_out()))
@@ -815,7 +833,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         kind: Literal["mean", "sample"] = "mean",
         *,
         n_steps: int = 1000,
-        method: Sampler = "gibbs",
+        method: Sampler | Kernel = "gibbs",
         random_state: Any = None,
     ) -> np.ndarray:
         """Rows with their missing values filled in, from chains with all else clamped.
@@ -828,7 +846,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Fill in P(v_i = 1 | given), the mean over the second half of a chain; or zeros and ones, the end of it.
         n_steps : int
             Length of the chains.
-        method : {"gibbs", "parallel_tempering", "trajectory_tempering"}
+        method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel
             How the chains move; see `sample`. Where several quite different completions fit, Gibbs chains may see one
             of them only.
         random_state : int, RandomState instance or None
@@ -862,7 +880,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         check_choice("kind", kind, ("mean", "sample"))
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_method("method", method, _SAMPLERS)
+        self._check_sampler("method", method)
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
         starts = self._starts(len(given), "random", stream).astype(given.dtype)
@@ -870,7 +888,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
     def diagnose(
         self,
-        methods: Sampler | Iterable[Sampler] | None = None,
+        methods: Sampler | Kernel | Iterable[Sampler | Kernel] | None = None,
         *,
         n_steps: int = 1000,
         n_chains: int = 20,
@@ -880,8 +898,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Parameters
         ----------
-        methods : sequence of {"gibbs", "parallel_tempering", "trajectory_tempering"}, optional
-            By default all that the model can be sampled by.
+        methods : sequence of {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel, optional
+            Or a single one; see `sample`. By default all that have a name and that the model can be sampled by. A
+            kernel of your own is called by the name of its function `step` in the table.
         n_steps : int
             Length of the chains, >= 8.
         n_chains : int
@@ -909,23 +928,24 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         check_scalar(n_steps, "n_steps", Integral, min_val=8)
         check_scalar(n_chains, "n_chains", Integral, min_val=2)
         if methods is None:
-            methods = _SAMPLERS if hasattr(self, "trajectory_") else _SAMPLERS[:2]
-        methods = [methods] if isinstance(methods, str) else methods
+            methods = SAMPLERS if hasattr(self, "trajectory_") else SAMPLERS[:2]
+        methods = [methods] if isinstance(methods, str | Kernel) else methods
         if not isinstance(methods, Iterable) or not (methods := list(methods)):
-            raise ValueError(f"methods={methods!r} must be names of samplers, at least one.")
+            raise ValueError(f"methods={methods!r} must be names of samplers or kernels, at least one.")
         for method in methods:
-            self._check_method("methods", method, _SAMPLERS)
+            self._check_sampler("methods", method)
         stream, place, params = self._stream(random_state), fitted.place, fitted.machine()
         random_v = to_tensor(self._starts(n_chains, "random", stream), *place)
         has_data = hasattr(self, "data_samples_")
         data_v = to_tensor(self._starts(n_chains, "data", stream), *place) if has_data else None
         tables = []
         for method in methods:
-            with fitted.threads(2 * n_chains), self._progress(method.replace("_", " ")) as progress:
+            name = name_of(method)
+            with fitted.threads(2 * n_chains), self._progress(name.replace("_", " ")) as progress:
                 kernel, model = self._sampler(method, fitted, place, stream)
                 kernel = kernel.telling(progress, n_steps)
                 table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
-            tables.append({"method": np.full(len(table["statistic"]), method)} | table)
+            tables.append({"method": np.full(len(table["statistic"]), name)} | table)
         found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
         if data_v is not None:
             kept = torch.from_numpy(np.asarray(self.data_samples_))
@@ -943,7 +963,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
     def _run_chains(
         self,
-        method: str,
+        method: Sampler | Kernel,
         n_steps: int,
         stream: Stream,
         starts: Any,
@@ -968,31 +988,38 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             kernel = kernel.telling(progress, n_steps)
             found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
         if text := watch.warning_text():
-            warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
+            warn(f"Samples by method={name_of(method)!r} are not to be trusted. {text}", SwapWarning)
         return found
 
-    def _hidden_of(self, v: np.ndarray, beta: float, stream: Stream) -> np.ndarray:
-        """Hidden states drawn from p(h | v) at an inverse temperature, of visible ones (..., n_features)."""
-
-        def draw(params: RBMParameters, v: Tensor) -> Tensor:
-            return sample_h_given_v(_tempered(params, beta), v, stream)
-
-        return Fitted(self).over_rows(draw, v.reshape(-1, v.shape[-1])).reshape(*v.shape[:-1], -1)
-
     def _sampler(
-        self, method: str, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
+        self, method: Sampler | Kernel, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
     ) -> tuple[Kernel, Any]:
-        """The kernel of that name and the model that it samples, at an inverse temperature."""
-        machine = _tempered(fitted.machine(place), beta)
-        if method == "gibbs":
-            return GIBBS, machine
+        """The kernel, that of the name if it is one, and the model that it samples, at an inverse temperature."""
+        machine = tempered(fitted.machine(place), beta)
+        if isinstance(method, Kernel) or method == "gibbs":
+            return method if isinstance(method, Kernel) else GIBBS, machine
         path = replace(fitted.path(place), machine=machine)
         rungs = fitted.rungs(place) if method == "trajectory_tempering" else None
         return TEMPERING, ladder_by_name(method, path, stream, rungs=rungs)
 
-    def _check_method(self, name: str, method: Any, known: tuple[str, ...]) -> None:
+    def _check_sampler(self, name: str, method: Any) -> None:
+        """Raise unless this is the name of a way of sampling that the model has what it needs for, or a kernel."""
+        if not isinstance(method, Kernel):
+            if not isinstance(method, str):
+                names = ", ".join(map(repr, SAMPLERS))
+                raise TypeError(f"{name} must be {names} or a skrbm.sampling.Kernel, got {type(method).__name__}.")
+            self._check_method(name, method, SAMPLERS, "a skrbm.sampling.Kernel")
+        elif not (callable(method.init) and callable(method.step)):
+            raise TypeError(f"{name} must be a Kernel whose init and step can be called, got {method!r}.")
+        elif method.step is TEMPERING.step:
+            raise ValueError(
+                f"{name}=TEMPERING runs on a ladder of machines. Choose 'parallel_tempering' or "
+                "'trajectory_tempering', which make one."
+            )
+
+    def _check_method(self, name: str, method: Any, known: tuple[str, ...], other: str = "") -> None:
         check_is_fitted(self)
-        check_choice(name, method, known)
+        check_choice(name, method, known, other)
         if method == "trajectory_tempering" and not hasattr(self, "trajectory_"):
             raise ValueError(
                 "method='trajectory_tempering' needs the machines on the way of a fit. Call fit with "
@@ -1147,8 +1174,3 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if not hasattr(self, "_sampling"):
             self._sampling = Stream(self._seed(), "sampling")
         return self._sampling
-
-
-def _tempered(params: RBMParameters, beta: float) -> RBMParameters:
-    """The machine at an inverse temperature."""
-    return params if beta == 1.0 else params.map(lambda tensor: tensor * float(beta))
