@@ -7,18 +7,15 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import (
     CallbackSupportMixin,
@@ -26,7 +23,18 @@ from skrbm.estimators._compat import (
     callback_management_context,
     check_sample_weight,
 )
-from skrbm.estimators.chains import SAMPLERS, Sampler, hidden_of, name_of, tempered
+from skrbm.estimators.chains import (
+    SAMPLERS,
+    Sampler,
+    check_method,
+    check_sampler,
+    equilibrium,
+    hidden_of,
+    how_chains_mix,
+    progress_of,
+    run_chains_of,
+    starts_of,
+)
 from skrbm.estimators.fitted import (
     Fitted,
     checked_parameters,
@@ -38,7 +46,7 @@ from skrbm.estimators.fitted import (
 )
 from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
-from skrbm.estimators.judging import verdict_of, warn_if_bad
+from skrbm.estimators.judging import warn_if_bad
 from skrbm.estimators.parameters import Number, identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
@@ -49,13 +57,11 @@ from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows, yields_batches
-from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
-from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
-from skrbm.support.checks import check_choice, warn
-from skrbm.support.progress import Progress, show_progress
+from skrbm.sampling.kernels import Kernel
+from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
+from skrbm.support.tensors import from_torch, is_bits, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
@@ -517,7 +523,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         True
         """
         fitted = Fitted(self)
-        self._check_method("method", method, METHODS)
+        check_method(self, "method", method, METHODS)
         schedule = checked_schedule(schedule)
         for name, value in (("n_temperatures", n_temperatures), ("n_chains", n_chains), ("n_steps", n_steps)):
             if value is not None or name != "n_temperatures":
@@ -534,8 +540,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
                 )
         elif bracket is not None and method_for(path.machine, method) == "ais":
-            samples = to_tensor(self._equilibrium(n_chains, stream), *fitted.place)
-        with fitted.threads(n_chains), self._progress("log Z") as progress:
+            samples = to_tensor(equilibrium(self, n_chains, stream), *fitted.place)
+        with fitted.threads(n_chains), progress_of(self, "log Z") as progress:
             found = log_partition(
                 path,
                 method,
@@ -645,7 +651,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         check_scalar(k, "k", Integral, min_val=1)
-        return as_configured(self, self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v")), v)
+        found = run_chains_of(self, "gibbs", k, self._stream(random_state), array_of(self, v, "v"))
+        return as_configured(self, found, v)
 
     @overload
     def sample(
@@ -811,15 +818,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_sampler("method", method)
+        check_sampler(self, "method", method)
         Number(0)("beta", beta)
         check_scalar(thin, "thin", Integral, min_val=1, max_val=n_steps)
         if thin > 1 and not return_chain:
             raise ValueError(f"thin={thin} is of chains, but return_chain=False returns their ends. Set it to True.")
         given = None if condition is None else condition_of(self, condition, n_samples)
         stream = self._stream(random_state)
-        starts = self._starts(n_samples, init, stream)
-        found = self._run_chains(method, n_steps, stream, starts, given, beta=beta, thin=thin if return_chain else 0)
+        starts = starts_of(self, n_samples, init, stream)
+        found = run_chains_of(self, method, n_steps, stream, starts, given, beta=beta, thin=thin if return_chain else 0)
         h = hidden_of(self, found, beta, stream) if return_hidden else None
         if not return_chain:
             if h is not None:
@@ -880,11 +887,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         check_choice("kind", kind, ("mean", "sample"))
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_sampler("method", method)
+        check_sampler(self, "method", method)
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
-        starts = self._starts(len(given), "random", stream).astype(given.dtype)
-        return as_configured(self, self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean"), X)
+        starts = starts_of(self, len(given), "random", stream).astype(given.dtype)
+        return as_configured(self, run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
     def diagnose(
         self,
@@ -924,7 +931,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Chains that mix have a `merge_time` well below `n_steps`, and `r_hat` below 1.01 if they are some hundred
         autocorrelation times long. See `skrbm.diagnostics` for the formulas.
         """
-        fitted = Fitted(self)
+        check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=8)
         check_scalar(n_chains, "n_chains", Integral, min_val=2)
         if methods is None:
@@ -933,123 +940,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if not isinstance(methods, Iterable) or not (methods := list(methods)):
             raise ValueError(f"methods={methods!r} must be names of samplers or kernels, at least one.")
         for method in methods:
-            self._check_sampler("methods", method)
-        stream, place, params = self._stream(random_state), fitted.place, fitted.machine()
-        random_v = to_tensor(self._starts(n_chains, "random", stream), *place)
-        has_data = hasattr(self, "data_samples_")
-        data_v = to_tensor(self._starts(n_chains, "data", stream), *place) if has_data else None
-        tables = []
-        for method in methods:
-            name = name_of(method)
-            with fitted.threads(2 * n_chains), self._progress(name.replace("_", " ")) as progress:
-                kernel, model = self._sampler(method, fitted, place, stream)
-                kernel = kernel.telling(progress, n_steps)
-                table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
-            tables.append({"method": np.full(len(table["statistic"]), name)} | table)
-        found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
-        if data_v is not None:
-            kept = torch.from_numpy(np.asarray(self.data_samples_))
-            found.note = str(verdict_of(self, kept, stream))
-        return found
-
-    @contextmanager
-    def _progress(self, what: str) -> Iterator[Progress | None]:
-        """What is told of the steps of a long run: nothing, unless `verbose` asks for it."""
-        if not self.verbose:
-            yield None
-            return
-        with show_progress(f"[{type(self).__name__}] {what}") as progress:
-            yield progress
-
-    def _run_chains(
-        self,
-        method: Sampler | Kernel,
-        n_steps: int,
-        stream: Stream,
-        starts: Any,
-        given: Any = None,
-        *,
-        mean: bool = False,
-        beta: float = 1.0,
-        thin: int = 0,
-    ) -> np.ndarray:
-        """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept."""
-        fitted = Fitted(self)
-        with fitted.threads(starts.shape[0]):
-            kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream, beta)
-        watch = kernel.watch(model)
-
-        def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
-            if thin:
-                return record_chains(kernel, model, v, n_steps, stream, given, thin, watch)[0]
-            return run_chains(kernel, model, v, n_steps, stream, given, mean, watch)[0]
-
-        with self._progress("chains") as progress:
-            kernel = kernel.telling(progress, n_steps)
-            found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
-        if text := watch.warning_text():
-            warn(f"Samples by method={name_of(method)!r} are not to be trusted. {text}", SwapWarning)
-        return found
-
-    def _sampler(
-        self, method: Sampler | Kernel, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
-    ) -> tuple[Kernel, Any]:
-        """The kernel, that of the name if it is one, and the model that it samples, at an inverse temperature."""
-        machine = tempered(fitted.machine(place), beta)
-        if isinstance(method, Kernel) or method == "gibbs":
-            return method if isinstance(method, Kernel) else GIBBS, machine
-        path = replace(fitted.path(place), machine=machine)
-        rungs = fitted.rungs(place) if method == "trajectory_tempering" else None
-        return TEMPERING, ladder_by_name(method, path, stream, rungs=rungs)
-
-    def _check_sampler(self, name: str, method: Any) -> None:
-        """Raise unless this is the name of a way of sampling that the model has what it needs for, or a kernel."""
-        if not isinstance(method, Kernel):
-            if not isinstance(method, str):
-                names = ", ".join(map(repr, SAMPLERS))
-                raise TypeError(f"{name} must be {names} or a skrbm.sampling.Kernel, got {type(method).__name__}.")
-            self._check_method(name, method, SAMPLERS, "a skrbm.sampling.Kernel")
-        elif not (callable(method.init) and callable(method.step)):
-            raise TypeError(f"{name} must be a Kernel whose init and step can be called, got {method!r}.")
-        elif method.step is TEMPERING.step:
-            raise ValueError(
-                f"{name}=TEMPERING runs on a ladder of machines. Choose 'parallel_tempering' or "
-                "'trajectory_tempering', which make one."
-            )
-
-    def _check_method(self, name: str, method: Any, known: tuple[str, ...], other: str = "") -> None:
-        check_is_fitted(self)
-        check_choice(name, method, known, other)
-        if method == "trajectory_tempering" and not hasattr(self, "trajectory_"):
-            raise ValueError(
-                "method='trajectory_tempering' needs the machines on the way of a fit. Call fit with "
-                "store_trajectory=True, or choose 'parallel_tempering'."
-            )
-
-    def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
-        """Where chains start, (n_samples, n_features_in_)."""
-        dtype = np.asarray(self.components_).dtype
-        if not isinstance(init, str):
-            rows = array_of(self, init, "init")
-            if rows.shape[0] != n_samples:
-                raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
-            return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
-        check_choice("init", init, ("random", "data"), "an array of rows")
-        if init == "random":
-            return stream.integers(2, (n_samples, self.n_features_in_)).astype(dtype)
-        if not hasattr(self, "data_samples_"):
-            raise ValueError("init='data', but this model keeps no training rows. Pass rows as init, or fit it here.")
-        kept = np.asarray(self.data_samples_, dtype)
-        return kept[stream.integers(len(kept), (n_samples,))]
-
-    def _equilibrium(self, n: int, stream: Stream) -> np.ndarray:
-        """The chains of training, or random ones, after 1,000 Gibbs steps."""
-        starts = self._starts(n, "random", stream)
-        h = np.asarray(getattr(self, "h_samples_", ()))
-        if h.ndim == 2 and len(h) and h.shape[1] == np.shape(self.components_)[0]:
-            means = Fitted(self).over_rows(mean_v_given_h, h.astype(starts.dtype))
-            starts = self.units[0].sample(torch.from_numpy(np.resize(means, starts.shape)), stream).numpy()
-        return self._run_chains("gibbs", 1000, stream, starts)
+            check_sampler(self, "methods", method)
+        return how_chains_mix(self, methods, n_steps, n_chains, self._stream(random_state))
 
     # -- files, and other libraries ------------------------------------------------------------------------------------
 
