@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import StepLR
 import skrbm
 from skrbm import BernoulliRBMTorch
 from skrbm.likelihood import LogPartition
+from skrbm.sampling import GIBBS
 
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 
@@ -35,6 +36,8 @@ def results(rbm: BernoulliRBMTorch, X: np.ndarray, both: bool) -> None:
     assert_type(rbm.log_likelihood(X, both), Array | tuple[Array, float])
     assert_type(rbm.log_partition("ais", n_chains=10), LogPartition)
     assert_type(rbm.sample(3, method="parallel_tempering"), Array)
+    assert_type(rbm.sample(3, return_hidden=True), tuple[Array, Array])
+    assert_type(rbm.sample(3, return_hidden=both), Array | tuple[Array, Array])
 
 
 def names() -> None:
@@ -46,11 +49,14 @@ def names() -> None:
     rbm = BernoulliRBMTorch(
         precision="int8", early_stopping="log_likelihood", centered=True, binarize=0.5, device="cpu"
     )
-    rbm.sample(3, method="gibs")  # type: ignore[arg-type]
+    rbm.sample(3, method="gibs")  # type: ignore[call-overload]
     rbm.log_partition("exakt")  # type: ignore[arg-type]
     rbm.complete(np.eye(3), "median")  # type: ignore[arg-type]
     rbm.diagnose(["gibs"])  # type: ignore[list-item]
-    rbm.diagnose(["gibbs", "parallel_tempering"])
+    rbm.diagnose(["gibbs", "parallel_tempering", GIBBS])
+    rbm.diagnose(GIBBS)
+    rbm.complete(np.eye(3), method=GIBBS)
+    rbm.sample(3, method=GIBBS.step)  # type: ignore[call-overload]
     skrbm.BernouliRBMTorch  # type: ignore[attr-defined]  # noqa: B018
     assert_type(skrbm.datasets.bars_and_stripes(3), np.ndarray[tuple[Any, ...], np.dtype[np.float32]])
 

@@ -25,8 +25,8 @@ from skrbm.commands.images import Images
 from skrbm.commands.likelihoods import mean_log_likelihood
 from skrbm.commands.page import film, page, paragraph, picture, side_by_side, table
 from skrbm.commands.progress import ShowEpoch
-from skrbm.estimators.base import Sampler
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
+from skrbm.estimators.chains import Sampler
 from skrbm.machines.restricted import initial_parameters
 from skrbm.plots.curves import HiddenActivityDisplay, LearningCurveDisplay
 from skrbm.plots.drawing import matplotlib

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skrbm.diagnostics.chains import autocorrelation_time, effective_sample_size, merge_time, r_hat
 from skrbm.machines.restricted import RBMParameters, free_energy
-from skrbm.sampling.kernels import Kernel
+from skrbm.sampling.kernels import Kernel, check_info
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
 
@@ -74,7 +74,7 @@ def diagnose(
     """
     n_random = len(random_v)
     v = random_v if data_v is None else torch.cat([random_v, data_v])
-    state, watch = kernel.init(model, v, stream), kernel.watch(model)
+    state, watch = kernel.init(model, v, stream, None), kernel.watch(model)
     watch.start_(state)
     series = np.empty((len(STATISTICS), n_steps, len(v)))
     statistics = statistics_of(params)
@@ -83,6 +83,8 @@ def diagnose(
         began = time.perf_counter()
         state, info = kernel.step(model, state, stream)
         seconds += time.perf_counter() - began
+        if step == 0:
+            check_info(info, v)
         series[:, step] = statistics(info.v).cpu().numpy()
         watch.add_(state, info, late=step >= n_steps // 2)
     late = series[:, n_steps // 2 :]

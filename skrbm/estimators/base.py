@@ -7,24 +7,33 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Literal, Self, get_args, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skrbm.diagnostics.mixing import diagnose
 from skrbm.distributed import current_group
 from skrbm.estimators._compat import (
     CallbackSupportMixin,
     TellCallbacks,
     callback_management_context,
     check_sample_weight,
+)
+from skrbm.estimators.chains import (
+    SAMPLERS,
+    Sampler,
+    check_method,
+    check_sampler,
+    equilibrium,
+    hidden_of,
+    how_chains_mix,
+    progress_of,
+    run_chains_of,
+    starts_of,
 )
 from skrbm.estimators.fitted import (
     Fitted,
@@ -37,7 +46,7 @@ from skrbm.estimators.fitted import (
 )
 from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
-from skrbm.estimators.judging import verdict_of, warn_if_bad
+from skrbm.estimators.judging import warn_if_bad
 from skrbm.estimators.parameters import Number, identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
@@ -48,22 +57,17 @@ from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows, yields_batches
-from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
-from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
-from skrbm.support.checks import check_choice, warn
-from skrbm.support.progress import Progress, show_progress
+from skrbm.sampling.kernels import Kernel
+from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import Placement, from_torch, is_bits, to_tensor
+from skrbm.support.tensors import from_torch, is_bits, to_tensor
 from skrbm.support.threads import threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import MOST_BATCH, TrainSettings
-
-Sampler = Literal["gibbs", "parallel_tempering", "trajectory_tempering"]
-_SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -148,7 +152,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, X_val: Any = None) -> Self:
         """Learn from X. With scikit-learn 1.9 or newer `set_callbacks` sets what is told of each epoch.
 
         Parameters
@@ -163,6 +167,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows, >= 0.
+        X_val : as X, optional
+            Held-out rows, a validation set: of any kind that X may be, an iterator among them. Of more than 1,000, so
+            many are drawn. `early_stopping` goes by these, and splits off none of X; without it, nothing is stopped,
+            and `history_` has the pseudo-log-likelihood and the free energy of these. Each counts once, whatever
+            `sample_weight` is.
 
         Returns
         -------
@@ -171,7 +180,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data is not as described.
+            If a parameter or the data is not as described; or if X yields batches, from which no rows can be split off,
+            where `early_stopping` needs some: pass `X_val`.
         FloatingPointError
             If the parameters stop being finite.
         MemoryError
@@ -182,7 +192,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Warns
         -----
         DataRangeWarning
-            If values of X lie outside [0, 1].
+            If values of X or X_val lie outside [0, 1].
         ConvergenceWarning
             If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
             training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
@@ -192,7 +202,23 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Notes
         -----
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
-        `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows.
+        `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows; held-out rows
+        are each one's own too, and scores are means over the processes.
+
+        In a pipeline X_val has to go through the steps before the machine: `Pipeline(..., transform_input=["X_val"])`
+        sees to that, with `sklearn.set_config(enable_metadata_routing=True)` and `set_fit_request(X_val=True)`.
+
+        Examples
+        --------
+        Rows in batches, and held-out rows that say when to stop:
+
+        >>> import numpy as np
+        >>> from skrbm import BernoulliRBMTorch
+        >>> rows = np.random.default_rng(0).random((400, 8)) < np.linspace(0.1, 0.9, 8)
+        >>> rbm = BernoulliRBMTorch(n_hidden=2, n_iter=5, early_stopping=True, random_state=0)
+        >>> rbm = rbm.fit(np.array_split(rows[:300], 3), X_val=rows[300:])
+        >>> len(rbm.validation_scores_)
+        5
         """
         settings = settings_of(self)
         if isinstance(X, Iterator) and settings.n_epochs > 1:
@@ -202,7 +228,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             )
         with restored_on_error(self), self._listener(settings, X, y, sample_weight) as (listener, saved):
             start, group = self._start(saved), current_group()
-            rows = rows_of(self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed)
+            rows = rows_of(
+                self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed, X_val=X_val
+            )
             self._learn(rows, settings, start, listener)
             warn_if_bad(self, rows, Stream(start.seed, "verdict"))
         return self
@@ -495,7 +523,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         True
         """
         fitted = Fitted(self)
-        self._check_method("method", method, METHODS)
+        check_method(self, "method", method, METHODS)
         schedule = checked_schedule(schedule)
         for name, value in (("n_temperatures", n_temperatures), ("n_chains", n_chains), ("n_steps", n_steps)):
             if value is not None or name != "n_temperatures":
@@ -512,8 +540,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
                 )
         elif bracket is not None and method_for(path.machine, method) == "ais":
-            samples = to_tensor(self._equilibrium(n_chains, stream), *fitted.place)
-        with fitted.threads(n_chains), self._progress("log Z") as progress:
+            samples = to_tensor(equilibrium(self, n_chains, stream), *fitted.place)
+        with fitted.threads(n_chains), progress_of(self, "log Z") as progress:
             found = log_partition(
                 path,
                 method,
@@ -623,7 +651,56 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         check_scalar(k, "k", Integral, min_val=1)
-        return as_configured(self, self._run_chains("gibbs", k, self._stream(random_state), array_of(self, v, "v")), v)
+        found = run_chains_of(self, "gibbs", k, self._stream(random_state), array_of(self, v, "v"))
+        return as_configured(self, found, v)
+
+    @overload
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 1000,
+        init: Any = "random",
+        random_state: Any = None,
+        *,
+        method: Sampler | Kernel = "gibbs",
+        condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
+        return_hidden: Literal[False] = False,
+    ) -> np.ndarray: ...
+
+    @overload
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 1000,
+        init: Any = "random",
+        random_state: Any = None,
+        *,
+        method: Sampler | Kernel = "gibbs",
+        condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
+        return_hidden: Literal[True],
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 1000,
+        init: Any = "random",
+        random_state: Any = None,
+        *,
+        method: Sampler | Kernel = "gibbs",
+        condition: Any = None,
+        beta: float = 1.0,
+        return_chain: bool = False,
+        thin: int = 1,
+        return_hidden: bool,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 
     def sample(
         self,
@@ -632,12 +709,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         init: Any = "random",
         random_state: Any = None,
         *,
-        method: Sampler = "gibbs",
+        method: Sampler | Kernel = "gibbs",
         condition: Any = None,
         beta: float = 1.0,
         return_chain: bool = False,
         thin: int = 1,
-    ) -> np.ndarray:
+        return_hidden: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Samples of the model: the ends of independent chains, or all that they go through.
 
         Parameters
@@ -651,10 +729,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Where they start: at random bits, at training rows (drawn from `data_samples_`), or at given rows.
         random_state : int, RandomState instance or None
             None goes on with the model's own stream, which is pickled with it: successive calls differ.
-        method : {"gibbs", "parallel_tempering", "trajectory_tempering"}
+        method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel
             Block Gibbs sampling; or tempering, which finds the modes that Gibbs chains don't leave or reach, and costs
             as many times more as its ladder has rungs. The rungs are temperatures between `base_rates_` and the model,
-            adapted until neighbours swap every other time; or the machines that `store_trajectory=True` kept.
+            adapted until neighbours swap every other time; or the machines that `store_trajectory=True` kept. Or a
+            `skrbm.sampling.Kernel` of your own, whose model is the machine, `RBMParameters`.
         condition : array-like of shape (n_features,) or (n_samples, n_features), or mapping, optional
             Values of visible units that are given; NaN where they are free. The samples are then of
             p(free | given). One row is given to all chains. Or values by the names of features, such as
@@ -668,13 +747,19 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             step on: leave out as many as the chains need to forget where they started.
         thin : int
             Steps from one state that is returned to the next, with `return_chain`.
+        return_hidden : bool
+            Whether to return hidden states too, drawn from p(h | v) of the visible ones: the two together are samples
+            of p(v, h).
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features) or (n_samples, n_steps // thin, n_features)
+        v : ndarray of shape (n_samples, n_features) or (n_samples, n_steps // thin, n_features)
             Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
             With `return_chain` a chain along the second axis, its states after `thin`, 2 `thin`, … steps;
-            without it, a data frame if `set_output` asks for one.
+            without it, a data frame if `set_output` asks for one. The same with and without `return_hidden`.
+        h : ndarray of shape (n_samples, n_hidden) or (n_samples, n_steps // thin, n_hidden)
+            Zeros and ones, only with `return_hidden`. Where `v` is a data frame so is this, with the names of
+            `get_feature_names_out()`. In a chain, each is drawn anew from the `v` beside it.
 
         Raises
         ------
@@ -704,20 +789,50 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> chains = rbm.sample(4, 1000, return_chain=True, thin=2)
         >>> chains.shape
         (4, 500, 2)
+
+        Visible and hidden states together:
+
+        >>> v, h = rbm.sample(1000, 100, return_hidden=True)
+        >>> v.shape, h.shape
+        ((1000, 2), (1000, 1))
+
+        A kernel of one's own: Gibbs steps, after each of which a state and its opposite are chosen between by their
+        probabilities. It goes between two modes, all off and all on, that Gibbs chains hardly ever leave:
+
+        >>> import numpy as np
+        >>> import torch
+        >>> from skrbm.machines import free_energy
+        >>> from skrbm.sampling import Kernel, clamp, gibbs_init, gibbs_step
+        >>> def flip_step(params, state, stream):
+        ...     state, info = gibbs_step(params, state, stream)
+        ...     flipped = clamp(1 - info.v, state.given)
+        ...     p = torch.sigmoid(free_energy(params, info.v) - free_energy(params, flipped))
+        ...     v = torch.where((stream.uniform(len(p), p.device) < p)[:, None], flipped, info.v)
+        ...     return gibbs_init(params, v, stream, state.given), info._replace(v=v)
+        >>> deep = BernoulliRBMTorch.from_parameters([[8.0] * 6], [-4.0] * 6, [-24.0], random_state=0)
+        >>> for method in ("gibbs", Kernel(gibbs_init, flip_step)):
+        ...     print(f"{deep.sample(1000, 20, init=np.zeros((1000, 6)), method=method).mean():.1f}")
+        0.0
+        0.5
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_method("method", method, _SAMPLERS)
+        check_sampler(self, "method", method)
         Number(0)("beta", beta)
         check_scalar(thin, "thin", Integral, min_val=1, max_val=n_steps)
         if thin > 1 and not return_chain:
             raise ValueError(f"thin={thin} is of chains, but return_chain=False returns their ends. Set it to True.")
         given = None if condition is None else condition_of(self, condition, n_samples)
         stream = self._stream(random_state)
-        starts = self._starts(n_samples, init, stream)
-        found = self._run_chains(method, n_steps, stream, starts, given, beta=beta, thin=thin if return_chain else 0)
-        return found if return_chain else as_configured(self, found, init, condition)
+        starts = starts_of(self, n_samples, init, stream)
+        found = run_chains_of(self, method, n_steps, stream, starts, given, beta=beta, thin=thin if return_chain else 0)
+        h = hidden_of(self, found, beta, stream) if return_hidden else None
+        if not return_chain:
+            if h is not None:
+                h = as_configured(self, h, init, condition, names=list(self.get_feature_names_out()))
+            found = as_configured(self, found, init, condition)
+        return found if h is None else (found, h)
 
     def complete(
         self,
@@ -725,7 +840,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         kind: Literal["mean", "sample"] = "mean",
         *,
         n_steps: int = 1000,
-        method: Sampler = "gibbs",
+        method: Sampler | Kernel = "gibbs",
         random_state: Any = None,
     ) -> np.ndarray:
         """Rows with their missing values filled in, from chains with all else clamped.
@@ -738,7 +853,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Fill in P(v_i = 1 | given), the mean over the second half of a chain; or zeros and ones, the end of it.
         n_steps : int
             Length of the chains.
-        method : {"gibbs", "parallel_tempering", "trajectory_tempering"}
+        method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel
             How the chains move; see `sample`. Where several quite different completions fit, Gibbs chains may see one
             of them only.
         random_state : int, RandomState instance or None
@@ -772,15 +887,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         check_choice("kind", kind, ("mean", "sample"))
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        self._check_method("method", method, _SAMPLERS)
+        check_sampler(self, "method", method)
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
-        starts = self._starts(len(given), "random", stream).astype(given.dtype)
-        return as_configured(self, self._run_chains(method, n_steps, stream, starts, given, mean=kind == "mean"), X)
+        starts = starts_of(self, len(given), "random", stream).astype(given.dtype)
+        return as_configured(self, run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
     def diagnose(
         self,
-        methods: Sampler | Iterable[Sampler] | None = None,
+        methods: Sampler | Kernel | Iterable[Sampler | Kernel] | None = None,
         *,
         n_steps: int = 1000,
         n_chains: int = 20,
@@ -790,8 +905,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Parameters
         ----------
-        methods : sequence of {"gibbs", "parallel_tempering", "trajectory_tempering"}, optional
-            By default all that the model can be sampled by.
+        methods : sequence of {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel, optional
+            Or a single one; see `sample`. By default all that have a name and that the model can be sampled by. A
+            kernel of your own is called by the name of its function `step` in the table.
         n_steps : int
             Length of the chains, >= 8.
         n_chains : int
@@ -815,118 +931,17 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Chains that mix have a `merge_time` well below `n_steps`, and `r_hat` below 1.01 if they are some hundred
         autocorrelation times long. See `skrbm.diagnostics` for the formulas.
         """
-        fitted = Fitted(self)
+        check_is_fitted(self)
         check_scalar(n_steps, "n_steps", Integral, min_val=8)
         check_scalar(n_chains, "n_chains", Integral, min_val=2)
         if methods is None:
-            methods = _SAMPLERS if hasattr(self, "trajectory_") else _SAMPLERS[:2]
-        methods = [methods] if isinstance(methods, str) else methods
+            methods = SAMPLERS if hasattr(self, "trajectory_") else SAMPLERS[:2]
+        methods = [methods] if isinstance(methods, str | Kernel) else methods
         if not isinstance(methods, Iterable) or not (methods := list(methods)):
-            raise ValueError(f"methods={methods!r} must be names of samplers, at least one.")
+            raise ValueError(f"methods={methods!r} must be names of samplers or kernels, at least one.")
         for method in methods:
-            self._check_method("methods", method, _SAMPLERS)
-        stream, place, params = self._stream(random_state), fitted.place, fitted.machine()
-        random_v = to_tensor(self._starts(n_chains, "random", stream), *place)
-        has_data = hasattr(self, "data_samples_")
-        data_v = to_tensor(self._starts(n_chains, "data", stream), *place) if has_data else None
-        tables = []
-        for method in methods:
-            with fitted.threads(2 * n_chains), self._progress(method.replace("_", " ")) as progress:
-                kernel, model = self._sampler(method, fitted, place, stream)
-                kernel = kernel.telling(progress, n_steps)
-                table = diagnose(params, kernel, model, random_v, data_v, n_steps, stream)
-            tables.append({"method": np.full(len(table["statistic"]), method)} | table)
-        found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
-        if data_v is not None:
-            kept = torch.from_numpy(np.asarray(self.data_samples_))
-            found.note = str(verdict_of(self, kept, stream))
-        return found
-
-    @contextmanager
-    def _progress(self, what: str) -> Iterator[Progress | None]:
-        """What is told of the steps of a long run: nothing, unless `verbose` asks for it."""
-        if not self.verbose:
-            yield None
-            return
-        with show_progress(f"[{type(self).__name__}] {what}") as progress:
-            yield progress
-
-    def _run_chains(
-        self,
-        method: str,
-        n_steps: int,
-        stream: Stream,
-        starts: Any,
-        given: Any = None,
-        *,
-        mean: bool = False,
-        beta: float = 1.0,
-        thin: int = 0,
-    ) -> np.ndarray:
-        """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept."""
-        fitted = Fitted(self)
-        with fitted.threads(starts.shape[0]):
-            kernel, model = self._sampler(method, fitted, fitted.place_for(starts), stream, beta)
-        watch = kernel.watch(model)
-
-        def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
-            if thin:
-                return record_chains(kernel, model, v, n_steps, stream, given, thin, watch)[0]
-            return run_chains(kernel, model, v, n_steps, stream, given, mean, watch)[0]
-
-        with self._progress("chains") as progress:
-            kernel = kernel.telling(progress, n_steps)
-            found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
-        if text := watch.warning_text():
-            warn(f"Samples by method={method!r} are not to be trusted. {text}", SwapWarning)
-        return found
-
-    def _sampler(
-        self, method: str, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
-    ) -> tuple[Kernel, Any]:
-        """The kernel of that name and the model that it samples, at an inverse temperature."""
-        machine = fitted.machine(place)
-        if beta != 1.0:
-            machine = machine.map(lambda tensor: tensor * float(beta))
-        if method == "gibbs":
-            return GIBBS, machine
-        path = replace(fitted.path(place), machine=machine)
-        rungs = fitted.rungs(place) if method == "trajectory_tempering" else None
-        return TEMPERING, ladder_by_name(method, path, stream, rungs=rungs)
-
-    def _check_method(self, name: str, method: Any, known: tuple[str, ...]) -> None:
-        check_is_fitted(self)
-        check_choice(name, method, known)
-        if method == "trajectory_tempering" and not hasattr(self, "trajectory_"):
-            raise ValueError(
-                "method='trajectory_tempering' needs the machines on the way of a fit. Call fit with "
-                "store_trajectory=True, or choose 'parallel_tempering'."
-            )
-
-    def _starts(self, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
-        """Where chains start, (n_samples, n_features_in_)."""
-        dtype = np.asarray(self.components_).dtype
-        if not isinstance(init, str):
-            rows = array_of(self, init, "init")
-            if rows.shape[0] != n_samples:
-                raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
-            return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
-        check_choice("init", init, ("random", "data"), "an array of rows")
-        if init == "random":
-            return stream.integers(2, (n_samples, self.n_features_in_)).astype(dtype)
-        if not hasattr(self, "data_samples_"):
-            raise ValueError("init='data', but this model keeps no training rows. Pass rows as init, or fit it here.")
-        kept = np.asarray(self.data_samples_, dtype)
-        return kept[stream.integers(len(kept), (n_samples,))]
-
-    def _equilibrium(self, n: int, stream: Stream) -> np.ndarray:
-        """The chains of training, or random ones, after 1,000 Gibbs steps."""
-        starts = self._starts(n, "random", stream)
-        h = np.asarray(getattr(self, "h_samples_", ()))
-        if h.ndim == 2 and len(h) and h.shape[1] == np.shape(self.components_)[0]:
-            means = Fitted(self).over_rows(mean_v_given_h, h.astype(starts.dtype))
-            starts = self.units[0].sample(torch.from_numpy(np.resize(means, starts.shape)), stream).numpy()
-        return self._run_chains("gibbs", 1000, stream, starts)
+            check_sampler(self, "methods", method)
+        return how_chains_mix(self, methods, n_steps, n_chains, self._stream(random_state))
 
     # -- files, and other libraries ------------------------------------------------------------------------------------
 

@@ -121,12 +121,13 @@ class BernoulliRBMTorch(BaseRBM):
         Whether `fit` keeps averaged machines on the way of training, as many as trajectory tempering needs for rungs:
         some tens for MNIST, each as large as the model. `partial_fit` keeps none.
     early_stopping : bool or {"pseudo_log_likelihood", "log_likelihood"}, default=False
-        Whether `fit` holds out some rows, stops when their mean pseudo-log-likelihood (True), or log-likelihood, no
-        longer improves, and keeps the parameters of the best epoch. The latter takes a short AIS each epoch, where
-        log Z can't be enumerated. With the schedule "linear" the end of training is often the best, and this a
-        safeguard.
+        Whether `fit` holds out some rows, or takes those that it is given as `X_val`, stops when their mean
+        pseudo-log-likelihood (True), or log-likelihood, no longer improves, and keeps the parameters of the best epoch.
+        The latter takes a short AIS each epoch, where log Z can't be enumerated. With the schedule "linear" the end of
+        training is often the best, and this a safeguard.
     validation_fraction : float, default=0.1
-        Share of the rows that early stopping holds out; of these, 1,000 at most are looked at.
+        Share of the rows that early stopping holds out where there is no `X_val`; of these, 1,000 at most are looked
+        at.
     n_iter_no_change : int, default=10
         Training stops after more than so many epochs in a row without improvement.
     tol : float, default=1e-4
@@ -138,8 +139,9 @@ class BernoulliRBMTorch(BaseRBM):
         Epochs from one time to the next; the last one is always stored.
     resume : bool, default=False
         Whether `fit` goes on from the file `checkpoint`, if there is one: on the same kind of processor with as many
-        threads, to the very bits that it would have ended with had it never been interrupted. The rows and the
-        parameters have to be the same. Of a training that was over, the result is what the file has.
+        threads, to the very bits that it would have ended with had it never been interrupted. The rows, those of
+        `X_val` among them, and the parameters have to be the same. Of a training that was over, the result is what the
+        file has.
     warm_start : bool, default=False
         Whether `fit` goes on from the parameters and chains that are there, instead of starting anew.
     verbose : int, default=0

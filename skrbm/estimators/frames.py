@@ -19,13 +19,13 @@ def names_of(model: Any) -> list[str]:
     return [f"x{i}" for i in range(np.shape(model.components_)[1])] if names is None else list(names)
 
 
-def as_configured(model: Any, rows: np.ndarray, *given: Any) -> Any:
-    """Rows (n, n_features) in what `set_output` asks for, with the index of the first pandas frame among `given`.
+def as_configured(model: Any, rows: np.ndarray, *given: Any, names: list[str] | None = None) -> Any:
+    """Rows in what `set_output` asks for, with the index of the first pandas frame among `given`.
 
-    Only a frame of as many rows lends its index.
+    Only a frame of as many rows lends its index. `names` are those of the columns, by default of the model's features.
     """
     frames = [X for X in given if hasattr(X, "iloc") and np.ndim(X) == 2 and len(X) == len(rows)]
-    return in_container(model, rows, frames[0] if frames else None, names_of(model))
+    return in_container(model, rows, frames[0] if frames else None, names_of(model) if names is None else names)
 
 
 def condition_of(model: Any, condition: Any, n_samples: int) -> np.ndarray:

@@ -14,13 +14,13 @@ from skrbm.distributed import Group
 from skrbm.estimators._compat import check_sample_weight
 from skrbm.machines.units import Unit
 from skrbm.rows.arrays import ArrayRows
-from skrbm.rows.iterables import NO_ROWS, batches_in_order, rows_in_passing
+from skrbm.rows.iterables import NO_ROWS, Sample, batches_in_order, rows_in_passing
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_rows, named, rows_of_batch, yields_batches
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
 from skrbm.support.ranges import Range
-from skrbm.support.tensors import from_torch
+from skrbm.support.tensors import from_torch, to_tensor
 from skrbm.training.settings import TrainSettings
 
 _HELD_OUT_ROWS = 1000  # that are looked at after each epoch, at most
@@ -48,7 +48,7 @@ def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
         values = values | Range.of(rows) if check else values
         yield rows
     if is_empty:
-        raise ValueError(NO_ROWS)
+        raise ValueError(NO_ROWS.format("X"))
     if check:
         _warn_of_new_range(model, "X", values)
 
@@ -153,42 +153,74 @@ def rows_of(
     *,
     reset: bool,
     split: list[int] | None = None,
+    X_val: Any = None,
 ) -> SharedRows:
-    """X as rows to learn from; with the seed `split` some of them are held out for early stopping.
+    """X as rows to learn from, beside those that are held out.
+
+    Held out are rows of X_val. Where there is none and early stopping is set, they are split off from X. Both need the
+    seed `split`.
 
     Raises
     ------
     ValueError, TypeError
-        If X or the weights are not as they must be, or X yields rows in passing where they must be chosen from.
+        If X, X_val or the weights are not as they must be, or X yields rows in passing where they must be chosen from.
     """
+    stream = None if split is None else Stream(group.seed(split), "validation")
     if yields_batches(X):
-        return SharedRows(_in_passing(model, X, sample_weight, settings, reset), group)
+        passing = _in_passing(model, X, sample_weight, settings, reset, X_val is not None)
+        return SharedRows(passing, group, _named_rows(model, X_val, settings, stream))
     X = any_array_of(model, X, reset=reset)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
     warn_of_range("X", Range.of(X), settings.visible)
-    rows, held_out = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight), None
-    stream = Stream(group.seed(split), "validation") if split is not None and settings.early_stopping else None
-    if stream is not None:
+    held_out, others = _named_rows(model, X_val, settings, stream), None
+    rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
+    if stream is not None and settings.early_stopping and held_out is None:
         from sklearn.model_selection import train_test_split  # late: it imports all metrics
 
         seed = int(stream.integers(2**32, ()))
         rows, others = train_test_split(rows, test_size=settings.validation_fraction, random_state=seed)
     dtype, device = settings.place
     source = ArrayRows(X, weight, shuffle=settings.shuffle, dtype=dtype, device=device, rows=np.sort(rows))
-    if stream is not None:
+    if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
         held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight)
     return SharedRows(source, group, held_out)
 
 
-def _in_passing(model: Any, X: Any, sample_weight: Any, settings: TrainSettings, reset: bool) -> RowSource:
+def _named_rows(model: Any, X_val: Any, settings: TrainSettings, stream: Stream | None) -> HeldOut | None:
+    """Rows of X_val as held out, all or a thousand at random; None without any. X must have been validated before."""
+    if X_val is None or stream is None:
+        return None
+    kept, values = Sample(_HELD_OUT_ROWS, stream), Range()
+    if yields_batches(X_val):
+        for batch in batches_in_order(X_val):
+            rows = any_array_of(model, rows_of_batch(batch, "X_val"), "X_val")
+            values = values | Range.of(rows)
+            kept.add_(to_tensor(rows, *settings.place))
+        if not len(kept.rows):
+            raise ValueError(NO_ROWS.format("X_val"))
+    else:
+        rows = any_array_of(model, X_val, "X_val")
+        values = Range.of(rows)
+        some = np.sort(stream.permutation(rows.shape[0])[:_HELD_OUT_ROWS])
+        kept.add_(to_tensor(rows[some], *settings.place))
+    warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
+    return HeldOut(binarize_rows(kept.rows, settings.binarize, stream))
+
+
+def _in_passing(
+    model: Any, X: Any, sample_weight: Any, settings: TrainSettings, reset: bool, has_held_out: bool
+) -> RowSource:
     """X, which yields batches, as a source of rows."""
-    for name, value in (("sample_weight", sample_weight), ("early_stopping", settings.early_stopping or None)):
-        if value is not None:
-            raise ValueError(
-                f"{name} needs rows that can be chosen from, but X ({type(X).__name__}) yields them in passing. "
-                "Pass an array, which may lie in a file (numpy.memmap), or do without it."
-            )
+    where = f"X ({type(X).__name__}) yields them in passing. "
+    array = "an array as X, which may lie in a file (numpy.memmap), or do without it."
+    if sample_weight is not None:
+        raise ValueError(f"sample_weight needs rows that can be chosen from, but {where}Pass {array}")
+    if settings.early_stopping and not has_held_out:
+        raise ValueError(
+            f"early_stopping={settings.early_stopping!r} needs rows that learning doesn't see, but {where}Name them, "
+            f"fit(X, X_val=...), or pass {array}"
+        )
 
     def check(batch: Any) -> Any:
         nonlocal reset

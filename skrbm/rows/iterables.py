@@ -20,7 +20,7 @@ from skrbm.support.ranges import Range
 from skrbm.support.tensors import Placement, is_bits, to_tensor
 
 _KEPT = 1000  # rows of the sample: enough for the measures after an epoch
-NO_ROWS = "X yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them."
+NO_ROWS = "{} yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them."
 
 
 class PassingRows(RowSource):
@@ -78,7 +78,7 @@ class PassingRows(RowSource):
             If there are no rows.
         """
         self._check, self._place, self.shuffle = check, place, shuffle
-        mean, kept = Mean(rule), _Reservoir(_KEPT, stream)
+        mean, kept = Mean(rule), Sample(_KEPT, stream)
         self._sizes: list[int] = []
         self.n_rows, self.is_binary, self.range = 0, True, Range()
         for rows in map(check, seen):
@@ -90,7 +90,7 @@ class PassingRows(RowSource):
             self.is_binary = self.is_binary and is_bits(v)
             self.range = self.range | Range.of(rows, kinds=True)
         if not self.n_rows:
-            raise ValueError(NO_ROWS)
+            raise ValueError(NO_ROWS.format("X"))
         self._mean, self._sample = mean.value, kept.rows
         self.n_features, self.total_weight = len(self._mean), float(self.n_rows)
 
@@ -192,14 +192,28 @@ def batches_in_order(X: Any) -> Iterable[Any]:
     return X
 
 
-class _Reservoir:
-    """A sample of rows that pass by, all with the same chance (Vitter 1985, algorithm R)."""
+class Sample:
+    """A sample of rows that pass by, all with the same chance (Vitter 1985, algorithm R).
+
+    Parameters
+    ----------
+    size : int
+        How many rows are kept at most.
+    stream : Stream
+        Decides which.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (n, n_features)
+        Those that are kept; the first `size` are so in their order.
+    """
 
     def __init__(self, size: int, stream: Stream) -> None:
         self._size, self._stream, self._n_seen = size, stream, 0
         self.rows = torch.empty(0)
 
     def add_(self, v: Tensor) -> None:
+        """Rows (n, n_features) that come next."""
         n_free = self._size - self._n_seen
         if n_free > 0:
             self.rows = v[:n_free].clone() if not self._n_seen else torch.cat((self.rows, v[:n_free]))

@@ -163,7 +163,7 @@ def _n_axes(X: Any) -> int:
     return len(shape) if isinstance(shape, tuple) else 0
 
 
-def rows_of_batch(batch: Any) -> Any:
+def rows_of_batch(batch: Any, name: str = "X") -> Any:
     """The rows of a batch, without the labels that data loaders yield beside them in a pair (rows, labels).
 
     Images, and whatever else has more than two axes, become rows: (n, 1, 28, 28) is (n, 784) then.
@@ -177,8 +177,8 @@ def rows_of_batch(batch: Any) -> Any:
         batch = batch[0]
     if isinstance(batch, Mapping):
         raise TypeError(
-            f"A batch of X is a dict with {named('key', batch)}. Yield the tensor under one of them: by the collate_fn "
-            "of a DataLoader, or from the __iter__ of a class of your own."
+            f"A batch of {name} is a dict with {named('key', batch)}. Yield the tensor under one of them: by the "
+            "collate_fn of a DataLoader, or from the __iter__ of a class of your own."
         )
     return batch.reshape(len(batch), -1) if _n_axes(batch) > 2 and len(batch) else batch
 

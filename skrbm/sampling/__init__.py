@@ -7,6 +7,7 @@ from skrbm.sampling.kernels import (
     Kernel,
     NothingToWatch,
     Watch,
+    check_info,
     clamp,
     gibbs_init,
     gibbs_step,
@@ -37,7 +38,7 @@ KERNELS = {"gibbs": GIBBS, "tempering": TEMPERING}
 __all__ = [
     "GIBBS", "KERNELS", "LEAST_ACCEPTANCE", "TEMPERING", "AnnealingPath", "GibbsInfo", "GibbsState", "Kernel",
     "Ladder", "NothingToWatch", "RoundTrips", "SwapRates", "SwapWarning", "TemperingInfo", "TemperingState",
-    "Watch", "adapted_temperatures", "clamp", "gibbs_init", "gibbs_step", "gibbs_step_", "ladder_by_name",
+    "Watch", "adapted_temperatures", "check_info", "clamp", "gibbs_init", "gibbs_step", "gibbs_step_", "ladder_by_name",
     "record_chains", "run_chains", "steps", "tempering_init", "tempering_step",
 ]
 # fmt: on

@@ -68,12 +68,18 @@ class NothingToWatch(Watch):
 
 
 class Kernel(NamedTuple):
-    """A way of sampling.
+    """A way of sampling. `BernoulliRBMTorch.sample`, `complete` and `diagnose` take one of your own as `method`.
 
     Attributes
     ----------
-    init, step : callable
-        How chains start, and how they move.
+    init : callable
+        Called with the model, visible states (n_chains, n_features), a `Stream`, and what is given, of the same shape
+        with NaN where units are free, or None; returns a state of any kind, whose chains are independent.
+    step : callable
+        Called with the model, a state and a `Stream`; returns the next state, and an info with the visible states
+        `info.v` (n_chains, n_features), in which what is given stands as it is (see `clamp`), and the means
+        `info.mean_v` of the same shape, or the states again where there are none. It leaves the state that came in as
+        it was, and takes all randomness from the stream.
     watch : callable
         Makes a `Watch` for runs with a model.
     n_copies : callable
@@ -190,6 +196,28 @@ def clamp(v: Tensor, given: Tensor | None) -> Tensor:
     return v if given is None else torch.where(given.isnan(), v, given)
 
 
+def check_info(info: Any, v: Tensor, given: Tensor | None = None) -> None:
+    """Raise unless a step from chains like `v` reports what every kernel has to.
+
+    Raises
+    ------
+    TypeError
+        If there are no states, or no means, of all the chains.
+    ValueError
+        If states that are given have moved.
+    """
+    for name in ("v", "mean_v"):
+        found = getattr(info, name, None)
+        if not isinstance(found, Tensor) or found.shape != v.shape:
+            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise TypeError(f"info.{name} of a kernel's step must be a tensor of shape {tuple(v.shape)}, got {got}.")
+    if given is not None and not torch.equal(clamp(info.v, given), info.v):
+        raise ValueError(
+            "The kernel has moved visible units that are given. Its init gets them as `given`, NaN where units are "
+            "free: keep these, and let each step end with skrbm.sampling.clamp(v, given)."
+        )
+
+
 def steps(kernel: Kernel, model: Any, state: Any, n_steps: int, stream: Stream) -> Iterator[tuple[Any, Any]]:
     """The states and infos of `n_steps` steps from `state`."""
     for _ in range(n_steps):
@@ -292,8 +320,10 @@ def _blocks(
     check_stream(stream)
     n_rows = max(1, _BLOCK // (kernel.n_copies(model) * max(model.n_features, model.n_hidden)))
 
-    def watched(start: Any) -> Iterator[Any]:
+    def watched(start: Any, v: Tensor, fixed: Tensor | None) -> Iterator[Any]:
         for step, (state, info) in enumerate(steps(kernel, model, start, n_steps, stream)):
+            if step in (0, n_steps - 1):  # not at all, as a GPU would have to be waited for
+                check_info(info, v, fixed)
             watch.add_(state, info, step >= n_steps // 2)
             yield info
 
@@ -302,4 +332,4 @@ def _blocks(
         fixed = None if given is None else given[rows]
         start = kernel.init(model, v[rows], stream, fixed)
         watch.start_(start)
-        yield rows, fixed, watched(start)
+        yield rows, fixed, watched(start, v[rows], fixed)

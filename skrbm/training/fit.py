@@ -185,7 +185,7 @@ class Run:
         h = state.h.to(state.params.W.dtype)
         measures = measure(state.model, before, h, self.watched, held_out, self.stream)
         is_best = False
-        if held_out is not None:
+        if held_out is not None and state.settings.early_stopping:
             score = measures.pseudo_log_likelihood
             if state.settings.early_stopping == "log_likelihood":
                 score = validation_score(state.model, held_out, "log_likelihood", self.base_b, self.stream)

@@ -45,6 +45,16 @@ def test_frames_for_frames(named, call):
     pd.testing.assert_frame_equal(found, pd.DataFrame(expected, FRAME.index, NAMES))
 
 
+def test_hidden_states_are_a_frame_of_their_own_names(framed):
+    v, h = framed.sample(6, 2, init=FRAME, random_state=0, return_hidden=True)
+    pd.testing.assert_frame_equal(v, framed.sample(6, 2, init=FRAME, random_state=0))
+    assert h.columns.tolist() == framed.get_feature_names_out().tolist()
+    assert h.index.tolist() == list("uvwxyz")
+    assert set(np.unique(h)) <= {0.0, 1.0}
+    chains = framed.sample(6, 4, thin=2, return_chain=True, return_hidden=True)
+    assert [(type(part), part.shape) for part in chains] == [(np.ndarray, (6, 2, 7)), (np.ndarray, (6, 2, 4))]
+
+
 def test_gaps_of_a_frame_are_filled_in_a_frame(framed):
     gaps = FRAME.copy()
     gaps.loc["v", "c"] = np.nan

@@ -12,6 +12,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from tests.estimators.small import X, Y, assert_same, rbm
 
@@ -64,6 +65,19 @@ def test_grid_search_without_labels():
     search = GridSearchCV(rbm(), {"learning_rate": [1e-6, 0.3], "n_iter": [100]}, cv=2, error_score="raise").fit(pairs)
     assert search.best_params_["learning_rate"] == 0.3
     assert search.best_score_ == pytest.approx(np.mean([search.cv_results_[f"split{i}_test_score"][1] for i in (0, 1)]))
+
+
+def test_held_out_rows_go_through_the_steps_before():
+    expected = rbm(early_stopping=True).fit(X[:40], X_val=X[40:])
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = Pipeline(
+            [("scale", FunctionTransformer(lambda rows: rows / 2)), ("rbm", rbm(early_stopping=True))],
+            transform_input=["X_val"],
+        )
+        routed["rbm"].set_fit_request(X_val=True)
+        routed.fit(2 * X[:40], X_val=2 * X[40:])
+    assert_same(routed["rbm"], expected)
+    assert routed["rbm"].validation_scores_ == expected.validation_scores_
 
 
 def test_sample_weight_is_routed_through_a_pipeline():

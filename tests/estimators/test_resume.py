@@ -55,7 +55,7 @@ class CutOffError(Exception):
     """Stands for the end of the process."""
 
 
-def cut_off(model, X, n_checkpoints, monkeypatch):
+def cut_off(model, X, n_checkpoints, monkeypatch, **kwargs):
     """Fit, and end after so many checkpoints have come to their place."""
     written, replace = [], os.replace
 
@@ -69,7 +69,7 @@ def cut_off(model, X, n_checkpoints, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace_and_count)
         with pytest.raises(CutOffError):
-            model.fit(X)
+            model.fit(X, **kwargs)
 
 
 def assert_same(model, other):
@@ -104,6 +104,16 @@ def test_the_same_bits(name, tmp_path, monkeypatch):
     assert_same(whole, again)
     assert_same(whole, BernoulliRBMTorch(**settings, checkpoint=path, resume=True).fit(rows))  # it is over already
     again.partial_fit(rows) if not settings.get("early_stopping") else None
+
+
+def test_held_out_rows_that_are_named_are_seen_alike(tmp_path, monkeypatch):
+    settings = {"n_hidden": 5, "n_iter": 6, "early_stopping": True, "random_state": 0}
+    batches, rows, path = [X[:20], X[20:40]], [X[40:50], X[50:]], tmp_path / "checkpoint"
+    whole = BernoulliRBMTorch(**settings).fit(batches, X_val=rows)
+    cut_off(BernoulliRBMTorch(**settings, checkpoint=path), batches, 3, monkeypatch, X_val=rows)
+    again = BernoulliRBMTorch(**settings, checkpoint=path, resume=True).fit(batches, X_val=rows)
+    assert len(again.validation_scores_) == 6
+    assert_same(whole, again)
 
 
 def test_going_on_is_more_than_a_warm_start():

@@ -140,3 +140,44 @@ def test_a_chain_ends_where_a_sample_is(known, method):
     every = known.sample(30, 12, return_chain=True, **kwargs)
     np.testing.assert_array_equal(every[:, 3::4], chains)
     assert known.sample(1, return_chain=True).shape == (1, 1000, 4)
+
+
+# -- hidden states -----------------------------------------------------------------------------------------------------
+
+
+def is_joint(v, h, p):
+    """Whether visible and hidden states together are as likely as `p` (16, 8) says."""
+    n, both = v[..., 0].size, np.concatenate([v, h], axis=-1).reshape(-1, 7)
+    return reference.total_variation(reference.frequencies(both), p.ravel()) < reference.total_variation_floor(p, n)
+
+
+@pytest.mark.parametrize("method", ["gibbs", "parallel_tempering"])
+@pytest.mark.parametrize("beta", [1.0, 0.4])
+def test_hidden_states_come_with_their_visible_ones(known, method, beta):
+    kwargs = {"method": method, "beta": beta, "random_state": 3}
+    v, h = known.sample(30_000, 40, return_hidden=True, **kwargs)
+    p = reference.joint(PARAMS.map(lambda tensor: beta * tensor))
+    assert (v.shape, h.shape, h.dtype) == ((30_000, 4), (30_000, 3), v.dtype)
+    assert is_joint(v, h, p)
+    np.testing.assert_array_equal(v, known.sample(30_000, 40, **kwargs))
+    # What must be refused: hidden states of other chains, means, and those at another temperature.
+    assert not is_joint(v, np.roll(h, 1, 0), p)
+    assert not is_joint(v, known.transform(v).round(), p)
+    assert not is_joint(v, h, reference.joint(PARAMS.map(lambda tensor: (1.4 - beta) * tensor)))
+
+
+def test_hidden_states_under_a_condition(known):
+    condition = np.array([np.nan, 1.0, np.nan, 0.0])
+    v, h = known.sample(30_000, 40, condition=condition, return_hidden=True)
+    p = reference.joint(PARAMS) * reference.compatible(condition)[:, None]
+    assert is_joint(v, h, p / p.sum())
+
+
+def test_hidden_states_along_chains(known):
+    v, h = known.sample(3000, 90, return_chain=True, thin=10, return_hidden=True)
+    assert (v.shape, h.shape) == ((3000, 9, 4), (3000, 9, 3))
+    late = v[:, 4:], h[:, 4:]
+    assert is_joint(*late, reference.joint(PARAMS))
+    assert not is_joint(late[0], late[1][:, ::-1], reference.joint(PARAMS))
+    one, two = (known.sample(5, 4, random_state=1, return_hidden=True)[1] for _ in range(2))
+    np.testing.assert_array_equal(one, two)

@@ -173,8 +173,12 @@ def test_names_of_features_come_along():
         (lambda: Batches(BITS[:0]), {}, "minimum of 1 is required|yields no rows"),
         (lambda: Batches(BITS, size=1000, wrap=lambda rows: rows * np.nan), {}, "NaN"),
         (lambda: Batches(BITS, wrap=lambda rows: rows[0]), {}, "2D array"),
-        (lambda: Batches(BITS), {"early_stopping": True}, "early_stopping needs rows"),
-        (lambda: [BITS, BITS], {"early_stopping": True}, "early_stopping needs rows"),
+        (
+            lambda: Batches(BITS),
+            {"early_stopping": True},
+            r"early_stopping=True needs rows .* X \(Batches\) yields them in passing. Name them, fit\(X, X_val=",
+        ),
+        (lambda: [BITS, BITS], {"early_stopping": True}, "early_stopping=True needs rows"),
         (lambda: [BITS, BITS[:, :3]], {}, "X has 3 features"),
         (
             lambda: Batches(BITS, wrap=lambda rows: {"image": torch.from_numpy(rows), "label": 1}),

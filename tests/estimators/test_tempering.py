@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import skrbm.estimators.base
+import skrbm.estimators.chains
 from skrbm.sampling.tempering import SwapWarning
 from tests import reference
 from tests.estimators.modes import METHODS, PATTERN, X
@@ -41,9 +41,9 @@ def test_large_samples_by_tempering_come_in_blocks(model, monkeypatch):
 
 def test_a_ladder_is_built_once_a_call(model, monkeypatch):
     calls = []
-    real = skrbm.estimators.base.ladder_by_name
+    real = skrbm.estimators.chains.ladder_by_name
     monkeypatch.setattr(
-        skrbm.estimators.base, "ladder_by_name", lambda *args, **kw: calls.append(1) or real(*args, **kw)
+        skrbm.estimators.chains, "ladder_by_name", lambda *args, **kw: calls.append(1) or real(*args, **kw)
     )
     model.sample(5000, 2, method="parallel_tempering")  # more than a chunk
     assert len(calls) == 1

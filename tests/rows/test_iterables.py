@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skrbm.rows import ArrayRows, rows_in_passing
+from skrbm.rows import ArrayRows, Sample, rows_in_passing
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import Placement
 from tests.rows.table import Batches, X, rows_of, sorted_rows
@@ -59,3 +59,18 @@ def test_rows_that_are_kept_are_copies():
     kept = source.some(5, Stream(0)).clone()
     rows[:] = 0
     np.testing.assert_array_equal(source.some(5, Stream(0)), kept)
+
+
+def test_each_row_has_the_same_chance_to_be_in_a_sample():
+    rows, times = torch.arange(12.0)[:, None], torch.zeros(12)
+    for seed in range(3000):
+        sample = Sample(4, Stream(seed))
+        for batch in rows.split(5):
+            sample.add_(batch)
+        assert len(set(sample.rows.flatten().tolist())) == 4
+        times[sample.rows.flatten().long()] += 1
+    assert (times / 3000 - 4 / 12).abs().max() < 5 * (2 / 9 / 3000) ** 0.5
+    few = Sample(20, Stream(0))
+    for batch in rows.split(5):
+        few.add_(batch)
+    assert torch.equal(few.rows, rows)

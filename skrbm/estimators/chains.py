@@ -1,0 +1,199 @@
+"""Chains of a fitted machine: where they start, by which kernel they move, what they come to, and how well they mix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from skrbm.diagnostics.mixing import diagnose
+from skrbm.estimators.fitted import Fitted
+from skrbm.estimators.inputs import array_of
+from skrbm.estimators.judging import verdict_of
+from skrbm.machines.restricted import RBMParameters, mean_v_given_h, sample_h_given_v
+from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
+from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
+from skrbm.support.checks import check_choice, warn
+from skrbm.support.progress import Progress, show_progress
+from skrbm.support.randomness import Stream
+from skrbm.support.tables import Table
+from skrbm.support.tensors import Placement, to_tensor
+
+Sampler = Literal["gibbs", "parallel_tempering", "trajectory_tempering"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+
+
+# -- how they move -----------------------------------------------------------------------------------------------------
+
+
+def check_method(model: Any, name: str, method: Any, known: tuple[str, ...], other: str = "") -> None:
+    """Raise a ValueError unless `method` is known, and the model has what it needs for it."""
+    check_is_fitted(model)
+    check_choice(name, method, known, other)
+    if method == "trajectory_tempering" and not hasattr(model, "trajectory_"):
+        raise ValueError(
+            "method='trajectory_tempering' needs the machines on the way of a fit. Call fit with "
+            "store_trajectory=True, or choose 'parallel_tempering'."
+        )
+
+
+def check_sampler(model: Any, name: str, method: Any) -> None:
+    """Raise unless this is the name of a way of sampling that the model has what it needs for, or a kernel.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See above; a ladder, which the kernel of tempering needs, is made by name.
+    """
+    if not isinstance(method, Kernel):
+        if not isinstance(method, str):
+            names = ", ".join(map(repr, SAMPLERS))
+            raise TypeError(f"{name} must be {names} or a skrbm.sampling.Kernel, got {type(method).__name__}.")
+        check_method(model, name, method, SAMPLERS, "a skrbm.sampling.Kernel")
+    elif not (callable(method.init) and callable(method.step)):
+        raise TypeError(f"{name} must be a Kernel whose init and step can be called, got {method!r}.")
+    elif method.step is TEMPERING.step:
+        raise ValueError(
+            f"{name}=TEMPERING runs on a ladder of machines. Choose 'parallel_tempering' or "
+            "'trajectory_tempering', which make one."
+        )
+
+
+def _name_of(method: Sampler | Kernel) -> str:
+    """What a way of sampling is called."""
+    return method if isinstance(method, str) else getattr(method.step, "__name__", "kernel")
+
+
+def _tempered(params: RBMParameters, beta: float) -> RBMParameters:
+    """The machine at an inverse temperature."""
+    return params if beta == 1.0 else params.map(lambda tensor: tensor * float(beta))
+
+
+def _kernel_of(
+    method: Sampler | Kernel, fitted: Fitted, place: Placement, stream: Stream, beta: float = 1.0
+) -> tuple[Kernel, Any]:
+    """The kernel, that of the name if it is one, and the model that it samples, at an inverse temperature."""
+    machine = _tempered(fitted.machine(place), beta)
+    if isinstance(method, Kernel) or method == "gibbs":
+        return method if isinstance(method, Kernel) else GIBBS, machine
+    path = replace(fitted.path(place), machine=machine)
+    rungs = fitted.rungs(place) if method == "trajectory_tempering" else None
+    return TEMPERING, ladder_by_name(method, path, stream, rungs=rungs)
+
+
+@contextmanager
+def progress_of(model: Any, what: str) -> Iterator[Progress | None]:
+    """What is told of the steps of a long run: nothing, unless the model's `verbose` asks for it."""
+    if not model.verbose:
+        yield None
+        return
+    with show_progress(f"[{type(model).__name__}] {what}") as progress:
+        yield progress
+
+
+# -- where they start, and what they come to ---------------------------------------------------------------------------
+
+
+def starts_of(model: Any, n_samples: int, init: Any, stream: Stream) -> np.ndarray:
+    """Where chains start, (n_samples, n_features_in_): "random", "data", or rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `init` is something else, or other rows than samples, or the model keeps no training rows.
+    """
+    dtype = np.asarray(model.components_).dtype
+    if not isinstance(init, str):
+        rows = array_of(model, init, "init")
+        if rows.shape[0] != n_samples:
+            raise ValueError(f"init has {rows.shape[0]} rows, but n_samples={n_samples}. Pass as many rows.")
+        return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
+    check_choice("init", init, ("random", "data"), "an array of rows")
+    if init == "random":
+        return stream.integers(2, (n_samples, model.n_features_in_)).astype(dtype)
+    if not hasattr(model, "data_samples_"):
+        raise ValueError("init='data', but this model keeps no training rows. Pass rows as init, or fit it here.")
+    kept = np.asarray(model.data_samples_, dtype)
+    return kept[stream.integers(len(kept), (n_samples,))]
+
+
+def run_chains_of(
+    model: Any,
+    method: Sampler | Kernel,
+    n_steps: int,
+    stream: Stream,
+    starts: Any,
+    given: Any = None,
+    *,
+    mean: bool = False,
+    beta: float = 1.0,
+    thin: int = 0,
+) -> np.ndarray:
+    """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept."""
+    fitted = Fitted(model)
+    with fitted.threads(starts.shape[0]):
+        kernel, sampled = _kernel_of(method, fitted, fitted.place_for(starts), stream, beta)
+    watch = kernel.watch(sampled)
+
+    def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
+        if thin:
+            return record_chains(kernel, sampled, v, n_steps, stream, given, thin, watch)[0]
+        return run_chains(kernel, sampled, v, n_steps, stream, given, mean, watch)[0]
+
+    with progress_of(model, "chains") as progress:
+        kernel = kernel.telling(progress, n_steps)
+        found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
+    if text := watch.warning_text():
+        warn(f"Samples by method={_name_of(method)!r} are not to be trusted. {text}", SwapWarning)
+    return found
+
+
+def hidden_of(model: Any, v: np.ndarray, beta: float, stream: Stream) -> np.ndarray:
+    """Hidden states drawn from p(h | v) at an inverse temperature, of visible ones (..., n_features)."""
+
+    def draw(params: RBMParameters, v: Tensor) -> Tensor:
+        return sample_h_given_v(_tempered(params, beta), v, stream)
+
+    return Fitted(model).over_rows(draw, v.reshape(-1, v.shape[-1])).reshape(*v.shape[:-1], -1)
+
+
+def equilibrium(model: Any, n: int, stream: Stream) -> np.ndarray:
+    """The chains of training, or random ones, after 1,000 Gibbs steps: visible states (n, n_features)."""
+    starts = starts_of(model, n, "random", stream)
+    h = np.asarray(getattr(model, "h_samples_", ()))
+    if h.ndim == 2 and len(h) and h.shape[1] == np.shape(model.components_)[0]:
+        means = Fitted(model).over_rows(mean_v_given_h, h.astype(starts.dtype))
+        starts = model.units[0].sample(torch.from_numpy(np.resize(means, starts.shape)), stream).numpy()
+    return run_chains_of(model, "gibbs", 1000, stream, starts)
+
+
+# -- how well they mix -------------------------------------------------------------------------------------------------
+
+
+def how_chains_mix(
+    model: Any, methods: Sequence[Sampler | Kernel], n_steps: int, n_chains: int, stream: Stream
+) -> Table:
+    """The tables of `skrbm.diagnostics.diagnose` for each method, below each other; its note is the verdict."""
+    fitted = Fitted(model)
+    place, params = fitted.place, fitted.machine()
+    random_v = to_tensor(starts_of(model, n_chains, "random", stream), *place)
+    has_data = hasattr(model, "data_samples_")
+    data_v = to_tensor(starts_of(model, n_chains, "data", stream), *place) if has_data else None
+    tables = []
+    for method in methods:
+        name = _name_of(method)
+        with fitted.threads(2 * n_chains), progress_of(model, name.replace("_", " ")) as progress:
+            kernel, sampled = _kernel_of(method, fitted, place, stream)
+            table = diagnose(params, kernel.telling(progress, n_steps), sampled, random_v, data_v, n_steps, stream)
+        tables.append({"method": np.full(len(table["statistic"]), name)} | table)
+    found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+    if data_v is not None:
+        kept = torch.from_numpy(np.asarray(model.data_samples_))
+        found.note = str(verdict_of(model, kept, stream))
+    return found
