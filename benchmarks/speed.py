@@ -23,9 +23,12 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
+from collections import Counter
 from importlib.util import find_spec
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 MNIST_ROWS = 60_000
 N_EPOCHS = 2
@@ -92,7 +95,7 @@ def fit_of_rbms(X, batch_size, n_hidden, device="cpu"):
         optimizer = torch.optim.SGD(params.parameters(), lr=0.01, maximize=True)
         chains = params.init_chains(batch_size)
         for _ in range(N_EPOCHS):
-            for batch in torch.randperm(len(data)).split(batch_size):
+            for batch in torch.randperm(len(data), device=device).split(batch_size):
                 optimizer.zero_grad(set_to_none=False)
                 chains, _ = fit_batch_pcd((data[batch], weights[batch]), chains, params, gibbs_steps=1, beta=1.0)
                 optimizer.step()
@@ -428,42 +431,98 @@ def profile(args):
             print(f"{event.self_cpu_time_total / n_updates:8.1f}  {event.count / n_updates:5.1f} ×  {event.key}")
 
 
+CUDA_SIZES = ((100, 784, 500), (1024, 784, 500), (4096, 4096, 4096))  # rows in a batch, columns, hidden units
+CUDA_EPOCHS = 12  # of which the first two set things up
+
+
 def cuda(args):
-    """On a GPU: seconds an epoch, kernels an update, the share of the limit."""
+    """On a GPU: seconds an epoch, their share of the products', and what runs on the device in an update."""
     import torch
 
     if not torch.cuda.is_available():
         raise SystemExit("There is no CUDA device here.")
-    print(torch.cuda.get_device_name(), "torch", torch.__version__)
-    for batch_size, n_hidden in ((100, 500), (1024, 500), (4096, 4096)):
-        X = rows_of(MNIST_ROWS)
-        runs = {
-            f"skrbm {precision}": fit_of_skrbm(
-                X, batch_size, n_hidden, device="cuda", precision=precision, n_chains=batch_size
-            )
-            for precision in ("float32", "bfloat16")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
+    print("seconds an epoch: median (least to most); share: of the time that bfloat16 products alone take")
+    for batch_size, n_features, n_hidden in CUDA_SIZES:
+        X = rows_of(MNIST_ROWS, n_features)
+        n_updates = -(-len(X) // batch_size)
+        limit = n_updates * seconds_of_products(batch_size, n_features, n_hidden)
+        print(f"\nbatch and chains {batch_size}, {n_features} x {n_hidden}: {n_updates} updates an epoch")
+        print(f"  {'the products alone, in a graph':<40} {limit:.4f}", flush=True)
+        shape = {"batch_size": batch_size, "n_hidden": n_hidden, "n_chains": batch_size}
+        settings = {
+            "bfloat16": {"precision": "bfloat16"},
+            "bfloat16, learning_rate='auto'": {"precision": "bfloat16", "learning_rate": "auto"},
+            "float32": {"precision": "float32"},
         }
+        if n_hidden == 500:
+            settings |= {
+                "bfloat16, centered=False": {"precision": "bfloat16", "centered": False},
+                "bfloat16, centered=True": {"precision": "bfloat16", "centered": True},
+                "bfloat16, CD-1": {"precision": "bfloat16", "algorithm": "cd"},
+                "bfloat16, PCD-5": {"precision": "bfloat16", "k": 5},
+            }
+        for name, setting in settings.items():
+            seconds = np.array(fit_on_cuda(X, CUDA_EPOCHS, **shape, **setting).history_["seconds"][2:])
+            median, least, most = np.median(seconds), seconds.min(), seconds.max()
+            print(f"  {name:<40} {median:.4f} ({least:.4f} to {most:.4f})  {limit / median:4.0%}", flush=True)
         if find_spec("rbms"):
-            runs["rbms"] = fit_of_rbms(X, batch_size, n_hidden, device="cuda")
-        for name, run in runs.items():
+            run = fit_of_rbms(X, batch_size, n_hidden, device="cuda")
             run()
-            seconds = [timed(run) / N_EPOCHS for _ in range(args.repeats)]
-            print(f"batch {batch_size}, {n_hidden} hidden, {name:<16} {spread(seconds, 4)} s an epoch", flush=True)
-        v = torch.randint(0, 2, (2 * batch_size, 784), device="cuda").bfloat16()
-        h, W = torch.rand(2 * batch_size, n_hidden, device="cuda").bfloat16(), torch.rand(n_hidden, 784, device="cuda")
-        began, stopped = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        for repeat in range(2):
-            began.record()
-            for _ in range(MNIST_ROWS // batch_size):
-                h[:batch_size] @ W.bfloat16(), v @ W.bfloat16().T, h.T @ v
-            stopped.record()
-            torch.cuda.synchronize()
-            if repeat:
-                print(f"  the products alone, bfloat16: {began.elapsed_time(stopped) / 1e3:.4f} s an epoch")
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-            runs["skrbm bfloat16"]()
-        kernels = sum(event.count for event in profiler.key_averages())
-        print(f"  {kernels / (N_EPOCHS * MNIST_ROWS / batch_size):.1f} kernels an update")
+            print(f"  {'rbms, float32':<40} {timed(run) / N_EPOCHS:.4f}", flush=True)
+        names = kernels_of_update(X[: 200 * batch_size], shape)
+        print(f"  {sum(names.values()):.1f} kernels and copies an update in bfloat16, in the order of their number:")
+        print("  " + "; ".join(f"{n:.1f} {name}" for name, n in sorted(names.items(), key=lambda x: -x[1])[:8]))
+
+
+def fit_on_cuda(X, n_iter, **parameters):
+    from skrbm import BernoulliRBMTorch
+
+    words = {"learning_rate": 0.01, "random_state": 0, "device": "cuda", "balance_modes": False} | parameters
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of noise nothing can be learned
+        return BernoulliRBMTorch(n_iter=n_iter, **words).fit(X)
+
+
+def seconds_of_products(batch_size, n_features, n_hidden):
+    """What the three products of an update take in bfloat16, recorded in a graph, the weights cast beforehand."""
+    import torch
+
+    v = torch.randint(0, 2, (2 * batch_size, n_features), device="cuda").bfloat16()
+    h = torch.rand(2 * batch_size, n_hidden, device="cuda").bfloat16()
+    W = torch.randn(n_hidden, n_features, device="cuda").bfloat16()
+    work = lambda: (h[:batch_size] @ W, v @ W.T, h.T @ v)  # noqa: E731
+    work()
+    torch.cuda.synchronize()
+    graph, n, found = torch.cuda.CUDAGraph(), 20, []
+    with torch.cuda.graph(graph):
+        for _ in range(n):
+            work()
+    for _ in range(7):
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began.record()
+        graph.replay()
+        ended.record()
+        torch.cuda.synchronize()
+        found.append(began.elapsed_time(ended) / 1e3 / n)
+    return statistics.median(found)
+
+
+def kernels_of_update(X, shape):
+    """How often each kernel runs in an update, from the profiles of two fits of different lengths."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    counts = []
+    for n_iter in (2, 4):
+        with torch_profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
+            fit_on_cuda(X, n_iter, precision="bfloat16", **shape)
+        events = [event.name for event in profiler.events() if event.device_type == DeviceType.CUDA]
+        counts.append(Counter(name.split("<")[0].removeprefix("void ")[:50] for name in events))
+    counts[1].subtract(counts[0])
+    n_updates = 2 * -(-len(X) // shape["batch_size"])
+    return {name: n / n_updates for name, n in counts[1].items() if n > 0}
 
 
 def write_csv(path, names, table):

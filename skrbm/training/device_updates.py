@@ -25,11 +25,10 @@ _PAYS_FROM = 100  # updates to come from which on recording pays
 
 
 class _Offsets:
-    """Follows the offset of one layer and the product of the weights with it, over updates in a row.
+    """The offset of one layer, and the biases of the other layer, over updates in a row.
 
-    The biases of the other layer are to stay those of the centred machine, c̃ = c + Wμ, but for what an update adds. So
-    c moves by that, by Wμ as it was before the update, and by -Wμ as it is after. Then the offset moves on. The
-    products with the old offset and the new are one product with two columns, and so nothing is computed twice.
+    An update adds to the biases of the centred machine, c̃ = c + Wμ. So c moves by that, by Wμ as it was before the
+    update, and by -Wμ as it is after: whatever else has become of W. The offset itself moves on after the last update.
 
     Parameters
     ----------
@@ -39,34 +38,32 @@ class _Offsets:
         Units of the other layer.
     rate : float
         Of the moving average.
+    n_summed : int
+        How many rows the sums are over that it moves towards.
     """
 
-    def __init__(self, offset: Tensor, n_other: int, rate: float) -> None:
-        self.offset, self._rate = offset, rate
-        self.by_turns = offset.new_empty((2, len(offset)))  # the offset now and the next one, in turns
-        # In turns: what the update adds, and the products with both offsets.
-        self._terms = offset.new_zeros((6, n_other))
-        signs = [[1.0, -1.0, 0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0, 0.0, -1.0]]
+    def __init__(self, offset: Tensor, n_other: int, rate: float, n_summed: int) -> None:
+        self.offset, self._rate, self._n_summed = offset, rate, n_summed
+        self._next = torch.empty_like(offset)  # times n_summed
+        self._terms = offset.new_zeros((3, n_other))  # what the update adds; Wμ before and after it, in turns
+        signs = [[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]]
         self._signs = torch.tensor(signs, dtype=offset.dtype, device=offset.device)
+        self.added = self._terms[0]
 
     def begin_(self, W: Tensor) -> None:
         """Before the first update; W (n_other, n)."""
-        self.by_turns[0].copy_(self.offset)
-        torch.mv(W, self.offset, out=self._terms[4])
+        torch.mul(self.offset, self._n_summed, out=self._next)
+        torch.mv(W, self.offset, out=self._terms[1])
 
-    def added(self, turn: int) -> Tensor:
-        """Where the update of this turn writes what it adds to the bias."""
-        return self._terms[3 * turn]
-
-    def move_(self, turn: int, mean: Tensor, W: Tensor, bias: Tensor) -> None:
-        """After the update has moved W: let the bias follow, and the offset move towards the mean of the data."""
-        torch.lerp(self.by_turns[turn], mean, self._rate, out=self.by_turns[1 - turn])
-        torch.mm(self.by_turns, W.T, out=self._terms[3 * turn + 1 : 3 * turn + 3])
+    def follow_(self, turn: int, total: Tensor, W: Tensor, bias: Tensor) -> None:
+        """After an update, the first with turn 0: let the bias follow; `total` (n,) is the sum over the data."""
+        self._next.lerp_(total, self._rate)
+        torch.mv(W, self.offset, out=self._terms[2 - turn])
         bias.addmv_(self._terms.T, self._signs[turn])
 
-    def end_(self, turn: int) -> None:
-        """After the last update, before which it would have been the turn's."""
-        self.offset.copy_(self.by_turns[turn])
+    def end_(self) -> None:
+        """After the last update."""
+        torch.mul(self._next, 1.0 / self._n_summed, out=self.offset)
 
 
 class _PlainUpdates:
@@ -100,11 +97,11 @@ class _PlainUpdates:
         self._share = self._signs.clamp_min(0.0)[:n_data].clone()  # of each row in a mean of the data
         self._counted = torch.tensor([1.0 / n_data, -1.0 / self.phases.n_chains], dtype=W.dtype, device=W.device)
         self._count_steps = torch.empty_like(self._counted)
-        self._kept = W.new_empty(())  # share of the weights that decay leaves
+        self._kept = W.new_empty(_MOST.bit_length())  # share of the weights that the decay of 1, 2, 4 … updates leaves
         self._scaled = aligned_empty((n, params.n_hidden), dtype, W.device)
         rate = settings.offset_rate
-        self._mu = None if centering.mu is None else _Offsets(centering.mu, params.n_hidden, rate)
-        self._lam = None if centering.lam is None else _Offsets(centering.lam, params.n_features, rate)
+        self._mu = None if centering.mu is None else _Offsets(centering.mu, params.n_hidden, rate, n_data)
+        self._lam = None if centering.lam is None else _Offsets(centering.lam, params.n_features, rate, 1)
         self._damped = None if state.damping is None else state.damping.share[:, None] * state.damping.directions
         self._rate = -1.0
 
@@ -128,11 +125,15 @@ class _PlainUpdates:
         self._rate = rate
         torch.mul(self._signs, rate, out=self._steps)
         torch.mul(self._counted, rate, out=self._count_steps)
-        self._kept.fill_(1.0 - rate * self._state.settings.decay)
+        kept = [(1.0 - rate * self._state.settings.decay) ** (1 << i) for i in range(len(self._kept))]
+        self._kept.copy_(torch.tensor(kept))
 
     @torch.inference_mode()
     def run_(self, n: int) -> None:
-        """So many updates, on the rows that `rows` begins with."""
+        """So many updates, on the rows that `rows` begins with; a power of two.
+
+        Offsets are the same for all of them, and weights decay once, by as much as in all together.
+        """
         state, n_data = self._state, self.phases.n_data
         device, W = state.params.W.device, state.params.W
         uniform = state.streams.chains.uniform(n * self._n_draws, device).view(n, -1)
@@ -150,11 +151,11 @@ class _PlainUpdates:
             else:
                 bernoulli_(self.phases.data, v, pixels[i])
             mean_h = (self._reconstruct_ if self._is_contrastive else self._move_chains_)(uniform[i])
-            self._descend_(mean_h, i % 2)
+            self._descend_(mean_h, i % 2, self._kept[n.bit_length() - 1] if i == 0 and state.settings.decay else None)
             state.backend.refresh_()
         for offsets in (self._mu, self._lam):
             if offsets is not None:
-                offsets.end_(n % 2)
+                offsets.end_()
 
     # -- the two phases, as in `training.update` -----------------------------------------------------------------------
 
@@ -181,45 +182,42 @@ class _PlainUpdates:
 
     # -- the step ------------------------------------------------------------------------------------------------------
 
-    def _descend_(self, mean_h: Tensor, turn: int) -> None:
+    def _descend_(self, mean_h: Tensor, turn: int, kept: Tensor | None) -> None:
         """What `training.update` does in `_descend_`, with the rate in the signs of the rows."""
         params, mu, lam = self._state.params, self._mu, self._lam
         W, v = params.W, self.phases.all
         counts = float_mm(self._ones, params.visible.statistics(v))  # Σ v of the data and of the chains
-        dh = W.new_empty(len(W)) if mu is None else mu.added(turn)
-        torch.mv(mean_h.T, self._steps, out=dh)  # rate Δ⟨h⟩
-        dv = None
-        if lam is not None:
-            dv = torch.mv(counts.T, self._count_steps, out=lam.added(turn))  # rate Δ⟨v⟩
-        excess = None if self._damping is None else self._excess(mean_h, dh, dv, turn)
+        dh = torch.mv(mean_h.T, self._steps, out=W.new_empty(len(W)) if mu is None else mu.added)  # rate Δ⟨h⟩
+        dv = None if lam is None else torch.mv(counts.T, self._count_steps, out=lam.added)  # rate Δ⟨v⟩
+        excess = None if self._damped is None else self._excess(mean_h, dh, dv)
         torch.mul(mean_h, self._steps[:, None], out=self._scaled)
-        if self._state.settings.decay:
-            W.mul_(self._kept)
+        if kept is not None:
+            W.mul_(kept)
         add_mm_(W, self._scaled.T, v)
         if mu is not None:
-            W.addr_(dh, mu.by_turns[turn], alpha=-1.0)
+            W.addr_(dh, mu.offset, alpha=-1.0)
         if lam is not None and dv is not None:
-            W.addr_(lam.by_turns[turn], dv, alpha=-1.0)
+            W.addr_(lam.offset, dv, alpha=-1.0)
         if excess is not None and self._damping is not None:
             W.addmm_(excess.T, self._damping.directions, alpha=-1.0)
         if mu is None:
             params.c.add_(dh)
         else:
-            mu.move_(turn, counts[0] * self._share[0], W, params.c)
+            mu.follow_(turn, counts[0], W, params.c)
         if lam is None:
             params.b.addmv_(counts.T, self._count_steps)
         else:
-            lam.move_(turn, torch.mv(mean_h[: self.phases.n_data].T, self._share), W.T, params.b)
+            lam.follow_(turn, torch.mv(mean_h[: self.phases.n_data].T, self._share), W.T, params.b)
 
-    def _excess(self, mean_h: Tensor, dh: Tensor, dv: Tensor | None, turn: int) -> Tensor:
+    def _excess(self, mean_h: Tensor, dh: Tensor, dv: Tensor | None) -> Tensor:
         """diag(share) U ΔW', what damping is to take off: (n_directions, n_hidden)."""
         assert self._damped is not None
         along = float_mm(self.phases.all, self._damped.T.to(self.phases.all.dtype)).mul_(self._steps[:, None])
         excess = along.T @ mean_h
         if self._mu is not None:
-            excess.addr_(torch.mv(self._damped, self._mu.by_turns[turn]), dh, alpha=-1.0)
+            excess.addr_(torch.mv(self._damped, self._mu.offset), dh, alpha=-1.0)
         if self._lam is not None and dv is not None:
-            excess.addr_(torch.mv(self._damped, dv), self._lam.by_turns[turn], alpha=-1.0)
+            excess.addr_(torch.mv(self._damped, dv), self._lam.offset, alpha=-1.0)
         return excess
 
 

@@ -47,6 +47,22 @@ def assert_alike(one, other):
     assert one.n_updates == other.n_updates
 
 
+def one_by_one(state, rows, n):
+    """`n` updates by `update_`, but for the two things that device updates do once for all of them together."""
+    centering, settings = state.centering, state.settings
+    offset_rate, centering._rate = centering._rate, 0.0
+    means = []
+    for i, v in enumerate(rows.split(len(rows) // n)):
+        kept = (1 - state.learning_rate * settings.decay) ** n if i == 0 else 1.0
+        state.settings = replace(settings, weight_decay=(1 - kept) / state.learning_rate)
+        centering.move_ = lambda data_v, data_h=None: means.append((data_v, data_h))
+        update_(state, Batch(v))
+    del centering.move_
+    state.settings, centering._rate = settings, offset_rate
+    for data_v, data_h in means:
+        centering.move_(data_v, data_h)
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])  # so much that Wμ isn't taken for constant
 @pytest.mark.parametrize("damped", [False, True])
 @pytest.mark.parametrize("centered", [False, "visible", True])
@@ -58,20 +74,21 @@ def test_they_are_the_updates_made_one_by_one(algorithm, k, centered, damped, we
     updates = DeviceUpdates(together)
     for n, seed in ((1, 0), (4, 1), (2, 2)):
         rows = bits(7 * n, 4, seed)
-        for v in rows.split(7):
-            update_(alone, Batch(v))
+        if n == 1:
+            update_(alone, Batch(rows))
+        else:
+            one_by_one(alone, rows, n)
         assert updates.make_(rows, n, 1)
         assert_alike(together, alone)
 
 
-@pytest.mark.parametrize("broken", ["begin_", "move_"])
+@pytest.mark.parametrize("broken", ["begin_", "follow_", "end_"])
 def test_they_would_not_be_if_offsets_were_not_followed(broken, monkeypatch):
     settings = replace(PLAIN, centered="visible", weight_decay=0.1, learning_rate=0.1)
     alone, together = begin_in_sequence(settings), begin_in_sequence(settings)
     monkeypatch.setattr(_Offsets, broken, lambda *args: None)
     rows = bits(28, 4)
-    for v in rows.split(7):
-        update_(alone, Batch(v))
+    one_by_one(alone, rows, 4)
     DeviceUpdates(together).make_(rows, 4, 1)
     with pytest.raises(AssertionError):
         assert_alike(together, alone)
@@ -82,8 +99,7 @@ def test_greys_are_drawn_cut_or_kept(rule):
     settings = replace(PLAIN, binarize=rule, centered="visible")
     alone, together = begin_in_sequence(settings), begin_in_sequence(settings)
     rows = torch.from_numpy(np.random.default_rng(0).random((20, 4)))
-    for v in rows.split(5):
-        update_(alone, Batch(v))
+    one_by_one(alone, rows, 4)
     assert DeviceUpdates(together).make_(rows, 4, 1)
     assert_alike(together, alone)
 
@@ -175,6 +191,7 @@ def test_an_epoch_looks_when_it_would_have_looked(n_rows, averaging):
     """Several updates at a time end where something is to be looked at; the looks are the same."""
     X = np.random.default_rng(0).integers(0, 2, (n_rows, 4)).astype(float)
     settings = replace(PLAIN, batch_size=1, averaging=averaging, learning_rate=0.05, centered="visible")
+    settings = replace(settings, offset_rate=0.0)  # offsets move in pieces where updates are made together
     rows = SharedRows(ArrayRows(X, dtype=torch.float64))
     states, looks = [], []
     for on_device in (False, True):
