@@ -15,11 +15,11 @@ and on what:
     *2026-11-26, commit c8b13b3, Python 3.11.7, torch 2.13.0, scikit-learn 1.9.1; AMD EPYC, 2 cores; 41 s*
 
 For a new block write the first line alone. Commands run at the root of the repository, one after another; a page is
-written after each. `--only` takes those whose command has these words. A "+" after the commit: skrbm/ or a
-benchmark had changes that are in no commit. In commands FOLDER is the folder of binary tables that SKRBM_TABLES names, PYTHON the interpreter with
-rbms and learnergy that SKRBM_PEERS names, CHECKOUT the version before that SKRBM_BEFORE names; MNIST is found by
-SKRBM_MNIST. Pages keep the words; a page without the line in italics is not whole, and figures that no command prints
-have it, too.
+written after each. `--only` takes those whose command has these words. A "+" after the commit: skrbm/ or a benchmark
+had changes that are in no commit. A line in italics also stands below tables that were put together by hand.
+
+In commands FOLDER is the folder of binary tables, which SKRBM_TABLES names, PYTHON an interpreter that has rbms and
+learnergy (SKRBM_PEERS), CHECKOUT a version before (SKRBM_BEFORE); MNIST is found by SKRBM_MNIST. Pages keep the words.
 """
 
 import argparse
