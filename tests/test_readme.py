@@ -1,12 +1,19 @@
-"""What README and the guide claim: figures that a benchmark has printed, links that lead somewhere."""
+"""What README and the guide claim: figures that a benchmark has printed, links that lead somewhere. What benchmarks
+have printed: pages that say by which command, when, with which version and on what."""
 
 import re
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").rglob("*.md"))]
+RESULTS = sorted((ROOT / "benchmarks/results").glob("*.md"))
+SPEC = spec_from_file_location("record", ROOT / "benchmarks/record.py")
+record = module_from_spec(SPEC)
+SPEC.loader.exec_module(record)
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\d)")
 
 
@@ -26,9 +33,8 @@ def is_printed(claim, printed):
 
 
 def test_the_figures_of_readme_are_in_the_results():
-    printed = {
-        n for page in (ROOT / "benchmarks/results").glob("*.md") for n in NUMBER.findall(page.read_text("utf-8"))
-    }
+    blocks = (block for page in RESULTS for block in record.BLOCK.finditer(page.read_text("utf-8")))
+    printed = {number for block in blocks for number in NUMBER.findall(block["output"] or "")}
     found = claims((ROOT / "README.md").read_text("utf-8"))
     assert len(found) >= 4, "nothing was looked at"
     assert [claim for claim in found if not is_printed(claim, printed)] == []
@@ -45,3 +51,118 @@ def test_a_figure_that_nothing_printed_is_found():
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text("utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+STAMP = "2026-11-26, commit c8b13b3, Python 3.11.7, torch 2.13.0+cpu, scikit-learn 1.9.1; AMD EPYC, 2 cores; 38 s"
+WHOLE = f"""# Bits
+
+Prose.
+
+`$ OMP_NUM_THREADS=1 python benchmarks/bits.py FOLDER/a`
+
+```text
+-84.11
+```
+
+*{STAMP}*
+
+| by hand |
+|---|
+| -84.1 |
+"""
+
+
+@pytest.mark.parametrize("page", RESULTS, ids=lambda page: page.stem)
+def test_pages_of_results_are_whole(page):
+    assert list(record.troubles(page.read_text("utf-8"))) == []
+
+
+def test_the_index_has_all_pages_of_results():
+    listed = re.findall(r"\]\(results/(\w+\.md)\)", (ROOT / "benchmarks/RESULTS.md").read_text("utf-8"))
+    assert sorted(listed) == [page.name for page in RESULTS]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("bits.py", "atoms.py", "no script of benchmarks/: benchmarks/atoms.py"),
+        ("python benchmarks/bits.py", "bash bits.sh", "not python"),
+        (
+            "python benchmarks/bits.py FOLDER/a",
+            "pytest tests/test_gone.py::test_it",
+            "no such test: tests/test_gone.py",
+        ),
+        (
+            "`$ OMP_NUM_THREADS=1 python benchmarks/bits.py FOLDER/a`\n",
+            "",
+            "output that no command stands above: -84.11",
+        ),
+        ("```text\n-84.11\n```\n", "", "no output"),
+        ("2026-11-26, ", "", "no date"),
+        (", commit c8b13b3", "", "no date, commit"),
+        ("; AMD EPYC, 2 cores", "", "no date, commit, versions and hardware"),
+        (f"*{STAMP}*\n", "", "no line with date"),
+        ("FOLDER/a", "/home/me/tables/a", "path of a machine: /home/me/tables/a"),
+        ("-84.11", "skrbm in /work/skrbm", "path of a machine: /work/skrbm"),
+    ],
+)
+def test_what_a_page_lacks_is_said(old, new, words):
+    assert list(record.troubles(WHOLE)) == []
+    assert old in WHOLE
+    assert any(words in said for said in record.troubles(WHOLE.replace(old, new)))
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A repository with one script, which prints its arguments, a variable, and where it runs."""
+    (tmp_path / "benchmarks").mkdir()
+    script = (
+        "import os, sys\nif 'fail' in sys.argv: sys.exit('no')\nprint(sys.argv[1:], os.environ.get('N'), os.getcwd())\n"
+    )
+    (tmp_path / "benchmarks/echo.py").write_text(script, "utf-8")
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    monkeypatch.setattr(record, "git", lambda *words: "c8b13b3" if "rev-parse" in words else "")
+    monkeypatch.setenv("SKRBM_TABLES", "/far/away")
+    return tmp_path / "page.md"
+
+
+def test_record_writes_what_commands_print_in_place(bench):
+    old = "`$ N=1 python benchmarks/echo.py one FOLDER/a`\n\n```text\nold\n```\n\n*when*\n"
+    bench.write_text(f"# A page\n\n{old}\n| by hand |\n\n`$ python benchmarks/echo.py two`\n\nThe end.\n", "utf-8")
+    record.record(bench)
+    first, second = record.BLOCK.finditer(text := bench.read_text("utf-8"))
+    assert first["output"] == "['one', 'FOLDER/a'] 1 .\n"
+    assert second["output"] == "['two'] None .\n"
+    assert list(record.troubles(text)) == []
+    assert "old" not in text
+    assert text.startswith("# A page\n\n`$ N=1")
+    assert "*\n\n| by hand |\n\n`$ python benchmarks/echo.py two`\n\n```text\n" in text
+    assert text.endswith("*\n\nThe end.\n")
+
+
+def test_record_runs_only_what_is_asked_for(bench):
+    bench.write_text("`$ python benchmarks/echo.py one`\n\n`$ python benchmarks/echo.py two`\n", "utf-8")
+    record.record(bench, only="two")
+    assert [block["output"] for block in record.BLOCK.finditer(bench.read_text("utf-8"))] == [None, "['two'] None .\n"]
+    with pytest.raises(SystemExit, match="no command with 'three'"):
+        record.record(bench, only="three")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("python benchmarks/echo.py fail", "ended with 1"), ("python benchmarks/echo.py CHECKOUT", "set SKRBM_BEFORE")],
+)
+def test_a_command_that_fails_leaves_the_page_as_it_was(bench, command, words):
+    bench.write_text(page := f"`$ {command}`\n\n```text\nold\n```\n\n*{STAMP}*\n", "utf-8")
+    with pytest.raises(SystemExit, match=words):
+        record.record(bench)
+    assert bench.read_text("utf-8") == page
+
+
+def test_check_says_which_page_is_not_whole(tmp_path, monkeypatch, capsys):
+    (tmp_path / "page.md").write_text(WHOLE.replace(f"*{STAMP}*", ""), "utf-8")
+    monkeypatch.setattr(sys, "argv", ["record.py", "--check", str(tmp_path / "page.md")])
+    assert record.main() == 1
+    assert "page.md: OMP_NUM_THREADS=1 python benchmarks/bits.py FOLDER/a: no date" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["record.py", "--check", str(ROOT / "benchmarks/results/two_modes.md")])
+    assert record.main() == 0
