@@ -45,6 +45,7 @@ STAMP = re.compile(
     r"\d{4}-\d\d-\d\d, commit [0-9a-f]{7,12}\+?, Python \d[\w.]*, torch \d[\w.+]*, scikit-learn \d[\w.]*; "
     r"[^;]*\b\d+ cores?\b[^;]*(?:; \d+ s)?"
 )
+FILE = re.compile(r"`((?:benchmarks|docs|skrbm|tests)/[\w/]+\.\w+)")
 MACHINE_PATH = re.compile(r"(?<![\w./])/(?:Users|home|mnt|opt|root|srv|tmp|usr|var|work)/\S*|\b[A-Z]:\\\S*")
 
 
@@ -89,6 +90,7 @@ def troubles(text):
     if not any(STAMP.fullmatch(line[1:-1]) for line in text.splitlines() if line.startswith("*")):
         yield "no line with date, commit, versions and hardware"
     yield from (f"path of a machine: {found[0]}" for found in MACHINE_PATH.finditer(text))
+    yield from (f"no such file: {name}" for name in FILE.findall(text) if not (ROOT / name).exists())
 
 
 def git(*words):

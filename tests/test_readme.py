@@ -104,6 +104,7 @@ def test_the_index_has_all_pages_of_results():
         (f"*{STAMP}*\n", "", "no line with date"),
         ("FOLDER/a", "/home/me/tables/a", "path of a machine: /home/me/tables/a"),
         ("-84.11", "skrbm in /work/skrbm", "path of a machine: /work/skrbm"),
+        ("Prose.", "`tests/test_gone.py::test_it` has it.", "no such file: tests/test_gone.py"),
     ],
 )
 def test_what_a_page_lacks_is_said(old, new, words):
