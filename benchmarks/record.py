@@ -120,7 +120,7 @@ def stamp():
 
 
 def output_of(command):
-    """What a command prints on standard output, with placeholders in the place of folders of this machine."""
+    """What a command prints on standard output, with words in the place of paths of this machine."""
     variables, words = parsed(command)
     folders = {}
     for placeholder, variable in PLACEHOLDERS.items():
@@ -130,15 +130,15 @@ def output_of(command):
             folders[placeholder] = os.environ[variable]
     words = ["/".join(folders.get(part, part) for part in word.split("/")) for word in words]
     words[:1] = [sys.executable] if words[0] == "python" else [sys.executable, "-m", words[0]]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    imports = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     run = subprocess.run(
-        words, cwd=ROOT, env=os.environ | {"PYTHONPATH": path} | variables, stdout=subprocess.PIPE, text=True
+        words, cwd=ROOT, env=os.environ | {"PYTHONPATH": imports} | variables, stdout=subprocess.PIPE, text=True
     )
     if run.returncode:
         raise SystemExit(f"`{command}` ended with {run.returncode}; its block stays as it was.\n{run.stdout}")
     shown = run.stdout
-    for placeholder, folder in {**folders, ".": str(ROOT)}.items():
-        shown = shown.replace(folder, placeholder)
+    for word, path in {**folders, "python": sys.executable, ".": str(ROOT)}.items():
+        shown = shown.replace(path, word)
     return "\n".join(line.rstrip() for line in shown.splitlines()).strip("\n")
 
 

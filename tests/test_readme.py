@@ -117,9 +117,7 @@ def test_what_a_page_lacks_is_said(old, new, words):
 def bench(tmp_path, monkeypatch):
     """A repository with one script, which prints its arguments, a variable, and where it runs."""
     (tmp_path / "benchmarks").mkdir()
-    script = (
-        "import os, sys\nif 'fail' in sys.argv: sys.exit('no')\nprint(sys.argv[1:], os.environ.get('N'), os.getcwd())\n"
-    )
+    script = "import os, sys\nif 'fail' in sys.argv: sys.exit('no')\nprint(sys.argv[1:], os.environ.get('N'), os.getcwd(), sys.executable)\n"
     (tmp_path / "benchmarks/echo.py").write_text(script, "utf-8")
     monkeypatch.setattr(record, "ROOT", tmp_path)
     monkeypatch.setattr(record, "git", lambda *words: "c8b13b3" if "rev-parse" in words else "")
@@ -132,8 +130,8 @@ def test_record_writes_what_commands_print_in_place(bench):
     bench.write_text(f"# A page\n\n{old}\n| by hand |\n\n`$ python benchmarks/echo.py two`\n\nThe end.\n", "utf-8")
     record.record(bench)
     first, second = record.BLOCK.finditer(text := bench.read_text("utf-8"))
-    assert first["output"] == "['one', 'FOLDER/a'] 1 .\n"
-    assert second["output"] == "['two'] None .\n"
+    assert first["output"] == "['one', 'FOLDER/a'] 1 . python\n"
+    assert second["output"] == "['two'] None . python\n"
     assert list(record.troubles(text)) == []
     assert "old" not in text
     assert text.startswith("# A page\n\n`$ N=1")
@@ -144,7 +142,10 @@ def test_record_writes_what_commands_print_in_place(bench):
 def test_record_runs_only_what_is_asked_for(bench):
     bench.write_text("`$ python benchmarks/echo.py one`\n\n`$ python benchmarks/echo.py two`\n", "utf-8")
     record.record(bench, only="two")
-    assert [block["output"] for block in record.BLOCK.finditer(bench.read_text("utf-8"))] == [None, "['two'] None .\n"]
+    assert [block["output"] for block in record.BLOCK.finditer(bench.read_text("utf-8"))] == [
+        None,
+        "['two'] None . python\n",
+    ]
     with pytest.raises(SystemExit, match="no command with 'three'"):
         record.record(bench, only="three")
 
