@@ -117,7 +117,10 @@ def test_what_a_page_lacks_is_said(old, new, words):
 def bench(tmp_path, monkeypatch):
     """A repository with one script, which prints its arguments, a variable, and where it runs."""
     (tmp_path / "benchmarks").mkdir()
-    script = "import os, sys\nif 'fail' in sys.argv: sys.exit('no')\nprint(sys.argv[1:], os.environ.get('N'), os.getcwd(), sys.executable)\n"
+    script = """import os, sys
+if "fail" in sys.argv: sys.exit("no")
+print(sys.argv[1:], os.environ.get("N"), os.getcwd(), sys.executable)
+"""
     (tmp_path / "benchmarks/echo.py").write_text(script, "utf-8")
     monkeypatch.setattr(record, "ROOT", tmp_path)
     monkeypatch.setattr(record, "git", lambda *words: "c8b13b3" if "rev-parse" in words else "")
