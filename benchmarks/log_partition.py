@@ -1,9 +1,9 @@
 """How far estimates of log Z can be trusted.
 
     python benchmarks/log_partition.py enumeration
-    SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py pcd.joblib
-    SKRBM_MNIST=FOLDER python benchmarks/log_partition.py model pcd.joblib
-    python benchmarks/log_partition.py time pcd.joblib
+    SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py build/pcd.joblib
+    SKRBM_MNIST=FOLDER python benchmarks/log_partition.py model build/pcd.joblib
+    python benchmarks/log_partition.py time build/pcd.joblib
 
 The first compares AIS, its reverse and tempering with enumeration on random machines; "model" has a trained machine
 judged by all of them, and prints its log-likelihood of MNIST's test digits (pixels drawn once); "time" repeats AIS.

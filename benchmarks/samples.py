@@ -1,8 +1,8 @@
 """Pictures of completed and of fresh digits, and how samples compare with test digits.
 
-    SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py pcd.joblib
-    SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py cd.joblib --algorithm cd
-    SKRBM_MNIST=FOLDER python benchmarks/samples.py pcd.joblib cd.joblib [--figures FOLDER]
+    SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py build/pcd.joblib
+    SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py build/cd.joblib --algorithm cd
+    SKRBM_MNIST=FOLDER python benchmarks/samples.py build/pcd.joblib build/cd.joblib [--figures FOLDER]
 
 Test and training digits are drawn once as Bernoulli pixels. All chains start from random bits. The pictures need
 matplotlib: `pip install "skrbm[plots]"`.

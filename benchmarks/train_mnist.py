@@ -1,11 +1,12 @@
 """Train a machine on MNIST's 60,000 training digits and store it, for the other scripts.
 
-SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py pcd.joblib
-SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py cd.joblib --algorithm cd
+SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py build/pcd.joblib
+SKRBM_MNIST=FOLDER python benchmarks/train_mnist.py build/cd.joblib --algorithm cd
 """
 
 import argparse
 import time
+from pathlib import Path
 
 import joblib
 
@@ -30,6 +31,7 @@ def main():
     began = time.perf_counter()
     model.fit(load_mnist().data)
     print(f"{model}: {time.perf_counter() - began:.0f} s, {len(getattr(model, 'trajectory_', []))} checkpoints")
+    Path(args.file).parent.mkdir(parents=True, exist_ok=True)
     joblib.dump(model, args.file)
 
 

@@ -4,8 +4,8 @@
 
 The machine is trained on 16 pixels: a pattern in 70 % of the rows and its opposite in 30 %, with noise. Chains start
 all in the first mode, all in the second, or at random. Training is slow (rate 0.01) and has 1,000 chains: no chain
-crosses between deep modes, so at higher rates the shares of the modes drift up and down while it goes on, and rungs
-that lack a mode bar the way for trajectory tempering. `--learning-rate 0.1 --n-chains 100` shows it.
+crosses between deep modes, so at higher rates the shares of the modes drift up and down while it goes on. Rungs that
+lack a mode can bar the way for trajectory tempering; `--learning-rate 0.1 --n-chains 100` has such rungs.
 """
 
 import argparse
