@@ -83,6 +83,12 @@ class Launches(TorchDispatchMode):
         return found
 
 
+class _WithoutDevice(FakeTensorMode):
+    """Makes nothing on the GPU that `fake_driver` has promised."""
+
+    avoid_device_init = True
+
+
 class _WithoutGuard(TorchFunctionMode):
     """Indexing, `copy_`, `float()` and `int()` by operators: Python's own ask for a guard that a CPU build lacks.
 
@@ -172,7 +178,7 @@ def fake_cuda(reads=None):
     """
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(Stream, "generator", return_value=None))
-        stack.enter_context(FakeTensorMode())
+        stack.enter_context(_WithoutDevice())
         launches = stack.enter_context(Launches(reads))
         stack.enter_context(_WithoutGuard())
         yield launches

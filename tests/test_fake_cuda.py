@@ -106,3 +106,5 @@ def test_driver(monkeypatch):
     assert driver.calls == [("set_device", 1), ("synchronize", None)]
     with pytest.raises(RuntimeError, match="ordinal"):
         torch.cuda.set_device(2)
+    with fake_cuda():
+        assert torch.tensor([1.0], device="cuda").device == torch.device("cuda:1")
