@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -57,6 +58,13 @@ def find_device(device: Any, fall_back: bool = False) -> torch.device:
             f"device={device!r} is not available ({reason}). Choose one of 'auto', 'cpu'{others}."
         ) from error
     return found
+
+
+def clock(device: torch.device) -> float:
+    """`time.perf_counter`, once the device has done what it was asked for: launches alone take no time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def from_torch(X: Any) -> Any:

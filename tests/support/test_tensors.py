@@ -8,6 +8,7 @@ from skrbm.support.tensors import (
     CHUNK_ROWS,
     Placement,
     chunks,
+    clock,
     dense,
     find_device,
     from_torch,
@@ -17,6 +18,7 @@ from skrbm.support.tensors import (
     to_numpy,
     to_tensor,
 )
+from tests.fake_cuda import fake_driver
 
 
 def test_devices():
@@ -83,6 +85,14 @@ def refused(message):
         raise RuntimeError(message)
 
     return zeros
+
+
+def test_the_clock_waits_for_the_device(monkeypatch):
+    driver = fake_driver(monkeypatch)
+    first = clock(torch.device("cpu"))
+    assert driver.calls == []
+    assert clock(torch.device("cuda:1")) > first
+    assert driver.calls == [("synchronize", torch.device("cuda:1"))]
 
 
 def test_tensors_to_arrays():
