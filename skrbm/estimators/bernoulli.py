@@ -107,9 +107,10 @@ class BernoulliRBMTorch(BaseRBM):
     shuffle : bool, default=True
         Whether each epoch has an order of its own.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU: never Apple's MPS, which has no float64 and can't be used, nor
-        Intel's XPU ("xpu"), which has not been tried. The fitted attributes are numpy arrays on any device, and a
-        fitted model whose device is gone works on the CPU.
+        "cpu", "cuda" (torch's current CUDA device) or "cuda:1" and the like. "auto" is CUDA where there is one, else
+        the CPU; also for tiny models, which the CPU may learn faster. Others are refused: Apple's MPS has no float64,
+        which sums are taken in, and nobody has tried Intel's XPU. The fitted attributes are numpy arrays on any device,
+        and a fitted model whose device is gone works on the CPU.
     precision : {"auto", "float32", "float64", "int8", "bfloat16"}, default="auto"
         Float type of training. With "int8" and "bfloat16" it is float32 but for the matrix products, which are in
         integers of 8 bits or in bfloat16: about twice as fast where the device has units for these, and as good a
