@@ -51,8 +51,8 @@ def find_device(device: Any, fall_back: bool = False) -> torch.device:
     if fall_back:
         return torch.device("cpu")
     raise ValueError(
-        f"device={device!r} is not supported: Apple's MPS has no float64, which sums are taken in, and nobody has tried "
-        f"others. Choose {_choices()}."
+        f"device={device!r} is not supported: Apple's MPS has no float64, which sums are taken in, and nobody has "
+        f"tried others. Choose {_choices()}."
     )
 
 
