@@ -49,13 +49,18 @@ class Launches(TorchDispatchMode):
         for what is elementwise, a sum or a product; the library may take more for others, such as an svd.
     sent : list of Tensor
         Tensors that came to the device from the host.
+    not_waited_for : list of Tensor
+        Those of them that were sent with non_blocking=True.
+    pinned : list of Tensor
+        Copies in pinned memory on the host.
     fetched : list of Tensor
         Tensors that came back from it, by a copy or as a number: each time the host waits.
     """
 
     def __init__(self, reads=None):
         super().__init__()
-        self.kernels, self.sent, self.fetched, self._reads = [], [], [], reads
+        self.kernels, self.sent, self.not_waited_for, self.pinned, self.fetched = [], [], [], [], []
+        self._reads = reads
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -68,13 +73,18 @@ class Launches(TorchDispatchMode):
         is_product = name in _PRODUCTS and any(_is_remote(x) for x in tensors) and "out_dtype" not in kwargs
         if is_product and len(dtypes := {x.dtype for x in tensors}) > 1:  # which fake tensors don't look at
             raise RuntimeError(f"{name}: expected tensors of the same type, got {dtypes}")
+        if name == "_pin_memory":  # which fake tensors don't know
+            self.pinned.append(aten.clone.default(args[0]))
+            return self.pinned[-1]
         found = func(*args, **kwargs)
         results = [x for x in _flat(found) if isinstance(x, torch.Tensor)]
         remote_in, remote_out = (any(_is_remote(x) for x in some) for some in (tensors, results))
         if name in ("_to_copy", "copy_"):
-            source = args[-1] if name == "copy_" else args[0]
+            source = args[1] if name == "copy_" else args[0]
             if remote_out and not _is_remote(source):
                 self.sent.append(source)
+                if kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,)):
+                    self.not_waited_for.append(source)
                 return found
             if _is_remote(source) and not remote_out:
                 self.fetched.append(source)
@@ -195,8 +205,8 @@ class Driver:
 
     Attributes
     ----------
-    free, total : int
-        Bytes of memory.
+    free, total, reserved : int
+        Bytes of memory; `reserved` ones are torch's, and no tensor has them.
     current : int
         The current device.
     calls : list of tuple
@@ -205,7 +215,7 @@ class Driver:
 
     def __init__(self, n_devices, capability, free):
         self.n_devices, self.capability, self.free, self.total = n_devices, capability, free, 2 * free
-        self.current, self.calls = 0, []
+        self.reserved, self.current, self.calls = 0, 0, []
 
     def set_device(self, device):
         index = torch.device("cuda", device).index if isinstance(device, int) else torch.device(device).index
@@ -227,6 +237,8 @@ def fake_driver(monkeypatch, n_devices=1, capability=(9, 0), free=1 << 34):
         "current_device": lambda: driver.current,
         "get_device_capability": lambda device=None: driver.capability,
         "mem_get_info": lambda device=None: (driver.free, driver.total),
+        "memory_reserved": lambda device=None: driver.reserved,
+        "memory_allocated": lambda device=None: 0,
         "set_device": driver.set_device,
         "synchronize": driver.synchronize,
     }

@@ -66,6 +66,9 @@ def test_copies_between_host_and_device_are_told_apart(launches):
     assert (len(launches.sent), len(launches.fetched), launches.kernels) == (2, 0, [])
     a.cpu()
     assert (len(launches.sent), len(launches.fetched), launches.kernels) == (2, 1, [])
+    torch.ones(3).pin_memory().to("cuda")
+    assert launches.sent[-1] is launches.pinned[0]
+    assert len(launches.pinned) == 1
     a.double()
     assert launches.kernels == ["_to_copy"]
 

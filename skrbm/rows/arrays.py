@@ -6,9 +6,10 @@ there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from mmap import mmap
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from skrbm.support.tensors import chunks, dense, is_bits, numpy_type, to_tensor
 
 _MAX_STORE = 1 << 28  # bytes that a narrower copy of the rows may take; larger arrays stay as they are
 _LEVELS = (255, 16)  # greys are often multiples of one over these: pixels of a byte, scikit-learn's digits
+_MAX_SHARE = 0.5  # of the free memory of a device, which rows may take
 _BLOCK, _BLOCKS = 256, 32  # rows of a file that are read together, and blocks that are shuffled together
 
 
@@ -66,7 +68,7 @@ class ArrayRows(RowSource):
         self._in_blocks = mapped and X.nbytes > _MAX_STORE
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole if they can, to be copied once.
-        self._store = store if self._device.type == "cpu" else _on_device(store, X.shape[0], self._device)
+        self._store = store if self._device.type == "cpu" else _on_device(store, X.shape, self._device)
 
     def n_batches(self, batch_size: int) -> int:
         return -(-self.n_rows // batch_size)
@@ -102,6 +104,19 @@ class ArrayRows(RowSource):
         return all(is_bits(store.take(store.index(self._rows[rows]))) for rows in chunks(self.n_rows))
 
 
+class _Levels(NamedTuple):
+    """What the codes that a store keeps stand for: themselves, or multiples of one over a divisor."""
+
+    divisor: Tensor | None = None  # of no dimensions, in the type of the rows
+
+    def to(self, device: torch.device) -> _Levels:
+        """The same there: by a number, CUDA multiplies with its rounded inverse."""
+        return self if self.divisor is None else _Levels(self.divisor.to(device))
+
+    def of(self, codes: Tensor) -> Tensor:
+        return codes if self.divisor is None else codes.to(self.divisor.dtype).div_(self.divisor)
+
+
 class _Store(Protocol):
     """Keeps rows, and hands some of them out."""
 
@@ -115,12 +130,22 @@ class _Store(Protocol):
 class _OnCPU(_Store, Protocol):
     """Keeps rows in memory that numpy sees."""
 
+    levels: _Levels
+
+    def codes(self, rows: Tensor) -> Tensor:
+        """Those rows in the narrowest type that torch has for them."""
+
     def index(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows)
+
+    def take(self, rows: Tensor) -> Tensor:
+        return self.levels.of(self.codes(rows))
 
 
 class _Bits(_OnCPU):
     """Rows of zeros and ones, eight to a byte."""
+
+    levels = _Levels()
 
     def __init__(self, packed: np.ndarray, n_features: int) -> None:
         self._packed, self._n_features = packed, n_features
@@ -141,7 +166,7 @@ class _Bits(_OnCPU):
             packed[rows] = np.packbits(ones, axis=1)
         return cls(packed, n_features)
 
-    def take(self, rows: Tensor) -> Tensor:
+    def codes(self, rows: Tensor) -> Tensor:
         packed = self._packed.take(rows.numpy(), axis=0)
         return torch.from_numpy(np.unpackbits(packed, axis=1, count=self._n_features))
 
@@ -150,7 +175,7 @@ class _Greys(_OnCPU):
     """Rows of multiples of 1/level, a byte each."""
 
     def __init__(self, codes: np.ndarray, level: int, dtype: torch.dtype) -> None:
-        self._codes, self._level, self._dtype = codes, level, dtype
+        self._codes, self.levels = codes, _Levels(torch.tensor(level, dtype=dtype))
 
     @classmethod
     def of(cls, X: Any, dtype: torch.dtype) -> _Greys | None:
@@ -170,53 +195,72 @@ class _Greys(_OnCPU):
                 return cls(codes, level, dtype)
         return None
 
-    def take(self, rows: Tensor) -> Tensor:
-        return torch.from_numpy(self._codes.take(rows.numpy(), axis=0)).to(self._dtype).div_(self._level)
+    def codes(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(self._codes.take(rows.numpy(), axis=0))
 
 
 class _AsGiven(_OnCPU):
     """Rows of an array or a CSR matrix of any type."""
 
+    levels = _Levels()
+
     def __init__(self, X: Any, dtype: torch.dtype) -> None:
         self._X, self._dtype = X, dtype
 
-    def take(self, rows: Tensor) -> Tensor:
+    def codes(self, rows: Tensor) -> Tensor:
         return to_tensor(self._X[rows.numpy()], self._dtype)
 
 
 class _Resident(_Store):
-    """All rows of another store, on a device."""
+    """All rows of another store, on a device, as codes that become floats batch by batch."""
 
-    def __init__(self, store: _Store, n_rows: int, device: torch.device) -> None:
-        numbers = torch.arange(n_rows)
-        self._all = torch.cat([store.take(numbers[rows]).to(device) for rows in chunks(n_rows)])
+    def __init__(self, store: _OnCPU, shape: tuple[int, int], device: torch.device) -> None:
+        self._levels = store.levels.to(device)
+        numbers = torch.arange(shape[0])
+        self._codes = torch.empty(shape, dtype=store.codes(numbers[:0]).dtype, device=device)
+        for rows in chunks(shape[0]):
+            self._codes[rows].copy_(store.codes(numbers[rows]))
 
     def index(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).to(self._all.device)
+        return torch.from_numpy(rows).to(self._codes.device)
 
     def take(self, rows: Tensor) -> Tensor:
-        return self._all.index_select(0, rows)
+        return self._levels.of(self._codes.index_select(0, rows))
 
 
 class _Sent(_Store):
     """Rows of another store, sent to a device batch by batch."""
 
-    def __init__(self, store: _Store, device: torch.device) -> None:
-        self._store, self._device = store, device
+    def __init__(self, store: _OnCPU, device: torch.device) -> None:
+        self._store, self._levels, self._device = store, store.levels.to(device), device
 
     def index(self, rows: np.ndarray) -> Tensor:
         return self._store.index(rows)
 
     def take(self, rows: Tensor) -> Tensor:
-        return self._store.take(rows).to(self._device)
+        codes = self._store.codes(rows)
+        if self._device.type == "cuda":  # without waiting; torch gives pinned memory to nobody else until it is copied
+            codes = codes.pin_memory().to(self._device, non_blocking=True)
+        return self._levels.of(codes.to(self._device))
 
 
-def _on_device(store: _Store, n_rows: int, device: torch.device) -> _Store:
-    """The rows on a device: as a whole if its memory is large enough, else a batch at a time."""
+def _on_device(store: _OnCPU, shape: tuple[int, int], device: torch.device) -> _Store:
+    """The rows on a device: as a whole if that leaves enough of its memory to training, else a batch at a time."""
+    n_bytes = shape[0] * shape[1] * store.codes(torch.arange(0)).element_size()
+    if n_bytes > _MAX_SHARE * _free_memory(device):
+        return _Sent(store, device)
     try:
-        return _Resident(store, n_rows, device)
+        return _Resident(store, shape, device)
     except torch.cuda.OutOfMemoryError:
         return _Sent(store, device)
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes on a device that nobody uses, among them those that torch keeps for its next tensors."""
+    if device.type != "cuda":
+        return math.inf
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return float(torch.cuda.mem_get_info(device)[0] + kept)
 
 
 def is_mapped(X: Any) -> bool:
