@@ -7,7 +7,7 @@
 
 `fake_cuda` runs torch's own code on tensors that have a shape, a type and a device, but no numbers (FakeTensorMode), so
 it sees what a GPU would refuse: tensors on different devices, wrong shapes and types, and a number that the host waits
-for (`.item()`, `bool()`, `float()` raise `DataDependentOutputException`; with `reads=` they answer that, and are
+for (`.item()`, `bool()`, `float()` raise `HostWaits`; with `reads=` they answer that, and are
 counted). It doesn't see what the numbers would be, nor streams. Make everything that the work takes within the block;
 what is made outside is real and refused. `Stream.generator` gives None within it, as a build without CUDA has none.
 
@@ -19,12 +19,13 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skrbm.support.randomness import Stream
 
+HostWaits = DataDependentOutputException  # a number was asked for that only the device has
 aten = torch.ops.aten
 _NO_KERNELS = {
     "empty",
@@ -35,7 +36,7 @@ _NO_KERNELS = {
     "_unsafe_view",
     "_local_scalar_dense",
 }
-_HAS_OUT_DTYPE = any("out_dtype" in str(schema) for schema in torch._C._jit_get_schemas_for_operator("aten::mm"))
+_HAS_OUT_DTYPE = "dtype" in aten.mm.overloads()
 _PRODUCTS = {"mm", "addmm", "addmm_", "mv", "addmv", "addmv_", "bmm", "baddbmm", "dot", "addr", "addr_"}
 
 

@@ -6,22 +6,21 @@ there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from mmap import mmap
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skrbm.rows.source import Batch, Binarize, Mean, RowSource
+from skrbm.rows.stores import Levels, OnCPU, Store, on_device
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import chunks, dense, is_bits, numpy_type, to_tensor
 
 _MAX_STORE = 1 << 28  # bytes that a narrower copy of the rows may take; larger arrays stay as they are
 _LEVELS = (255, 16)  # greys are often multiples of one over these: pixels of a byte, scikit-learn's digits
-_MAX_SHARE = 0.5  # of the free memory of a device, which rows may take
 _BLOCK, _BLOCKS = 256, 32  # rows of a file that are read together, and blocks that are shuffled together
 
 
@@ -68,7 +67,7 @@ class ArrayRows(RowSource):
         self._in_blocks = mapped and X.nbytes > _MAX_STORE
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole if they can, to be copied once.
-        self._store = store if self._device.type == "cpu" else _on_device(store, X.shape, self._device)
+        self._store = store if self._device.type == "cpu" else on_device(store, X.shape, self._device)
 
     def n_batches(self, batch_size: int) -> int:
         return -(-self.n_rows // batch_size)
@@ -99,53 +98,15 @@ class ArrayRows(RowSource):
         index = self._store.index(rows)
         return Batch(self._store.take(index).to(self._dtype), None if self._weight is None else self._weight[index])
 
-    def _all_bits(self, store: _Store) -> bool:
+    def _all_bits(self, store: Store) -> bool:
         """Of rows too many to be packed."""
         return all(is_bits(store.take(store.index(self._rows[rows]))) for rows in chunks(self.n_rows))
 
 
-class _Levels(NamedTuple):
-    """What the codes that a store keeps stand for: themselves, or multiples of one over a divisor."""
-
-    divisor: Tensor | None = None  # of no dimensions, in the type of the rows
-
-    def to(self, device: torch.device) -> _Levels:
-        """The same there: by a number, CUDA multiplies with its rounded inverse."""
-        return self if self.divisor is None else _Levels(self.divisor.to(device))
-
-    def of(self, codes: Tensor) -> Tensor:
-        return codes if self.divisor is None else codes.to(self.divisor.dtype).div_(self.divisor)
-
-
-class _Store(Protocol):
-    """Keeps rows, and hands some of them out."""
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        """Numbers of rows where `take` wants them."""
-
-    def take(self, rows: Tensor) -> Tensor:
-        """Those rows, (len(rows), n_features)."""
-
-
-class _OnCPU(_Store, Protocol):
-    """Keeps rows in memory that numpy sees."""
-
-    levels: _Levels
-
-    def codes(self, rows: Tensor) -> Tensor:
-        """Those rows in the narrowest type that torch has for them."""
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows)
-
-    def take(self, rows: Tensor) -> Tensor:
-        return self.levels.of(self.codes(rows))
-
-
-class _Bits(_OnCPU):
+class _Bits(OnCPU):
     """Rows of zeros and ones, eight to a byte."""
 
-    levels = _Levels()
+    levels = Levels()
 
     def __init__(self, packed: np.ndarray, n_features: int) -> None:
         self._packed, self._n_features = packed, n_features
@@ -171,11 +132,11 @@ class _Bits(_OnCPU):
         return torch.from_numpy(np.unpackbits(packed, axis=1, count=self._n_features))
 
 
-class _Greys(_OnCPU):
+class _Greys(OnCPU):
     """Rows of multiples of 1/level, a byte each."""
 
     def __init__(self, codes: np.ndarray, level: int, dtype: torch.dtype) -> None:
-        self._codes, self.levels = codes, _Levels(torch.tensor(level, dtype=dtype))
+        self._codes, self.levels = codes, Levels(torch.tensor(level, dtype=dtype))
 
     @classmethod
     def of(cls, X: Any, dtype: torch.dtype) -> _Greys | None:
@@ -199,68 +160,16 @@ class _Greys(_OnCPU):
         return torch.from_numpy(self._codes.take(rows.numpy(), axis=0))
 
 
-class _AsGiven(_OnCPU):
+class _AsGiven(OnCPU):
     """Rows of an array or a CSR matrix of any type."""
 
-    levels = _Levels()
+    levels = Levels()
 
     def __init__(self, X: Any, dtype: torch.dtype) -> None:
         self._X, self._dtype = X, dtype
 
     def codes(self, rows: Tensor) -> Tensor:
         return to_tensor(self._X[rows.numpy()], self._dtype)
-
-
-class _Resident(_Store):
-    """All rows of another store, on a device, as codes that become floats batch by batch."""
-
-    def __init__(self, store: _OnCPU, shape: tuple[int, int], device: torch.device) -> None:
-        self._levels = store.levels.to(device)
-        numbers = torch.arange(shape[0])
-        self._codes = torch.empty(shape, dtype=store.codes(numbers[:0]).dtype, device=device)
-        for rows in chunks(shape[0]):
-            self._codes[rows].copy_(store.codes(numbers[rows]))
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).to(self._codes.device)
-
-    def take(self, rows: Tensor) -> Tensor:
-        return self._levels.of(self._codes.index_select(0, rows))
-
-
-class _Sent(_Store):
-    """Rows of another store, sent to a device batch by batch."""
-
-    def __init__(self, store: _OnCPU, device: torch.device) -> None:
-        self._store, self._levels, self._device = store, store.levels.to(device), device
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        return self._store.index(rows)
-
-    def take(self, rows: Tensor) -> Tensor:
-        codes = self._store.codes(rows)
-        if self._device.type == "cuda":  # without waiting; torch gives pinned memory to nobody else until it is copied
-            codes = codes.pin_memory().to(self._device, non_blocking=True)
-        return self._levels.of(codes.to(self._device))
-
-
-def _on_device(store: _OnCPU, shape: tuple[int, int], device: torch.device) -> _Store:
-    """The rows on a device: as a whole if that leaves enough of its memory to training, else a batch at a time."""
-    n_bytes = shape[0] * shape[1] * store.codes(torch.arange(0)).element_size()
-    if n_bytes > _MAX_SHARE * _free_memory(device):
-        return _Sent(store, device)
-    try:
-        return _Resident(store, shape, device)
-    except torch.cuda.OutOfMemoryError:
-        return _Sent(store, device)
-
-
-def _free_memory(device: torch.device) -> float:
-    """Bytes on a device that nobody uses, among them those that torch keeps for its next tensors."""
-    if device.type != "cuda":
-        return math.inf
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return float(torch.cuda.mem_get_info(device)[0] + kept)
 
 
 def is_mapped(X: Any) -> bool:

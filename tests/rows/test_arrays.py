@@ -1,4 +1,3 @@
-import math
 import pickle
 
 import numpy as np
@@ -8,10 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm.rows import arrays
 from skrbm.rows.arrays import ArrayRows, is_mapped
 from skrbm.support.randomness import Stream
-from tests.fake_cuda import fake_cuda, fake_driver
 from tests.rows.table import BITS, mapped, rows_of, sorted_rows
 
 
@@ -139,72 +136,3 @@ def test_rows_on_cuda():
         assert v2.is_cuda
         assert torch.equal(v, v2.cpu())
         assert torch.equal(w, w2.cpu())
-
-
-GREYS = np.random.default_rng(0).integers(0, 17, (5000, 3)) / 16
-
-
-@pytest.mark.parametrize("X", [GREYS, GREYS > 0.5, GREYS + 0.01, sp.csr_matrix(GREYS + 0.01)], ids=str)
-@pytest.mark.parametrize("room", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_device_has_the_same_batches(X, room, dtype, monkeypatch):
-    cpu = ArrayRows(X, dtype=dtype)
-    monkeypatch.setattr(arrays, "_MAX_SHARE", math.inf if room else -math.inf)
-    other = ArrayRows(X, dtype=dtype)
-    monkeypatch.setattr(arrays, "_free_memory", lambda device: 1.0)
-    other._store = arrays._on_device(other._store, X.shape, torch.device("cpu"))  # it serves as another
-    assert isinstance(other._store, arrays._Resident if room else arrays._Sent)
-    for one, two in zip(cpu.epoch(Stream(0), 999), other.epoch(Stream(0), 999), strict=True):
-        assert one.v.dtype == two.v.dtype
-        assert torch.equal(one.v, two.v)
-
-
-def test_rows_that_a_device_has_no_room_for_are_sent_in_batches(monkeypatch):
-    X = np.random.default_rng(0).random((50, 3)).astype(np.float32)
-    device = torch.device("cpu")  # it serves as another
-
-    class Full:
-        def __init__(self, *args):
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(arrays, "_Resident", Full)
-    store = arrays._on_device(arrays._AsGiven(X, torch.float32), X.shape, device)
-    np.testing.assert_array_equal(store.take(store.index(np.array([4, 2]))), X[[4, 2]])
-
-
-class Codes(arrays._OnCPU):
-    """Rows of greys that exist on fake devices, too."""
-
-    def __init__(self):
-        self.levels = arrays._Levels(torch.tensor(255.0))
-
-    def codes(self, rows):
-        return torch.zeros((len(rows), 10), dtype=torch.uint8)
-
-
-def test_rows_take_up_to_half_of_the_free_memory_of_a_gpu(monkeypatch):
-    """A byte for a grey, and none more while they are sent."""
-    driver, n = fake_driver(monkeypatch, free=199_999), 10_000
-    with fake_cuda() as launches:
-        device = torch.device("cuda:0")
-        assert isinstance(arrays._on_device(Codes(), (n, 10), device), arrays._Sent)
-        driver.reserved = 1  # by torch, which has no use for it
-        store = arrays._on_device(Codes(), (n, 10), device)
-        assert isinstance(store, arrays._Resident)
-        assert (store._codes.dtype, store._codes.shape) == (torch.uint8, (n, 10))
-        assert launches.kernels == []  # neither a cat nor a cast
-        v = store.take(torch.zeros(100, dtype=torch.int64, device=device))
-        assert (v.dtype, v.device, v.shape) == (torch.float32, device, (100, 10))
-        assert launches.kernels[1:] == ["index_select", "_to_copy", "div_"]
-        assert store._levels.divisor.device == device  # by a number on the host, CUDA multiplies with a rounded inverse
-
-
-def test_batches_are_sent_from_pinned_memory_as_codes():
-    with fake_cuda() as launches:
-        store = arrays._Sent(Codes(), torch.device("cuda:0"))
-        v = store.take(torch.arange(100))
-        assert (v.dtype, v.device, v.shape) == (torch.float32, torch.device("cuda:0"), (100, 10))
-        (pinned,) = launches.pinned
-        assert pinned.dtype == torch.uint8
-        assert launches.sent[-1] is pinned
-        assert launches.not_waited_for == [pinned]
