@@ -15,12 +15,16 @@ A script for `torchrun --nproc-per-node 4 script.py`:
         if group.rank == 0:
             joblib.dump(rbm, "rbm.joblib")
 
+Where there is CUDA, each process on a machine takes a GPU of its own, that of its LOCAL_RANK: device="auto" and "cuda"
+mean this one.
+
 `n_chains` and `batch_size` are those of a rank. An epoch has as many updates as the rank with the fewest batches can
 have, so give all ranks about as many rows. Rank 0 writes the checkpoint, which has the chains of all ranks.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -109,15 +113,16 @@ class Alone(Group):
 
 
 class _ProcessGroup(Group):
-    """torch's default process group."""
+    """torch's default process group. Tensors are summed where they live, if it has a backend for that."""
 
     def __init__(self, timeout: float) -> None:
         self.rank, self.size, self._timeout = dist.get_rank(), dist.get_world_size(), timeout
-        self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        self._served = {pair.partition(":")[0] for pair in dist.get_backend_config().split(",")}
+        self._device = torch.device("cpu" if "cpu" in self._served else "cuda")  # of numbers and objects
 
     def mean(self, value: Tensor, weight: float = 1.0) -> Tensor:
         both = torch.cat((weight * value.double().ravel(), torch.tensor([weight], device=value.device).double()))
-        both = self._sum(both.to(self._device)).to(value.device)
+        both = self._sum(both)
         return (both[:-1] / both[-1]).view(value.shape).to(value.dtype)
 
     def mean_(self, values: Tensor) -> None:
@@ -165,9 +170,11 @@ class _ProcessGroup(Group):
         return [*seed, self.rank]
 
     def _sum(self, values: Tensor) -> Tensor:
+        is_served = values.device.type in self._served
+        summed = values if is_served else values.to(self._device)
         with self._explained():
-            dist.all_reduce(values)
-        return values
+            dist.all_reduce(summed)
+        return values if is_served else values.copy_(summed)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -196,11 +203,15 @@ def process_group(backend: str | None = None, timeout: float = 60.0) -> Iterator
 
     Parameters
     ----------
-    backend : {"gloo", "nccl"}, optional
-        By default "nccl" where there is CUDA, else "gloo". A process group that exists already is used as it is.
+    backend : {"gloo", "nccl", "cpu:gloo,cuda:nccl"}, optional
+        By default "cpu:gloo,cuda:nccl" where there are CUDA and NCCL, which learns on either device, else "gloo". With
+        NCCL, the GPU of the number LOCAL_RANK, which `torchrun` sets, becomes torch's current device: the one that
+        device="auto" and "cuda" mean. Where that isn't set, the current device stays. With "gloo" no GPU is taken: set
+        `device`. A process group that exists already is used as it is.
     timeout : float
         Seconds to wait for another process. Where one has died, the others end with a RuntimeError after so many
-        seconds at the latest.
+        seconds at the latest; for NCCL to do that, TORCH_NCCL_BLOCKING_WAIT is 1 while it starts, unless the
+        environment says otherwise.
 
     Yields
     ------
@@ -210,21 +221,14 @@ def process_group(backend: str | None = None, timeout: float = 60.0) -> Iterator
     Raises
     ------
     RuntimeError
-        If the processes weren't started by `torchrun`, or by what sets its environment variables; or later, if another
-        process is lost.
+        If the processes weren't started by `torchrun`, or by what sets its environment variables; if there is no GPU
+        for this one; or later, if another process is lost.
     """
     if not timeout > 0:
         raise ValueError(f"timeout={timeout!r} must be a positive number of seconds.")
     created = not dist.is_initialized()
     if created:
-        backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
-        try:
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-        except ValueError as error:
-            raise RuntimeError(
-                "process_group() finds no other processes. Start them with torchrun, such as `torchrun "
-                f"--nproc-per-node 2 script.py`. ({error})"
-            ) from error
+        _start(backend or _default_backend(), timeout)
     group = _ProcessGroup(timeout)
     token = _current.set(group)
     try:
@@ -233,3 +237,51 @@ def process_group(backend: str | None = None, timeout: float = 60.0) -> Iterator
         _current.reset(token)
         if created:
             dist.destroy_process_group()
+
+
+def _default_backend() -> str:
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+
+
+def _start(backend: str, timeout: float) -> None:
+    """Find the other processes."""
+    device = _take_gpu() if "nccl" in backend else None
+    try:
+        with _blocking_wait():
+            # With its device, NCCL connects at once instead of guessing it at the first sum.
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout), device_id=device)
+    except ValueError as error:
+        raise RuntimeError(
+            "process_group() finds no other processes. Start them with torchrun, such as `torchrun "
+            f"--nproc-per-node 2 script.py`. ({error})"
+        ) from error
+
+
+def _take_gpu() -> torch.device | None:
+    """Make the GPU of this process the current device; None where nobody has numbered the processes."""
+    if "LOCAL_RANK" not in os.environ:
+        return None
+    local_rank, n_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if local_rank >= n_gpus:
+        raise RuntimeError(
+            f"No GPU is left for the process with LOCAL_RANK={local_rank}: it sees {n_gpus}. Start as many processes "
+            f"as there are GPUs (`torchrun --nproc-per-node {max(n_gpus, 1)}`), or learn on the CPU, with "
+            "process_group('gloo') and device='cpu'. Where each process sees one GPU, its own, set LOCAL_RANK=0."
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def _blocking_wait() -> Iterator[None]:
+    """Process groups of NCCL that are made within it raise an error when a sum fails: else the process is torn down."""
+    name = "TORCH_NCCL_BLOCKING_WAIT"
+    is_set = name in os.environ or "NCCL_BLOCKING_WAIT" in os.environ  # the older name
+    if is_set:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]

@@ -7,7 +7,7 @@
 
 `fake_cuda` runs torch's own code on tensors that have a shape, a type and a device, but no numbers (FakeTensorMode), so
 it sees what a GPU would refuse: tensors on different devices, wrong shapes and types, and a number that the host waits
-for (`.item()`, `bool()`, `float()` raise `DataDependentOutputException`; with `reads=` they answer that, and are
+for (`.item()`, `bool()`, `float()` raise `HostWaits`; with `reads=` they answer that, and are
 counted). It doesn't see what the numbers would be, nor streams. Make everything that the work takes within the block;
 what is made outside is real and refused. `Stream.generator` gives None within it, as a build without CUDA has none.
 
@@ -20,12 +20,13 @@ from unittest import mock
 import numpy as np
 import torch
 from torch._prims_common import wrappers
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skrbm.support.randomness import Stream
 
+HostWaits = DataDependentOutputException  # a number was asked for that only the device has
 aten = torch.ops.aten
 _NO_KERNELS = {
     "empty",
@@ -36,6 +37,7 @@ _NO_KERNELS = {
     "_unsafe_view",
     "_local_scalar_dense",
 }
+_HAS_OUT_DTYPE = "dtype" in aten.mm.overloads()
 _PRODUCTS = {"mm", "addmm", "addmm_", "mv", "addmv", "addmv_", "bmm", "baddbmm", "dot", "addr", "addr_"}
 
 
@@ -49,13 +51,18 @@ class Launches(TorchDispatchMode):
         for what is elementwise, a sum or a product; the library may take more for others, such as an svd.
     sent : list of Tensor
         Tensors that came to the device from the host.
+    not_waited_for : list of Tensor
+        Those of them that were sent with non_blocking=True.
+    pinned : list of Tensor
+        Copies in pinned memory on the host.
     fetched : list of Tensor
         Tensors that came back from it, by a copy or as a number: each time the host waits.
     """
 
     def __init__(self, reads=None):
         super().__init__()
-        self.kernels, self.sent, self.fetched, self._reads = [], [], [], reads
+        self.kernels, self.sent, self.not_waited_for, self.pinned, self.fetched = [], [], [], [], []
+        self._reads = reads
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -65,17 +72,22 @@ class Launches(TorchDispatchMode):
             self.fetched.append(args[0])
             if self._reads is not None:
                 return bool(self._reads) if args[0].dtype == torch.bool else self._reads
-        products = name in _PRODUCTS and not func._overloadname.startswith("dtype")
-        is_product = products and any(_is_remote(x) for x in tensors)
+        has_types_of_its_own = func._overloadname.startswith("dtype")
+        is_product = name in _PRODUCTS and any(_is_remote(x) for x in tensors) and not has_types_of_its_own
         if is_product and len(dtypes := {x.dtype for x in tensors}) > 1:  # which fake tensors don't look at
             raise RuntimeError(f"{name}: expected tensors of the same type, got {dtypes}")
+        if name == "_pin_memory":  # which fake tensors don't know
+            self.pinned.append(aten.clone.default(args[0]))
+            return self.pinned[-1]
         found = func(*args, **kwargs)
         results = [x for x in _flat(found) if isinstance(x, torch.Tensor)]
         remote_in, remote_out = (any(_is_remote(x) for x in some) for some in (tensors, results))
         if name in ("_to_copy", "copy_"):
-            source = args[-1] if name == "copy_" else args[0]
+            source = args[1] if name == "copy_" else args[0]
             if remote_out and not _is_remote(source):
                 self.sent.append(source)
+                if kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,)):
+                    self.not_waited_for.append(source)
                 return found
             if _is_remote(source) and not remote_out:
                 self.fetched.append(source)
@@ -83,6 +95,12 @@ class Launches(TorchDispatchMode):
         if (remote_in or remote_out) and not (func.is_view or func.namespace == "prim" or name in _NO_KERNELS):
             self.kernels.append(name)
         return found
+
+
+class _WithoutDevice(FakeTensorMode):
+    """Makes nothing on the GPU that `fake_driver` has promised."""
+
+    avoid_device_init = True
 
 
 class _WithoutGuard(TorchFunctionMode):
@@ -174,13 +192,15 @@ def fake_cuda(reads=None):
     """
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(Stream, "generator", return_value=None))
-        # What is written to an `out` is copied there in Python, which asks for a guard too.
-        stack.enter_context(
-            mock.patch.object(
-                wrappers, "_safe_copy_out", lambda copy_from, copy_to, **_: aten.copy_.default(copy_to, copy_from)
-            )
+        # What is found out by numbers elsewhere, once for all.
+        sums = mock.patch(
+            "skrbm.support.kernels.sums_in_float32", lambda device: _HAS_OUT_DTYPE and device.type == "cuda"
         )
-        stack.enter_context(FakeTensorMode())
+        stack.enter_context(sums)
+        # What is written to an `out` is copied there in Python, which asks for a guard.
+        copy = lambda copy_from, copy_to, **_: aten.copy_.default(copy_to, copy_from)  # noqa: E731
+        stack.enter_context(mock.patch.object(wrappers, "_safe_copy_out", copy))
+        stack.enter_context(_WithoutDevice())
         launches = stack.enter_context(Launches(reads))
         stack.enter_context(_WithoutGuard())
         yield launches
@@ -191,8 +211,8 @@ class Driver:
 
     Attributes
     ----------
-    free, total : int
-        Bytes of memory.
+    free, total, reserved : int
+        Bytes of memory; `reserved` ones are torch's, and no tensor has them.
     current : int
         The current device.
     calls : list of tuple
@@ -201,7 +221,7 @@ class Driver:
 
     def __init__(self, n_devices, capability, free):
         self.n_devices, self.capability, self.free, self.total = n_devices, capability, free, 2 * free
-        self.current, self.calls = 0, []
+        self.reserved, self.current, self.calls = 0, 0, []
 
     def set_device(self, device):
         index = torch.device("cuda", device).index if isinstance(device, int) else torch.device(device).index
@@ -223,6 +243,8 @@ def fake_driver(monkeypatch, n_devices=1, capability=(9, 0), free=1 << 34):
         "current_device": lambda: driver.current,
         "get_device_capability": lambda device=None: driver.capability,
         "mem_get_info": lambda device=None: (driver.free, driver.total),
+        "memory_reserved": lambda device=None: driver.reserved,
+        "memory_allocated": lambda device=None: 0,
         "set_device": driver.set_device,
         "synchronize": driver.synchronize,
     }

@@ -8,20 +8,28 @@ import time
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
 
 from skrbm import BernoulliRBMTorch
 from skrbm.distributed import Alone, current_group, process_group
 from tests import ranks
+from tests.fake_cuda import fake_cuda, fake_driver
 
 FIXED = ["centred", "plain", "contrastive divergence", "evenly", "evenly, plain descent"]
 
 
-def launch(folder, names, n_ranks):
-    """Start the processes as torchrun does."""
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def launch(folder, names, n_ranks):
+    """Start the processes as torchrun does."""
+    port = free_port()
     run = {"WORLD_SIZE": str(n_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    run |= {"CUDA_VISIBLE_DEVICES": ""}  # there are more ranks than GPUs
     argv = [sys.executable, "-m", "tests.ranks", ";".join(names), os.fspath(folder)]
     return [
         subprocess.Popen(argv, env=os.environ | run | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
@@ -124,3 +132,84 @@ def test_without_torchrun(monkeypatch):
     with pytest.raises(ValueError, match="timeout"), process_group(timeout=0):
         pass
     assert current_group().size == 1
+
+
+# -- GPUs, of which there need not be any ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What torch's process groups have been started with: one process, on two GPUs."""
+    driver, seen = fake_driver(monkeypatch, n_devices=2), []
+    start = dist.init_process_group
+
+    def init_process_group(backend, **given):
+        blocking_wait = os.environ.get("TORCH_NCCL_BLOCKING_WAIT")
+        seen.append((backend, given.pop("device_id", None), driver.current, blocking_wait))
+        start("gloo", **given)
+
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", init_process_group)
+    for name in ("TORCH_NCCL_BLOCKING_WAIT", "NCCL_BLOCKING_WAIT", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    run = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for name, value in run.items():
+        monkeypatch.setenv(name, value)
+    return seen
+
+
+def test_each_process_takes_its_gpu_before_it_looks_for_the_others(started, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with process_group() as group:
+        assert group.total(3) == 3
+    assert started == [("cpu:gloo,cuda:nccl", torch.device("cuda:1"), 1, "1")]
+    assert "TORCH_NCCL_BLOCKING_WAIT" not in os.environ
+
+
+def test_what_the_user_has_set_stays(started, monkeypatch):
+    monkeypatch.setenv("TORCH_NCCL_BLOCKING_WAIT", "0")
+    torch.cuda.set_device(1)
+    with process_group("nccl"):
+        pass
+    assert started == [("nccl", None, 1, "0")]
+    assert os.environ["TORCH_NCCL_BLOCKING_WAIT"] == "0"
+
+
+def test_gloo_takes_no_gpu(started, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with process_group("gloo"):
+        pass
+    assert started == [("gloo", None, 0, "1")]
+
+
+def test_more_processes_than_gpus_are_an_error(started, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(RuntimeError, match="LOCAL_RANK=2: it sees 2. .*nproc-per-node 2.*'gloo'"), process_group():
+        pass
+    assert not started
+    assert current_group().size == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "of_cpu", "of_cuda", "of_numbers"),
+    [
+        ("cpu:gloo,cuda:nccl", "cpu", "cuda", "cpu"),
+        ("cuda:nccl", "cuda", "cuda", "cuda"),
+        ("cpu:gloo,cuda:gloo", "cpu", "cuda", "cpu"),
+        ("cpu:gloo", "cpu", "cpu", "cpu"),
+    ],
+)
+def test_sums_are_taken_where_there_is_a_backend_for_them(started, monkeypatch, config, of_cpu, of_cuda, of_numbers):
+    devices = []
+    monkeypatch.setattr(dist, "all_reduce", lambda values, *op: devices.append(values.device.type))
+    monkeypatch.setattr(dist, "get_backend_config", lambda: config)
+    with process_group() as group, fake_cuda(reads=1.0):
+        for device, expected in (("cpu", of_cpu), ("cuda:0", of_cuda)):
+            values = torch.ones(3, device=device)
+            group.mean_(values)
+            assert group.mean(values, 2.0).device == values.device == torch.device(device)
+            assert devices == [expected, expected]
+            devices.clear()
+        group.least(1)
+        group.total(1)
+        assert devices == [of_numbers, of_numbers]

@@ -11,7 +11,8 @@ from skrbm.backends.floats import Bfloat16Backend, FloatBackend
 from skrbm.backends.int8 import Int8Backend
 from skrbm.backends.protocol import Backend
 from skrbm.machines.restricted import RBMParameters
-from skrbm.support.kernels import has_int8_mm
+from skrbm.support.checks import warn
+from skrbm.support.kernels import has_bfloat16_mm, has_bfloat16_units, has_int8_mm
 
 Precision = Literal["auto", "float32", "float64", "int8", "bfloat16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -50,10 +51,15 @@ def choose_precision(precision: str, n_weights: int, device: torch.device, *, bi
     ------
     ValueError
         If the rows or the device don't allow it.
+
+    Warns
+    -----
+    UserWarning
+        If it is "bfloat16" on a GPU without units for that.
     """
     if precision == "auto":
         narrow = bits and n_weights >= _MIN_NARROW and not weighted
-        if narrow and device.type == "cuda":
+        if narrow and has_bfloat16_mm(device):
             return "bfloat16"
         return "int8" if narrow and has_int8_mm(device) else "float32"
     if precision in ("int8", "bfloat16") and not bits:
@@ -63,6 +69,13 @@ def choose_precision(precision: str, n_weights: int, device: torch.device, *, bi
         )
     if precision == "int8" and not has_int8_mm(device):
         raise ValueError(f"precision='int8' is not available on {device}: no such units, or no product in torch.")
+    if precision == "bfloat16" and device.type == "cuda" and not has_bfloat16_units(device):
+        capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        warn(
+            f"precision='bfloat16' is slow on {device}, a GPU of compute capability {capability}: units for bfloat16 "
+            "come with 8.0. precision='float32', or 'auto', is faster.",
+            UserWarning,
+        )
     return precision
 
 

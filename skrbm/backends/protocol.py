@@ -175,7 +175,7 @@ class Backend(Protocol):
         phases : Phases
             The rows.
         stream : Stream
-            Randomness of rounding.
+            Randomness of rounding, for backends that round at random: int8, but not bfloat16, which takes the nearest.
         alpha, beta : float
             Factors. With beta 0 it doesn't matter what `target` held.
         mu : Tensor of shape (n_features,), optional

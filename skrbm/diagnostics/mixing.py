@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import Kernel, check_info
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
+from skrbm.support.tensors import clock
 
 STATISTICS = ("free_energy", "share_of_ones", "direction_1", "direction_2")
 
@@ -80,9 +80,9 @@ def diagnose(
     statistics = statistics_of(params)
     seconds = 0.0
     for step in range(n_steps):
-        began = time.perf_counter()
+        began = clock(v.device)
         state, info = kernel.step(model, state, stream)
-        seconds += time.perf_counter() - began
+        seconds += clock(v.device) - began
         if step == 0:
             check_info(info, v)
         series[:, step] = statistics(info.v).cpu().numpy()

@@ -107,16 +107,21 @@ class BernoulliRBMTorch(BaseRBM):
     shuffle : bool, default=True
         Whether each epoch has an order of its own.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU: never Apple's MPS, which has no float64 and can't be used, nor
-        Intel's XPU ("xpu"), which has not been tried. The fitted attributes are numpy arrays on any device, and a
-        fitted model whose device is gone works on the CPU.
+        "cpu", "cuda" (torch's current CUDA device) or "cuda:1" and the like. "auto" is CUDA where there is one, else
+        the CPU; also for tiny models, which the CPU may learn faster. Others are refused: Apple's MPS has no float64,
+        which sums are taken in, and nobody has tried Intel's XPU. The fitted attributes are numpy arrays on any device,
+        and a fitted model whose device is gone works on the CPU.
     precision : {"auto", "float32", "float64", "int8", "bfloat16"}, default="auto"
         Float type of training. With "int8" and "bfloat16" it is float32 but for the matrix products, which are in
-        integers of 8 bits or in bfloat16: about twice as fast where the device has units for these, and as good a
-        model. They take rows that training sees as zeros and ones; "int8" needs such a processor (AVX-512 VNNI and the
-        like), and goes over to float32 where weights get larger than about 6. "auto" is "int8" on such a processor and
-        "bfloat16" with CUDA, for models of more than some 100,000 weights without `sample_weight`, and else "float32".
-        The other methods compute in X's own float type.
+        integers of 8 bits or in bfloat16: about twice as fast where the device has units for these, and as good a model
+        ("int8" rounds probabilities at random, so that their mean stays, "bfloat16" to the nearest of 8 significant
+        bits). They take rows that training sees as zeros and ones; "int8" needs such a processor (AVX-512 VNNI and the
+        like), and goes over to float32 where weights get larger than about 6; "bfloat16" works on any device, but is
+        slow on GPUs below compute capability 8.0 (Ampere), with a warning. "auto" is "int8" on such a processor and
+        "bfloat16" on such a GPU, where torch sums its products in float32, for models of more than some 100,000 weights
+        without `sample_weight`, and else "float32". The other methods compute in X's own float type. In float32 on a
+        GPU, products are in TF32, of 11 significant bits, if torch has been told so
+        (`torch.set_float32_matmul_precision`); by default they aren't.
     store_trajectory : bool, default=False
         Whether `fit` keeps averaged machines on the way of training, as many as trajectory tempering needs for rungs:
         some tens for MNIST, each as large as the model. `partial_fit` keeps none.

@@ -15,6 +15,7 @@ from skrbm.support.tensors import is_bits
 _BITS = (0.0, 1.0)  # states of units whose cumulant is softplus
 _BLOCK = 1 << 20  # elements of a temporary where units are flipped one by one
 _PRODUCT_BLOCK = 1 << 22  # elements of a factor where they are not
+_DEVICE_BLOCK = 1 << 24  # of either on a GPU, which has no cache to stay in, but takes time to launch anything
 _MAX_NODES, _LARGEST = 64, 100.0  # points, and weights, up to which products are quicker
 
 
@@ -66,8 +67,9 @@ def _effect(v: Tensor, inputs: Tensor, W: Tensor, hidden: Unit) -> Tensor:
     """What hidden units (their inputs (n, n_hidden)) add to the logit of each v_i given the others: (n, n_features)."""
     effect = torch.zeros_like(v)
     n_hidden, n_features = W.shape
-    n_units = max(1, min(n_hidden, _BLOCK // n_features))
-    n_rows = max(1, _BLOCK // (n_units * n_features))
+    block = _BLOCK if v.device.type == "cpu" else _DEVICE_BLOCK
+    n_units = max(1, min(n_hidden, block // n_features))
+    n_rows = max(1, block // (n_units * n_features))
     for first in range(0, len(v), n_rows):
         rows = slice(first, first + n_rows)
         for first_unit in range(0, n_hidden, n_units):
@@ -94,15 +96,19 @@ def _effect_of_bits(v: Tensor, inputs: Tensor, W: Tensor, nodes: Tensor) -> Tens
     """The same for v of zeros and ones. f is split into its even and odd part in w, as v_i only changes their sign."""
     n_hidden, n_features = W.shape
     positive = nodes[len(nodes) // 2 :]
-    n_units = max(1, min(n_hidden, _PRODUCT_BLOCK // (len(positive) * n_features)))
-    n_rows = max(1, _PRODUCT_BLOCK // (len(positive) * n_units))
+    on_cpu = v.device.type == "cpu"
+    block, lagrange, values = (
+        (_PRODUCT_BLOCK, _lagrange, _values) if on_cpu else (_DEVICE_BLOCK, _lagrange_at_once, _values_at_once)
+    )
+    n_units = max(1, min(n_hidden, block // (len(positive) * n_features)))
+    n_rows = max(1, block // (len(positive) * n_units))
     even, odd = torch.zeros_like(v), torch.zeros_like(v)
     for first_unit in range(0, n_hidden, n_units):
         units = slice(first_unit, first_unit + n_units)
-        even_basis, odd_basis = _lagrange(W[units], positive)
+        even_basis, odd_basis = lagrange(W[units], positive)
         for first in range(0, len(v), n_rows):
             rows = slice(first, first + n_rows)
-            even_values, odd_values = _values(inputs[rows, units], positive)
+            even_values, odd_values = values(inputs[rows, units], positive)
             even[rows] += linear(even_values, even_basis.T, v.new_zeros(n_features))
             odd[rows] += linear(odd_values, odd_basis.T, v.new_zeros(n_features))
     return odd.add_(even.mul_(1.0 - 2.0 * v))
@@ -138,4 +144,28 @@ def _values(inputs: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
         torch.add(up, down, out=even[:, m]).mul_(0.5)
         # -a instead of a exchanges the two, and the linear term is odd.
         torch.sub(up, down, out=odd[:, m]).mul_(sign).mul_(0.5).add_(upper, alpha=point)
+    return even.flatten(1), odd.flatten(1)
+
+
+# -- the same for all points at once: a tenth of the launches, but nothing stays in a cache ----------------------------
+
+
+def _lagrange_at_once(W: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    dtype, W, squares, n_points = W.dtype, W.double(), positive * positive, len(positive)
+    scale = (squares[:, None] - squares).fill_diagonal_(1.0).prod(1)
+    squares, points, scale = torch.stack((squares, positive, scale)).to(W.device)[..., None, None]
+    difference = W * W - squares
+    even = torch.ones_like(difference)
+    for shift in range(1, n_points):
+        even.mul_(difference.roll(shift, 0))
+    even.div_(scale)
+    odd = (even * W).div_(points)
+    return even.flatten(0, 1).to(dtype), odd.flatten(0, 1).to(dtype)
+
+
+def _values_at_once(inputs: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    points, rise, fall = torch.stack((positive, positive.expm1(), (-positive).expm1())).to(inputs)[..., None]
+    upper, small = (inputs > 0).to(inputs.dtype)[:, None], inputs.abs().neg_().sigmoid_()[:, None]
+    up, down = (small * rise).log1p_(), (small * fall).log1p_()
+    even, odd = (up + down).mul_(0.5), (up - down).mul_(0.5 - upper).add_(upper * points)
     return even.flatten(1), odd.flatten(1)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from mmap import mmap
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skrbm.rows.source import Batch, Binarize, Mean, RowSource
+from skrbm.rows.stores import Levels, OnCPU, Store, on_device
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import chunks, dense, is_bits, numpy_type, to_tensor
 
@@ -72,7 +73,7 @@ class ArrayRows(RowSource):
         self._in_blocks = mapped and X.nbytes > _MAX_STORE
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole if they can, to be copied once.
-        self._store = store if self._device.type == "cpu" else _on_device(store, X.shape[0], self._device)
+        self._store = store if self._device.type == "cpu" else on_device(store, X.shape, self._device)
 
     def n_batches(self, batch_size: int) -> int:
         return -(-self.n_rows // batch_size)
@@ -103,30 +104,15 @@ class ArrayRows(RowSource):
         index = self._store.index(rows)
         return Batch(self._store.take(index).to(self._dtype), None if self._weight is None else self._weight[index])
 
-    def _all_bits(self, store: _Store) -> bool:
+    def _all_bits(self, store: Store) -> bool:
         """Of rows too many to be packed."""
         return all(is_bits(store.take(store.index(self._rows[rows]))) for rows in chunks(self.n_rows))
 
 
-class _Store(Protocol):
-    """Keeps rows, and hands some of them out."""
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        """Numbers of rows where `take` wants them."""
-
-    def take(self, rows: Tensor) -> Tensor:
-        """Those rows, (len(rows), n_features)."""
-
-
-class _OnCPU(_Store, Protocol):
-    """Keeps rows in memory that numpy sees."""
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows)
-
-
-class _Bits(_OnCPU):
+class _Bits(OnCPU):
     """Rows of zeros and ones, eight to a byte."""
+
+    levels = Levels()
 
     def __init__(self, packed: np.ndarray, n_features: int) -> None:
         self._packed, self._n_features = packed, n_features
@@ -147,16 +133,16 @@ class _Bits(_OnCPU):
             packed[rows] = np.packbits(ones, axis=1)
         return cls(packed, n_features)
 
-    def take(self, rows: Tensor) -> Tensor:
+    def codes(self, rows: Tensor) -> Tensor:
         packed = self._packed.take(rows.numpy(), axis=0)
         return torch.from_numpy(np.unpackbits(packed, axis=1, count=self._n_features))
 
 
-class _Greys(_OnCPU):
+class _Greys(OnCPU):
     """Rows of multiples of 1/level, a byte each."""
 
     def __init__(self, codes: np.ndarray, level: int, dtype: torch.dtype) -> None:
-        self._codes, self._level, self._dtype = codes, level, dtype
+        self._codes, self.levels = codes, Levels(torch.tensor(level, dtype=dtype))
 
     @classmethod
     def of(cls, X: Any, dtype: torch.dtype) -> _Greys | None:
@@ -176,53 +162,20 @@ class _Greys(_OnCPU):
                 return cls(codes, level, dtype)
         return None
 
-    def take(self, rows: Tensor) -> Tensor:
-        return torch.from_numpy(self._codes.take(rows.numpy(), axis=0)).to(self._dtype).div_(self._level)
+    def codes(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(self._codes.take(rows.numpy(), axis=0))
 
 
-class _AsGiven(_OnCPU):
+class _AsGiven(OnCPU):
     """Rows of an array or a CSR matrix of any type."""
+
+    levels = Levels()
 
     def __init__(self, X: Any, dtype: torch.dtype) -> None:
         self._X, self._dtype = X, dtype
 
-    def take(self, rows: Tensor) -> Tensor:
+    def codes(self, rows: Tensor) -> Tensor:
         return to_tensor(self._X[rows.numpy()], self._dtype)
-
-
-class _Resident(_Store):
-    """All rows of another store, on a device."""
-
-    def __init__(self, store: _Store, n_rows: int, device: torch.device) -> None:
-        numbers = torch.arange(n_rows)
-        self._all = torch.cat([store.take(numbers[rows]).to(device) for rows in chunks(n_rows)])
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).to(self._all.device)
-
-    def take(self, rows: Tensor) -> Tensor:
-        return self._all.index_select(0, rows)
-
-
-class _Sent(_Store):
-    """Rows of another store, sent to a device batch by batch."""
-
-    def __init__(self, store: _Store, device: torch.device) -> None:
-        self._store, self._device = store, device
-
-    def index(self, rows: np.ndarray) -> Tensor:
-        return self._store.index(rows)
-
-    def take(self, rows: Tensor) -> Tensor:
-        return self._store.take(rows).to(self._device)
-
-
-def _on_device(store: _Store, n_rows: int, device: torch.device) -> _Store:
-    """The rows on a device: as a whole if its memory is large enough, else a batch at a time."""
-    try:
-        return _Resident(store, n_rows, device)
-    except torch.cuda.OutOfMemoryError:
-        return _Sent(store, device)
 
 
 def is_mapped(X: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -52,14 +53,14 @@ def has_int8_mm(device: torch.device) -> bool:
 
 def bfloat16_mm(a: Tensor, b: Tensor) -> Tensor:
     """The product of bfloat16 matrices as float32, with sums in float32 where torch can do that (on CUDA)."""
-    if a.device.type == "cuda" and _SUMS_IN_FLOAT32:
+    if sums_in_float32(a.device):
         return torch.mm(a, b, out_dtype=torch.float32)
     return torch.mm(a, b).float()
 
 
 def bfloat16_linear(a: Tensor, b: Tensor, bias: Tensor) -> Tensor:
     """The product of bfloat16 matrices and a bias in float32, as float32: see `bfloat16_mm`."""
-    if a.device.type == "cuda" and _ADDS_IN_FLOAT32:
+    if sums_in_float32(a.device):
         return torch.ops.aten.addmm.dtype(bias, a, b, torch.float32)
     return bfloat16_mm(a, b).add_(bias)
 
@@ -73,10 +74,32 @@ def add_mm_(target: Tensor, a: Tensor, b: Tensor) -> None:
     """target ← target + a b, where `target` may be float32 while `a` and `b` are bfloat16."""
     if a.dtype == target.dtype:
         target.addmm_(a, b)
-    elif a.device.type == "cuda" and _ADDS_IN_FLOAT32:
+    elif sums_in_float32(a.device):
         torch.ops.aten.addmm.dtype_out(target, a, b, torch.float32, out=target)
     else:
         target.add_(bfloat16_mm(a, b))
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether this is a GPU with units for bfloat16: NVIDIA's have them from compute capability 8.0 (Ampere) on."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def has_bfloat16_mm(device: torch.device) -> bool:
+    """Whether `bfloat16_mm` is faster than float32 on this device, and sums in float32."""
+    return has_bfloat16_units(device) and sums_in_float32(device)
+
+
+@cache
+def sums_in_float32(device: torch.device) -> bool:
+    """Whether torch, on this device, can sum products of bfloat16 in float32. It is tried once."""
+    try:
+        a = torch.ones((16, 16), dtype=torch.bfloat16, device=device)
+        b = a * 256.0
+        b[1:] = 1.0
+        return bool((torch.mm(a, b, out_dtype=torch.float32) == 256.0 + 15.0).all())  # bfloat16 has no 271
+    except (RuntimeError, TypeError):  # by the version of torch, and the build
+        return False
 
 
 def _find_onednn() -> Any:
@@ -111,5 +134,3 @@ def _find_int8_mm() -> Any:
 
 
 _onednn, _int8_mm = _find_onednn(), _find_int8_mm()
-_SUMS_IN_FLOAT32 = any("out_dtype" in str(schema) for schema in torch._C._jit_get_schemas_for_operator("aten::mm"))
-_ADDS_IN_FLOAT32 = any("out_dtype" in str(schema) for schema in torch._C._jit_get_schemas_for_operator("aten::addmm"))

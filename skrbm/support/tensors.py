@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 CHUNK_ROWS = 4096  # rows that become dense floats at a time: 25 MB of 784 columns in float64
+_SERVED = ("cpu", "cuda")  # types of devices
 
 
 class Placement(NamedTuple):
@@ -25,38 +27,56 @@ class Placement(NamedTuple):
 
 
 def find_device(device: Any, fall_back: bool = False) -> torch.device:
-    """The device of that name, with float64. With `fall_back` the CPU serves for one that this machine lacks.
+    """The device of that name. With `fall_back` the CPU serves for one that this machine lacks, or that isn't served.
 
-    "auto" is CUDA where there is one, else the CPU: Apple's MPS has no float64, which sums are taken in, and nobody has
-    tried Intel's XPU.
+    "auto" is CUDA where there is one, else the CPU; "cuda" is torch's current CUDA device, by its number.
 
     Raises
     ------
     ValueError
-        If it is not available, without `fall_back`.
+        If it is neither the CPU nor CUDA, or not available, without `fall_back`.
     """
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if isinstance(device, str) and device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         found = torch.device(device)
-        if found.type != "cpu":
-            torch.zeros(1, dtype=torch.float64, device=found).cpu()
+        if found.type in _SERVED:
+            found = torch.zeros(1, dtype=torch.float64, device=found).device
     except Exception as error:  # what torch raises depends on the device
         if fall_back:
             return torch.device("cpu")
-        words = str(error).strip() or type(error).__name__
-        reason = words.splitlines()[0].partition(". ")[0].rstrip(".")  # torch goes on to list all its kernels
-        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if str(device).startswith("cuda") and not n_gpus:
-            raise ValueError(
-                f"CUDA is not available, but device={device!r} asks for it ({reason}). Choose 'cpu', or 'auto', which "
-                "takes CUDA where there is one."
-            ) from error
-        others = "".join(f", 'cuda:{i}'" for i in range(n_gpus))
-        raise ValueError(
-            f"device={device!r} is not available ({reason}). Choose one of 'auto', 'cpu'{others}."
-        ) from error
-    return found
+        raise _missing(device, error) from error
+    if found.type in _SERVED:
+        return found
+    if fall_back:
+        return torch.device("cpu")
+    raise ValueError(
+        f"device={device!r} is not supported: Apple's MPS has no float64, which sums are taken in, and nobody has "
+        f"tried others. Choose {_choices()}."
+    )
+
+
+def _missing(device: Any, error: Exception) -> ValueError:
+    words = str(error).strip() or type(error).__name__
+    reason = words.splitlines()[0].partition(". ")[0].rstrip(".")  # torch goes on to list all its kernels
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        return ValueError(
+            f"CUDA is not available, but device={device!r} asks for it ({reason}). Choose 'cpu', or 'auto', which "
+            "takes CUDA where there is one."
+        )
+    return ValueError(f"device={device!r} is not available ({reason}). Choose {_choices()}.")
+
+
+def _choices() -> str:
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return "one of 'auto', 'cpu'" + "".join(f", 'cuda:{i}'" for i in range(n_gpus))
+
+
+def clock(device: torch.device) -> float:
+    """`time.perf_counter`, once the device has done what it was asked for: launches alone take no time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def aligned_empty(shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:

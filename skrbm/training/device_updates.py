@@ -17,7 +17,7 @@ from skrbm.rows.source import binarize_rows
 from skrbm.support.kernels import add_mm_, float_mm
 from skrbm.support.randomness import bernoulli_
 from skrbm.support.tensors import aligned_empty
-from skrbm.training.state import TrainState
+from skrbm.training.state import SeveralUpdates, TrainState
 
 _MOST = 8  # updates that are recorded together: a power of two
 _MOST_DRAWS = 1 << 24  # numbers that they may draw at once: 64 MB
@@ -221,7 +221,7 @@ class _PlainUpdates:
         return excess
 
 
-class DeviceUpdates:
+class DeviceUpdates(SeveralUpdates):
     """Makes the updates of a training where they are plain descent on rows without weights, several at a time.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,8 +24,16 @@ from skrbm.training.observers import Average
 from skrbm.training.pace import LOOKED_AT, Pace, step_divergence
 from skrbm.training.settings import TrainSettings, gibbs_steps, rate_scheduler
 
-if TYPE_CHECKING:
-    from skrbm.training.device_updates import DeviceUpdates
+
+class SeveralUpdates(Protocol):
+    """Makes several updates at a time."""
+
+    @property
+    def most_together(self) -> int:
+        """How many at most: a power of two."""
+
+    def make_(self, rows: Tensor, n: int, n_to_come: int) -> bool:
+        """Make `n` updates on so many rows each, of `n_to_come` that are to follow; whether it could."""
 
 
 class Streams(NamedTuple):
@@ -83,7 +91,7 @@ class TrainState:
         Mean of the parameters on the way; None without `settings.averaging`.
     n_updates, n_epochs : int
         Position.
-    device_updates : DeviceUpdates or None
+    device_updates : SeveralUpdates or None
         Makes the updates on a GPU, from the first epoch there on.
     """
 
@@ -103,7 +111,7 @@ class TrainState:
     average: Average | None = None
     n_updates: int = 0
     n_epochs: int = 0
-    device_updates: DeviceUpdates | None = None
+    device_updates: SeveralUpdates | None = None
     _before: RBMParameters | None = None
     _look: tuple[Callable[[], float], float, int] | None = None  # at the last update looked at, not heard of yet
 

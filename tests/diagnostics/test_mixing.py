@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from skrbm.diagnostics import mixing
 from skrbm.diagnostics.mixing import STATISTICS, diagnose, statistics_of
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import GIBBS, NothingToWatch
@@ -77,3 +78,23 @@ def test_a_kernel_is_asked_for_what_it_watches():
     assert (table["swap_acceptance"] == 0.3).all()
     assert (table["round_trips"] == 7).all()
     assert Nosy.steps == [False] * 5 + [True] * 6
+
+
+def test_seconds_are_those_that_the_device_works(monkeypatch):
+    """A GPU whose steps take 2 s, and are launched in no time."""
+    elapsed, pending = 0.0, 0.0
+
+    def step(*args):
+        nonlocal pending
+        pending += 2.0
+        return GIBBS.step(*args)
+
+    def clock(device):
+        nonlocal elapsed, pending
+        assert device == params.W.device
+        elapsed, pending = elapsed + pending, 0.0
+        return elapsed
+
+    monkeypatch.setattr(mixing, "clock", clock)
+    params = reference.random_params(2, 3)
+    assert (run(params, GIBBS._replace(step=step), params, n_steps=11)["seconds"] == 2.0).all()

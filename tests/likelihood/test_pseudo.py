@@ -9,6 +9,7 @@ from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.machines.bernoulli import Bernoulli
 from skrbm.machines.restricted import RBMParameters
 from tests import reference
+from tests.fake_cuda import fake_cuda
 
 
 def grey(values):
@@ -41,8 +42,11 @@ def test_pseudo_log_likelihood_of_bits(scale):
 
 @pytest.mark.parametrize("largest", [1e-9, 0.1, 1.5, 5.0, 9.0, 300.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_both_forms_agree_whatever_the_weights(largest, dtype, monkeypatch):
-    """Products, and flips one by one; inputs of all sizes."""
+@pytest.mark.parametrize("form", ["", "_at_once"])
+def test_all_forms_agree_whatever_the_weights(largest, dtype, form, monkeypatch):
+    """Products, by points or at once, and flips one by one; inputs of all sizes."""
+    for name in ("_lagrange", "_values"):
+        monkeypatch.setattr(pseudo, name, getattr(pseudo, name + form))
     params = reference.random_params(30, 20, 1.0)
     params = RBMParameters(params.W * largest / params.W.abs().max(), params.b, 6 * params.c).to(dtype)
     v = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (200, 20))).to(dtype)
@@ -99,3 +103,15 @@ def test_visible_units_of_another_kind_are_refused():
     W, b, c = reference.random_params(3, 5).tensors.values()
     with pytest.raises(ValueError, match=r"states 0 and 1, got Spin\(\)"):
         pseudo_log_likelihood(RBMParameters(W, b, c, visible=Spin()), torch.zeros(1, 5).double())
+
+
+@pytest.mark.parametrize(("reads", "at_most"), [(1.0, 70), (0.0, 40)], ids=["bits", "greys"])
+def test_launches_on_a_gpu(reads, at_most):
+    """Which take longer than the work where there are a thousand."""
+    with fake_cuda(reads=reads) as launches:
+        params = RBMParameters(*(torch.zeros(shape, device="cuda:0") for shape in ((500, 784), (784,), (500,))))
+        v = torch.zeros(100, 784, device="cuda:0")
+        launches.kernels.clear()
+        assert pseudo_log_likelihood(params, v).device == v.device
+    assert 10 <= len(launches.kernels) <= at_most
+    assert len(launches.fetched) <= 2

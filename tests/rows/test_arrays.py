@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrbm.rows import arrays
 from skrbm.rows.arrays import ArrayRows, is_mapped
 from skrbm.support.randomness import Stream
 from tests.rows.table import BITS, mapped, rows_of, sorted_rows
@@ -137,16 +136,3 @@ def test_rows_on_cuda():
         assert v2.is_cuda
         assert torch.equal(v, v2.cpu())
         assert torch.equal(w, w2.cpu())
-
-
-def test_rows_that_a_device_has_no_room_for_are_sent_in_batches(monkeypatch):
-    X = np.random.default_rng(0).random((50, 3)).astype(np.float32)
-    device = torch.device("cpu")  # it serves as another
-
-    class Full:
-        def __init__(self, *args):
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(arrays, "_Resident", Full)
-    store = arrays._on_device(arrays._AsGiven(X, torch.float32), 50, device)
-    np.testing.assert_array_equal(store.take(store.index(np.array([4, 2]))), X[[4, 2]])

@@ -3,7 +3,8 @@ import importlib
 import pytest
 import torch
 
-from skrbm.support.kernels import bfloat16_mm, has_int8_mm, int8_mm, linear
+from skrbm.support.kernels import bfloat16_mm, has_bfloat16_mm, has_int8_mm, int8_mm, linear, sums_in_float32
+from tests.fake_cuda import fake_driver
 
 module = importlib.import_module("skrbm.support.kernels")
 
@@ -71,3 +72,37 @@ def test_products_in_bfloat16():
     found = bfloat16_mm(a.bfloat16(), W.T.bfloat16())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, a.bfloat16().float() @ W.T.bfloat16().float(), atol=0.1, rtol=0.01)
+
+
+def in_float32(a, b, out_dtype=None):
+    return a.float() @ b.float()
+
+
+def in_bfloat16(a, b, out_dtype=None):
+    return (a @ b).float()
+
+
+def older_torch(a, b):
+    return a @ b
+
+
+def other_build(a, b, out_dtype=None):
+    raise RuntimeError("out_dtype is not supported")
+
+
+@pytest.mark.parametrize(
+    ("mm", "expected"), [(in_float32, True), (in_bfloat16, False), (older_torch, False), (other_build, False)]
+)
+def test_where_bfloat16_is_summed_in_float32_is_tried(mm, expected, monkeypatch):
+    monkeypatch.setattr(torch, "mm", mm)
+    assert sums_in_float32.__wrapped__(torch.device("cpu")) is expected  # it serves as another
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_units_for_bfloat16(sums, monkeypatch):
+    driver, device = fake_driver(monkeypatch), torch.device("cuda")
+    monkeypatch.setattr(module, "sums_in_float32", lambda device: sums)
+    for capability, has_units in (((7, 5), False), ((8, 0), True), ((12, 1), True)):
+        driver.capability = capability
+        assert has_bfloat16_mm(device) is (has_units and sums)
+    assert not has_bfloat16_mm(torch.device("cpu"))

@@ -8,6 +8,7 @@ from skrbm.support.tensors import (
     CHUNK_ROWS,
     Placement,
     chunks,
+    clock,
     dense,
     find_device,
     from_torch,
@@ -17,6 +18,7 @@ from skrbm.support.tensors import (
     to_numpy,
     to_tensor,
 )
+from tests.fake_cuda import fake_cuda, fake_driver
 
 
 def test_devices():
@@ -51,31 +53,33 @@ def test_a_gpu_too_many(monkeypatch):
         find_device("cuda:7")
 
 
-def test_a_message_has_the_first_line_of_torch_only():
+def test_a_message_has_the_first_line_of_torch_only(monkeypatch):
     """Which lists all its kernels for a device that this build doesn't know."""
-    assert find_device("mps", fall_back=True).type == "cpu"
-    with pytest.raises(
-        ValueError, match=r"^device='mps' is not available \(.*\)\. Choose one of 'auto', 'cpu'"
-    ) as caught:
-        find_device("mps")
-    assert str(caught.value).count("\n") == 0
+    monkeypatch.setattr(torch, "zeros", refused("Could not run 'aten::empty'. There are\n" + 500 * "kernels "))
+    with pytest.raises(ValueError, match=r"^device='cpu' is not available \(Could.*empty'\)\. Choose") as caught:
+        find_device("cpu")
     assert len(str(caught.value)) < 400
 
 
-def test_a_device_without_float64_is_refused_at_once(monkeypatch):
-    """As Apple's MPS: else a fit would fail at its first update."""
-    zeros = torch.zeros
+@pytest.mark.parametrize("device", ["mps", "xpu", "xpu:1", "meta", torch.device("mps")])
+@pytest.mark.parametrize("works", [False, True])
+def test_devices_that_nobody_has_tried_are_refused_at_once(device, works, monkeypatch):
+    """Rather than at the first sum in float64, or by numbers that nobody has checked."""
+    if works:
+        zeros = torch.zeros
+        monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **others: zeros(*size, **others))
+    assert find_device(device, fall_back=True).type == "cpu"
+    with pytest.raises(ValueError, match=r"^device=.* is not supported: .*MPS has no float64.*\. Choose one of 'auto'"):
+        find_device(device)
 
-    def without_float64(*size, dtype=torch.float32, device=None):
-        if dtype is torch.float64:
-            raise TypeError(
-                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
-            )
-        return zeros(*size, dtype=dtype)
 
-    monkeypatch.setattr(torch, "zeros", without_float64)
-    with pytest.raises(ValueError, match=r"device='mps' is not available \(.*doesn't support float64\)"):
-        find_device("mps")
+def test_cuda_is_the_current_device(monkeypatch):
+    fake_driver(monkeypatch, n_devices=2)
+    torch.cuda.set_device(1)
+    with fake_cuda():
+        for device in ("auto", "cuda", torch.device("cuda")):
+            assert find_device(device) == torch.device("cuda:1")
+        assert find_device("cuda:0") == torch.device("cuda:0")
 
 
 def refused(message):
@@ -83,6 +87,14 @@ def refused(message):
         raise RuntimeError(message)
 
     return zeros
+
+
+def test_the_clock_waits_for_the_device(monkeypatch):
+    driver = fake_driver(monkeypatch)
+    first = clock(torch.device("cpu"))
+    assert driver.calls == []
+    assert clock(torch.device("cuda:1")) > first
+    assert driver.calls == [("synchronize", torch.device("cuda:1"))]
 
 
 def test_tensors_to_arrays():
