@@ -99,6 +99,7 @@ def test_auto_takes_fewer_bits_where_that_serves(monkeypatch):
     greys, weight = GREYS, np.ones(500)
     monkeypatch.setattr(HAS_INT8, lambda device: device.type == "cpu")
     assert precision_of() == precision_of(rows=greys) == precision_of(binarize="none") == "int8"
+    monkeypatch.setattr("skrbm.backends.choose.has_bfloat16_mm", lambda device: device.type == "cuda")
     assert precision_of(device="cuda") == "bfloat16"
     for narrow in ({"rows": greys, "binarize": "none"}, {"n_hidden": 100}, {"weight": weight}):
         assert precision_of(**narrow) == "float32"
