@@ -64,7 +64,9 @@ class Bfloat16Backend(Backend):
 
     Notes
     -----
-    Weights and probabilities are rounded to 8 significant bits for the products; the weights are kept in full. Where
+    Weights and probabilities are rounded to 8 significant bits for the products; the weights are kept in full. They are
+    rounded to the nearest, not at random: with inputs of units around 6.5, where probabilities are close to one, the
+    contrast comes out 1.7 times too large (3e-4 instead of 1.8e-4); around 4 it is right to 1e-3. Where
     torch can't sum bfloat16 products into float32 (on the CPU), the sums are rounded too.
     """
 
