@@ -236,14 +236,14 @@ def fake_state(centered, precision, device, **settings):
 @pytest.mark.parametrize(
     ("precision", "centered", "algorithm", "k", "device", "most"),
     [
-        ("float32", False, "pcd", 1, "cuda:0", 15),
-        ("float32", "visible", "pcd", 1, "cuda:1", 19),
-        ("float32", True, "cd", 1, "cuda:0", 27),
-        ("bfloat16", False, "cd", 1, "cuda:1", 22),
-        ("bfloat16", "visible", "pcd", 1, "cuda:0", 22),
-        ("bfloat16", "visible", "pcd", 5, "cuda:0", 54),
-        ("bfloat16", "visible", "cd", 1, "cuda:0", 26),
-        ("bfloat16", True, "pcd", 1, "cuda:1", 27),
+        ("float32", False, "pcd", 1, "cuda:0", 14),
+        ("float32", "visible", "pcd", 1, "cuda:1", 17),
+        ("float32", True, "cd", 1, "cuda:0", 26),
+        ("bfloat16", False, "cd", 1, "cuda:1", 18),
+        ("bfloat16", "visible", "pcd", 1, "cuda:0", 18),
+        ("bfloat16", "visible", "pcd", 5, "cuda:0", 42),
+        ("bfloat16", "visible", "cd", 1, "cuda:0", 21),
+        ("bfloat16", True, "pcd", 1, "cuda:1", 24),
     ],
 )
 def test_nothing_waits_for_the_device_nor_leaves_it(precision, centered, algorithm, k, device, most):
