@@ -21,6 +21,9 @@ _UNITS_PER_DIRECTION = 8  # which have other things to learn
 LEAST_UPDATES = 200  # a shorter fit is a trial, whose machine nobody expects to have learned the rows
 N_CHAINS = 100
 _LEAST_ROWS = 10  # to compare directions with
+LEAST_LEARNED = 0.1  # share of the rows' squared correlations below which next to nothing has been learned
+_UPDATES_TO_LEARN = 500  # before, nobody expects more of few rows
+_MOST_COLUMNS, _N_SHUFFLES, _LEAST_Z = 300, 20, 6.0  # that tell whether the rows have any
 _N_STEPS, _N_TEMPERATURES = (50, 200), (50, 1000)  # at least, and at most
 _MOST_ELSEWHERE = 7.0  # nats: AIS overstates log Z by so much with a probability of e^-7
 
@@ -39,6 +42,9 @@ class Verdict(NamedTuple):
         Nats by which log Z is more than chains near the rows account for, see Notes of `judge`.
     effective_sample_size : float
         Of a short AIS of a hundred chains.
+    learned : float
+        Squared correlations between columns in chains from rows, as a share of those in the rows, each less what chance
+        brings. About 1 where the machine has learned them; below 0.1 it counts, if the rows have more than by chance.
     """
 
     problems: tuple[str, ...]
@@ -46,6 +52,7 @@ class Verdict(NamedTuple):
     worst_direction: float
     elsewhere: float
     effective_sample_size: float
+    learned: float = math.nan
 
     def __str__(self) -> str:
         compared = not math.isnan(self.worst_direction)
@@ -90,6 +97,9 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
     A machine may be right near the rows and have its mass elsewhere, or in other proportions than the rows. AIS from
     the base rates finds log Z of all of it; AIS backwards from the chains near the rows that of their part, or more
     (Burda, Grosse & Salakhutdinov 2015). The former must not be more than the latter.
+
+    Where rows are few, or hardly learned from, neither of these need show anything. So it is also looked at whether
+    chains from rows still have any of their correlations.
     """
     check_stream(stream)
     machine = path.machine
@@ -100,6 +110,7 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
     chains, _ = run_chains(GIBBS, machine, starts, n_steps, stream)
     columns, directions = _against_columns(chains, rows), _against_directions(chains, rows, machine.n_hidden)
     elsewhere, size = _elsewhere(path, chains, stream, n_temperatures)
+    learned = _share_learned(chains, rows, stream) if n_updates >= _UPDATES_TO_LEARN else math.nan
     problems = []
     if columns < _LEVEL or directions < _LEVEL:
         what = "the leading directions" if directions <= columns else "the means of columns"
@@ -108,7 +119,9 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
         problems.append(
             f"it has its mass where no training rows are, or too much of it in one mode (by {elsewhere:.0f} nats)"
         )
-    return Verdict(tuple(problems), columns, directions, elsewhere, size)
+    if learned < LEAST_LEARNED:
+        problems.append("it has learned next to nothing of how columns go together")
+    return Verdict(tuple(problems), columns, directions, elsewhere, size, learned)
 
 
 def _against_columns(chains: Tensor, rows: Tensor) -> float:
@@ -157,6 +170,37 @@ def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:
     p_spread = 2.0 * norm.sf(np.minimum(np.abs(z_of_logs), np.abs(z_of_squares)))
     least = min(float(np.nan_to_num(p_means, nan=1.0).min()), float(p_spread.min()))
     return min(1.0, 2.0 * least * ours.shape[1])
+
+
+def _share_learned(chains: Tensor, rows: Tensor, stream: Stream) -> float:
+    """See `Verdict.learned`; of some hundred columns at most. NaN where rows have too little that so few chains show.
+
+    Few rows tell little along single directions, but all pairs of columns together tell whether there is anything.
+    """
+    few = torch.from_numpy(np.sort(stream.permutation(rows.shape[1])[:_MOST_COLUMNS])).to(rows.device)
+    rows, chains = rows[:, few].double(), chains[:, few].double()
+    ours, theirs = _excess_correlation(chains), _excess_correlation(rows)
+    if theirs < _LEAST_Z * len(few) / len(chains):  # the spread of what chains of independent columns have
+        return math.nan
+    if ours >= LEAST_LEARNED * theirs:
+        return ours / theirs
+    generator = np.random.default_rng(stream.integers(1 << 31, (4,)))
+    by_chance = [
+        _excess_correlation(torch.from_numpy(generator.permuted(rows.cpu().numpy(), axis=0)))
+        for _ in range(_N_SHUFFLES)
+    ]
+    is_real = theirs > np.mean(by_chance) + _LEAST_Z * np.std(by_chance)
+    return ours / theirs if is_real else math.nan
+
+
+def _excess_correlation(v: Tensor) -> float:
+    """Σ r² over all pairs of columns that vary, less what it comes to on average where columns are independent."""
+    deviations = v - v.mean(0)
+    scale = deviations.square().mean(0).sqrt()
+    deviations = deviations[:, scale > 1e-6] / scale[scale > 1e-6]
+    n, n_columns = deviations.shape
+    squares = float((deviations.T @ deviations / n).square().sum()) - n_columns
+    return 0.5 * (squares - n_columns * (n_columns - 1) / max(n - 1, 1))
 
 
 def _elsewhere(path: AnnealingPath, chains: Tensor, stream: Stream, n_temperatures: int) -> tuple[float, float]:

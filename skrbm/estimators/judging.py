@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from skrbm.diagnostics.verdict import LEAST_UPDATES, N_CHAINS, Verdict, judge
+from skrbm.diagnostics.verdict import LEAST_LEARNED, LEAST_UPDATES, N_CHAINS, Verdict, judge
 from skrbm.estimators.fitted import Fitted, learned_of
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
@@ -38,7 +38,10 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
         return
     if model.algorithm != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
         return
-    problems = list(verdict_of(model, rows.some(_N_ROWS, stream), stream).problems)
+    verdict = verdict_of(model, rows.some(_N_ROWS, stream), stream)
+    problems = list(verdict.problems)
+    if verdict.learned < LEAST_LEARNED:
+        slower += f"Less weight decay (weight_decay={model.weight_decay!r}) lets few rows be learned. "
     if not is_free and (divergence := _divergence_at_full_rate(model)) > _TOO_FAST * LIMIT_PER_UNIT * model.n_hidden:
         problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
     if problems:

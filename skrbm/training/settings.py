@@ -44,6 +44,7 @@ _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 # of a hundred rows, and tables of some hundred, are smoothed away.
 _PRECISION, _MOST_DECAY = 3.0, 2e-3
 _PRECISION_OF_TABLE, _MOST_DECAY_OF_TABLE, _LEAST_STRUCTURE = 0.15, 0.05, 0.05
+_NARROW = 8.0  # total variance, of some forty columns, below which the most that the second may come to falls
 
 
 class OptimizerFactory(Protocol):
@@ -210,10 +211,13 @@ def _decay(spectrum: Spectrum, n_rows: int) -> float:
 
     With weights of variance σ² the inputs W_j v vary by σ² Σ_i Var(v_i), and W'W couples the columns. So σ² is in
     proportion to the root of how strongly they are correlated, and to 1 / Σ_i Var(v_i), but at most 1/3: in a wide
-    table whose columns have little to do with each other large weights come about by chance only.
+    table whose columns have little to do with each other large weights come about by chance only. Not so in a narrow
+    one: what a handful of rows have in common there, such as bars and stripes, is to be learned if anybody trains long
+    enough.
     """
     of_table = _PRECISION_OF_TABLE * spectrum.total / math.sqrt(max(spectrum.structure, _LEAST_STRUCTURE))
-    return max(min(_PRECISION / n_rows, _MOST_DECAY), min(of_table / n_rows, _MOST_DECAY_OF_TABLE))
+    most_of_table = _MOST_DECAY_OF_TABLE * min(1.0, spectrum.total / _NARROW) ** 2
+    return max(min(_PRECISION / n_rows, _MOST_DECAY), min(of_table / n_rows, most_of_table))
 
 
 def rate_scheduler(

@@ -106,3 +106,41 @@ def test_the_columns_of_few_rows_are_compared():
     rows = torch.ones(10, 6).double()
     far = RBMParameters(torch.zeros(2, 6).double(), torch.full((6,), -8.0).double(), torch.zeros(2).double())
     assert "means of columns" in str(judge(AnnealingPath(far, torch.zeros(6).double()), rows, Stream(0)))
+
+
+def bars_and_stripes(n):
+    """All pictures of n × n whose rows, or whose columns, are each on or off: (2^(n+1) - 2, n²)."""
+    bits = reference.states(n)
+    pictures = np.concatenate([np.repeat(bits, n, 1), np.tile(bits, (1, n))])
+    return torch.from_numpy(np.unique(pictures, axis=0)).double()
+
+
+def means_only(rows):
+    """The machine that has learned the columns' means and nothing else."""
+    n_features = rows.shape[1]
+    b = torch.logit((rows.mean(0) * len(rows) + 0.5) / (len(rows) + 1))
+    return RBMParameters(torch.zeros(4, n_features).double(), b, torch.zeros(4).double())
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_loud_where_few_rows_were_not_learned_at_all(n):
+    """No single column or direction of so few rows would tell."""
+    rows = bars_and_stripes(n)
+    found = verdict(means_only(rows), rows)
+    assert found.problems[-1] == "it has learned next to nothing of how columns go together"
+    assert found.learned < 0.1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.02])  # also of columns that are hardly ever on, which meet by chance
+def test_silent_where_there_is_nothing_to_learn(share):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        rows = torch.from_numpy((rng.random((60, 50)) < share).astype(float))
+        assert "next to nothing" not in str(verdict(means_only(rows), rows, seed))
+
+
+def test_the_share_that_is_learned():
+    params = two_modes(8, strength=3.0)
+    found = verdict(params, rows_of(params, 3000))
+    assert found.is_good
+    assert 0.8 < found.learned < 1.2

@@ -1,9 +1,11 @@
 """The verdict after a fit."""
 
+import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import LogPartitionWarning
+from skrbm import BernoulliRBMTorch, LogPartitionWarning
+from tests import reference
 from tests.estimators.test_rate import CLUSTERS, rbm
 
 
@@ -36,3 +38,13 @@ def test_log_likelihood_says_each_time_that_log_z_is_not_measurable():
         model.log_partition("ais", n_temperatures=3, random_state=0)
     with pytest.warns(LogPartitionWarning, match="Only .* of 100 chains count"):
         model.log_likelihood(CLUSTERS)
+
+
+def test_rows_that_were_not_learned_at_all():
+    """Bars and stripes, too few of them for so much weight decay."""
+    bits = reference.states(4)
+    X = np.unique(np.concatenate([np.repeat(bits, 4, 1), np.tile(bits, (1, 4))]), axis=0)
+    words = r"learned next to nothing of how columns go together\. Less weight decay \(weight_decay=0.05\)"
+    with pytest.warns(ConvergenceWarning, match=words):
+        BernoulliRBMTorch(n_iter=200, weight_decay=0.05, random_state=0).fit(X)
+    BernoulliRBMTorch(n_iter=200, random_state=0).fit(X)

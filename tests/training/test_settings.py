@@ -54,6 +54,12 @@ def test_wide_tables_without_structure_are_smoothed_most():
     assert 2e-3 < tight < 0.02
 
 
+def test_what_a_handful_of_narrow_rows_have_in_common_may_be_learned():
+    few, as_few_but_wide = (TrainSettings().resolved(table(14, *shape)).weight_decay for shape in ((9, 6), (100, 60)))
+    assert 2e-3 <= few < 0.005
+    assert as_few_but_wide == 0.05
+
+
 def test_the_first_rate_goes_by_width_correlation_and_batch():
     rate = {n: TrainSettings(batch_size=n).resolved(table(1000, 20, 0)).learning_rate for n in (10, 100)}
     assert rate == {10: 0.2, 100: 0.2}
