@@ -62,7 +62,7 @@ from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
 from skrbm.support.tensors import from_torch, is_bits, to_tensor
-from skrbm.support.threads import threads_for
+from skrbm.support.threads import one_thread, threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
 from skrbm.training.learned import Learned
@@ -228,9 +228,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             )
         with restored_on_error(self), self._listener(settings, X, y, sample_weight) as (listener, saved):
             start, group = self._start(saved), current_group()
-            rows = rows_of(
-                self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed, X_val=X_val
-            )
+            with one_thread():
+                rows = rows_of(
+                    self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed, X_val=X_val
+                )
             self._learn(rows, settings, start, listener)
             warn_if_bad(self, rows, Stream(start.seed, "verdict"))
         return self

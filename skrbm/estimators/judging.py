@@ -15,6 +15,7 @@ from skrbm.rows.source import binarize_rows
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import is_bits
+from skrbm.support.threads import one_thread
 from skrbm.training.fit import STUCK_SHARE
 from skrbm.training.settings import LIMIT_PER_UNIT
 
@@ -38,7 +39,9 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
         return
     if model.algorithm != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
         return
-    verdict = verdict_of(model, rows.some(_N_ROWS, stream), stream)
+    with one_thread():
+        some = rows.some(_N_ROWS, stream)
+    verdict = verdict_of(model, some, stream)
     problems = list(verdict.problems)
     if verdict.learned < LEAST_LEARNED:
         slower += f"Less weight decay (weight_decay={model.weight_decay!r}) lets few rows be learned. "
@@ -46,8 +49,9 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
         problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
     if problems:
         warn(
-            f"The machine is not to be trusted: {'; '.join(problems)}. {slower}More epochs (n_iter={model.n_iter}), "
-            f"chains (n_chains={model.n_chains}) or Gibbs steps (k={model.k!r}) may help; `diagnose` shows more.",
+            f"The machine is not to be trusted: {'; '.join(problems)}. {slower}More epochs (n_iter is {model.n_iter}), "
+            f"more chains (n_chains is {model.n_chains}) or more Gibbs steps (k is {model.k!r}) may help; `diagnose` "
+            "shows more.",
             ConvergenceWarning,
         )
 
@@ -55,9 +59,9 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
 def verdict_of(model: Any, v: Tensor, stream: Stream) -> Verdict:
     """What is off about a fitted estimator, by training rows (n, n_features)."""
     fitted = Fitted(model)
-    v = binarize_rows(v.cpu(), model.binarize, stream)
-    rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
     with fitted.threads(N_CHAINS):
+        v = binarize_rows(v.cpu(), model.binarize, stream)
+        rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
         return judge(fitted.path(), rows, stream, _n_updates(model))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -40,6 +40,14 @@ def threads_for(n_rows: int, n_hidden: int, n_features: int) -> Iterator[None]:
         if before > 1:
             with _LOCK:
                 _set_here(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """`threads_for` the smallest work: for reading rows, which waits for memory, and comes before their size is known.
+
+    A process that never makes more threads can be forked: in the child, OpenMP would wait for those of its parent.
+    """
+    return threads_for(1, 1, 1)
 
 
 def _set_here(n: int) -> None:

@@ -1,5 +1,8 @@
 """As many threads as the work is worth, for this call and this Python thread only."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -56,3 +59,34 @@ def test_other_threads_keep_their_number():
         other.join()
     assert seen == [before, 1, before]
     assert torch.get_num_threads() == before
+
+
+FORKED = """
+import multiprocessing
+import numpy as np
+from skrbm import BernoulliRBMTorch
+
+X = np.random.default_rng(0).integers(0, 17, (1800, 64)) / 16
+
+def work():
+    model = BernoulliRBMTorch(n_hidden=20, n_iter=1, random_state=0).fit(X)
+    model.transform(X), model.score(X)
+
+if __name__ == "__main__":
+    work()
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(60)
+    child.kill()
+    raise SystemExit(child.exitcode != 0)
+"""
+
+
+@pytest.mark.slow
+def test_a_small_fit_leaves_a_process_that_can_be_forked(tmp_path):
+    """It has made no threads but its own: a child would wait for those of OpenMP, which it doesn't have."""
+    (tmp_path / "forked.py").write_text(FORKED)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "forked.py"], env=os.environ | {"OMP_NUM_THREADS": "2"}, timeout=150
+    )
+    assert done.returncode == 0
