@@ -44,7 +44,7 @@ def test_rows_that_were_not_learned_at_all():
     """Bars and stripes, too few of them for so much weight decay."""
     bits = reference.states(4)
     X = np.unique(np.concatenate([np.repeat(bits, 4, 1), np.tile(bits, (1, 4))]), axis=0)
-    words = r"learned next to nothing of how columns go together\. Less weight decay \(weight_decay=0.05\)"
+    words = r"learned next to nothing of how columns go together\. Less weight decay \(weight_decay=0.2\)"
     with pytest.warns(ConvergenceWarning, match=words):
-        BernoulliRBMTorch(n_iter=200, weight_decay=0.05, random_state=0).fit(X)
+        BernoulliRBMTorch(n_iter=200, weight_decay=0.2, random_state=0).fit(X)
     BernoulliRBMTorch(n_iter=200, random_state=0).fit(X)
