@@ -78,6 +78,8 @@ DEVICE: Arguments = {
     }
 }
 
+FORCE: Arguments = {"--force": {"action": "store_true", "help": "overwrite an --output that is there already"}}
+
 
 def random_state(of_what: str) -> Arguments:
     """The argument --random-state, the seed of what is named."""
@@ -143,12 +145,16 @@ def check_device(args: argparse.Namespace) -> None:
 
 
 def check_writable(args: argparse.Namespace) -> None:
-    """Stop before a long run, not after it, if the file --output can't be written."""
+    """Stop before a long run, not after it, if the file --output can't be written, or would be lost without --force."""
     path: Path = args.output
     if not path.parent.is_dir():
         args.parser.error(f"argument --output: there is no folder {str(path.parent)!r}; make it first")
     if path.is_dir():
         args.parser.error(f"argument --output: {str(path)!r} is a folder; name a file in it")
+    if path.exists() and not getattr(args, "force", True):  # of commands that have it
+        args.parser.error(
+            f"argument --output: {str(path)!r} is there already. Overwrite it by --force, or name another file"
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         args.parser.error(f"argument --output: no permission to write {str(path)!r}")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from skrbm.commands.arguments import (
     DATA,
     DEVICE,
+    FORCE,
     Arguments,
     add_command,
     check_device,
@@ -107,6 +108,7 @@ _FIT: Arguments = {
         "metavar": "FILE",
         "help": "where the machine goes; .safetensors or .joblib (default: %(default)s)",
     },
+    **FORCE,
     **DEVICE,
     **random_state("training"),
 }
@@ -127,6 +129,7 @@ def _chains(output: str) -> Arguments:
             "help": "how the chains move (default: %(default)s)",
         },
         "--output": {"type": Path, "metavar": "FILE", "help": output},
+        **FORCE,
         **random_state("the chains"),
     }
 

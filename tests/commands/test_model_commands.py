@@ -44,7 +44,7 @@ def test_sample(trained, tmp_path, drawn, capsys):
     assert cli.main([*argv, "--values", "bits"]) == 0
     rbm = joblib.load(model)
     np.testing.assert_array_equal(drawn[0].samples, rbm.sample(6, 5, random_state=0))
-    assert cli.main(argv) == 0
+    assert cli.main([*argv, "--force"]) == 0
     np.testing.assert_array_equal(drawn[1].samples, rbm.reconstruct(drawn[0].samples))
     assert capsys.readouterr().out == f"wrote {picture}\n" * 2
     assert np.ptp(imread(picture)) > 0.5
@@ -229,7 +229,7 @@ def test_complete_a_table(baskets, tmp_path, capsys):
     del rbm.feature_names_in_
     expected = rbm.complete(given[:, [3, 2, 0, 1]], n_steps=200, random_state=0)[:, [2, 3, 1, 0]]
     np.testing.assert_allclose(values, expected, atol=1e-6)
-    assert run(*complete, "--values", "bits") == 0
+    assert run(*complete, "--values", "bits", "--force") == 0
     assert np.isin(read_rows(output).values[:2], [0, 1]).all()
 
 
@@ -243,7 +243,7 @@ def test_samples_as_a_table(baskets, tmp_path, capsys):
     rbm = BernoulliRBMTorch.load(baskets / "model.safetensors")
     samples = rbm.sample(50, 30, random_state=0)
     np.testing.assert_array_equal(rows.values, samples)
-    assert run(*sample, "--values", "probabilities") == 0
+    assert run(*sample, "--values", "probabilities", "--force") == 0
     del rbm.feature_names_in_
     np.testing.assert_allclose(read_rows(output).values, rbm.reconstruct(samples), atol=1e-6)
 
@@ -307,6 +307,33 @@ def test_wrong_arguments_for_tables(baskets, tmp_path, capsys, monkeypatch, argv
     (baskets / "words.csv").write_text("bread,butter,tea,coffee\n1,1,much,0\n")
     (baskets / "other.csv").write_text("bread,butter,tea,cake\n1,1,0,0\n")
     assert words in error_of(capsys, *(word.format(baskets) for word in argv))
+
+
+@pytest.mark.parametrize(
+    ("argv", "output"),
+    [
+        (["fit", "{}/rows.csv", "--n-hidden", "2", "--n-iter", "1"], "model.safetensors"),
+        (["fit", "{}/rows.csv", "--n-hidden", "2", "--n-iter", "1", "--output", "a.joblib"], "a.joblib"),
+        (["sample", "{}/model.safetensors", "-n", "2", "--steps", "2", "--output", "a.csv"], "a.csv"),
+        (["sample", "{}/model.safetensors", "-n", "2", "--steps", "2", "--output", "a.png"], "a.png"),
+        (["complete", "{}/model.safetensors", "gaps.csv", "--steps", "2"], "completed.csv"),
+        (["complete", "{}/model.safetensors", "gaps.csv", "--steps", "2", "--output", "gaps.csv"], "gaps.csv"),
+    ],
+)
+def test_an_output_is_not_overwritten_silently(baskets, tmp_path, capsys, monkeypatch, argv, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gaps.csv").write_text("bread,butter,tea,coffee\n1,,0,\n")
+    argv = [word.format(baskets) for word in argv]
+    if not (tmp_path / output).exists():
+        assert run(*argv) == 0
+        capsys.readouterr()
+    before = (tmp_path / output).read_bytes()
+    error = error_of(capsys, *argv)
+    assert f"--output: '{output}' is there already. Overwrite it by --force, or name another file" in error
+    assert (tmp_path / output).read_bytes() == before
+    (tmp_path / output).write_bytes(before + (b"1,,,\n" if output == "gaps.csv" else b"old"))
+    assert run(*argv, "--force") == 0
+    assert not (tmp_path / output).read_bytes().endswith((b"old", b",\n"))
 
 
 def test_columns_are_counted_where_they_have_no_names(tmp_path, capsys):
