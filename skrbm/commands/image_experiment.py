@@ -163,7 +163,7 @@ def train(name: str, task: Task, show: ShowEpoch) -> Outcome:
             _save(display, folder / f"epoch_{epoch:03d}.png", f"Reconstructions {_moment(epoch)}")
         show(name, epoch, n_epochs, model)
 
-    where = {"checkpoint": folder / "checkpoint.pt", "resume": task.resume}
+    where = {"checkpoint": folder / "checkpoint.ckpt", "resume": task.resume}
     rbm = RECIPES[name].machine(images.train.shape[1], **task.parameters, **where)
     rbm.set_callbacks(OnEpoch(look, before=True))
     with warnings.catch_warnings(record=True) as caught:

@@ -67,12 +67,17 @@ def test_pictures_without_matplotlib(capsys, monkeypatch, argv):
         ("with k=1 (here 2).", "with --k 1 (here 2)."),
         ("Lower it (learning_rate=0.2), or", "Lower it (--learning-rate 0.2), or"),
         ("chains (n_chains=100) help", "chains (n_chains=100) help"),  # no argument of this command
+        (
+            "epochs (n_iter is 5), chains (n_chains is 100) or steps (k is 1) help; the k is k",
+            "epochs (--n-iter is 5), chains (n_chains is 100) or steps (--k is 1) help; the k is k",
+        ),
+        ("a mode (method is 'gibbs') of (image_shape is (3, 5))", "a mode (--method is gibbs) of (--image-shape is 3 5)"),
         ("image_shape=[3, 5] is wrong", "--image-shape 3 5 is wrong"),
         ("n_samples=4 of method='gibbs'.", "--n 4 of --method gibbs."),
     ],
 )
 def test_messages_name_flags(text, expected):
-    args = argparse.Namespace(k=1, learning_rate=1, image_shape=None, n=1, method=None)
+    args = argparse.Namespace(k=1, learning_rate=1, image_shape=None, n=1, n_iter=5, method=None)
     assert arguments.in_flags(text, args) == expected
 
 

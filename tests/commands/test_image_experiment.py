@@ -22,7 +22,7 @@ PICTURES = ["activity.png", "curve.png", "filters.png", "samples.png", "steps.pn
 @pytest.mark.parametrize("recipe", ["deck", "best"])
 def test_files(trained, recipe):
     epochs = [f"epoch_00{i}.png" for i in range(4)]
-    assert sorted(os.listdir(trained / recipe)) == sorted([*PICTURES, *epochs, "checkpoint.pt", "model.joblib"])
+    assert sorted(os.listdir(trained / recipe)) == sorted([*PICTURES, *epochs, "checkpoint.ckpt", "model.joblib"])
     frames = [imread(trained / recipe / name) for name in epochs]
     assert all(frame.shape == frames[0].shape for frame in frames)
     assert all(np.ptp(frame) > 0.5 for frame in frames)
