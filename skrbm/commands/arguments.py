@@ -147,6 +147,14 @@ def check_device(args: argparse.Namespace) -> None:
         args.parser.error("argument --device: CUDA is not available; leave it out, or use --device cpu")
 
 
+def check_readable(args: argparse.Namespace, argument: str, path: Path) -> None:
+    """Stop if there is no such file."""
+    if path.is_dir():
+        args.parser.error(f"argument {argument}: {str(path)!r} is a folder; name a file in it")
+    if not path.exists():
+        args.parser.error(f"argument {argument}: there is no file {str(path)!r}")
+
+
 def check_writable(args: argparse.Namespace) -> None:
     """Stop before a long run, not after it, if the file --output can't be written, or would be lost without --force."""
     path: Path = args.output

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from skrbm.commands.arguments import (
     add_command,
     check_device,
     check_plots,
+    check_readable,
     check_writable,
     errors_of,
     random_state,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
 _TABLES = (".csv", ".tsv", ".parquet")
+_PICTURES = (".png", ".svg", ".pdf", ".eps", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")  # that matplotlib writes
 _ENDINGS = "by its ending .csv, .tsv or .parquet"
 
 
@@ -42,8 +45,9 @@ def add_model_commands(commands: Any) -> None:
         "false). A .parquet file needs pyarrow."
     )
     formats = (
-        "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. If it doesn't end in "
-        ".safetensors it is read by joblib, which runs what stands in it, so open only those that you trust."
+        "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. One that "
+        "ends in .safetensors runs no code. Any other may be joblib's, which runs what stands in it, so open only those "
+        "that you trust."
     )
     add_command(
         commands,
@@ -147,7 +151,8 @@ _SAMPLE: Arguments = {
         "metavar": ("HEIGHT", "WIDTH"),
         "help": "of a picture: where images aren't square, and for machines that know names of their features",
     },
-    **_chains(f"where the samples go: a table {_ENDINGS}, else a picture (default: samples.png)"),
+    **_chains(f"where the samples go: a table {_ENDINGS}, else a picture such as .png "
+        "(default: samples.csv if the machine knows names of columns, else samples.png)"),
 }
 
 _COMPLETE: Arguments = {
@@ -266,20 +271,34 @@ def _report_notes(args: argparse.Namespace, notes: list[str]) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    args.output = args.output or Path("samples.png")
+    model, names = _load_model(args)
+    default = "samples.png" if names is None or args.image_shape is not None else "samples.csv"
+    args.output = args.output or Path(default)
     check_writable(args)
     is_table = args.output.suffix in _TABLES
     if not is_table:
+        _check_picture(args, f"{_listed(_TABLES)}, as a table does, or ")
         check_plots(args)
     elif args.image_shape is not None:
         args.parser.error(f"argument --image-shape: only for pictures, and {str(args.output)!r} is a table")
     args.values = args.values or ("bits" if is_table else "probabilities")
-    model, names = _load_model(args)
     with errors_of(args), reported_warnings(args):
         samples = model.sample(args.n, args.steps, method=args.method, random_state=args.random_state)
         shown = samples if args.values == "bits" else model.reconstruct(samples)
     (_write_samples if is_table else _draw_samples)(args, shown, names)
     print(f"wrote {args.output}")
+
+
+def _check_picture(args: argparse.Namespace, or_else: str = "") -> None:
+    """Stop if --output doesn't end as pictures do."""
+    if args.output.suffix.lower() not in _PICTURES:
+        args.parser.error(
+            f"argument --output: {str(args.output)!r} must end in {or_else}{_listed(_PICTURES)}, as a picture does"
+        )
+
+
+def _listed(endings: Sequence[str]) -> str:
+    return f"{', '.join(endings[:-1])} or {endings[-1]}"
 
 
 def _write_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
@@ -336,16 +355,25 @@ def _complete_table(args: argparse.Namespace) -> None:
 
 def _complete_images(args: argparse.Namespace) -> None:
     args.output = args.output or Path("completed.png")
-    check_writable(args)
     if args.output.suffix in _TABLES:
         args.parser.error(f"argument --output: {str(args.output)!r} is a table, so name the TABLE to fill in, too")
-    check_plots(args)
-    from skrbm.commands.image_experiment import draw_completions
     from skrbm.commands.images import load_images
 
-    model, _ = _load_model(args)
+    model, names = _load_model(args)
     with errors_of(args, "--data"):
         images = load_images(args.data or DATA["--data"]["default"])
+    if (n := model.n_features_in_) != (n_pixels := images.test.shape[1]):
+        if names is not None:
+            args.parser.error(f"argument TABLE: this machine is of a table of {n:,} columns: give a TABLE")
+        args.parser.error(
+            f"argument --data: this machine has {n:,} features, but images of {images.name} have {n_pixels:,} pixels. "
+            "Give --data of such images as it learned, or a TABLE"
+        )
+    check_writable(args)
+    _check_picture(args)
+    check_plots(args)
+    from skrbm.commands.image_experiment import draw_completions
+
     with errors_of(args), reported_warnings(args):
         draw_completions(
             model,
@@ -364,24 +392,19 @@ def _complete_images(args: argparse.Namespace) -> None:
 
 def _load_model(args: argparse.Namespace) -> tuple[BernoulliRBMTorch, list[str] | None]:
     """The machine, and the names of its columns, which it doesn't ask for any more: tables are checked here."""
-    import joblib
-
-    from skrbm.estimators.bernoulli import BernoulliRBMTorch
-
-    try:
-        is_safe = args.model.suffix == ".safetensors"
-        model = BernoulliRBMTorch.load(args.model) if is_safe else joblib.load(args.model)
-    except Exception as error:  # whatever a file that is something else leads to
-        args.parser.error(f"argument MODEL: {str(args.model)!r} can't be loaded ({type(error).__name__}: {error})")
-    if not isinstance(model, BernoulliRBMTorch):
+    check_readable(args, "MODEL", args.model)
+    if args.model.suffix in _TABLES:
         args.parser.error(
-            f"argument MODEL: {str(args.model)!r} holds a {type(model).__name__}, not a BernoulliRBMTorch"
+            f"argument MODEL: {str(args.model)!r} is a table. Name the file of the machine first, such as "
+            "model.safetensors"
         )
-    if not hasattr(model, "feature_names_in_"):
-        return model, None
-    names = [str(name) for name in model.feature_names_in_]
-    del model.feature_names_in_
-    return model, names
+    from skrbm.commands.model_files import read_machine
+
+    with errors_of(args, "MODEL", (OSError, ImportError)):
+        try:
+            return read_machine(args.model)
+        except ValueError as error:
+            args.parser.error(f"argument MODEL: {str(args.model)!r} {error}")
 
 
 def _read(args: argparse.Namespace) -> Rows:
@@ -390,6 +413,7 @@ def _read(args: argparse.Namespace) -> Rows:
 
     if args.table.suffix not in _TABLES:
         args.parser.error(f"argument TABLE: {str(args.table)!r} must end in .csv, .tsv or .parquet")
+    check_readable(args, "TABLE", args.table)
     with errors_of(args, "TABLE", (OSError,)), errors_of(args, f"TABLE: {args.table}", (ValueError, ImportError)):
         return read_rows(args.table)
 

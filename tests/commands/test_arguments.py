@@ -4,10 +4,13 @@ import argparse
 import os
 import sys
 
+import joblib
+import numpy as np
 import pytest
 import torch
 
 from skrbm.commands import arguments
+from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from tests.commands.running import error_of
 
 
@@ -55,8 +58,11 @@ def test_an_output_that_may_not_be_written(capsys, monkeypatch, tmp_path):
     assert "no permission" in error_of(capsys, "compare", "--output", os.fspath(tmp_path / "table.csv"))
 
 
-@pytest.mark.parametrize("argv", [["train"], ["sample", "a"], ["complete", "a"]])
-def test_pictures_without_matplotlib(capsys, monkeypatch, argv):
+@pytest.mark.parametrize("command", ["train", "sample", "complete"])
+def test_pictures_without_matplotlib(capsys, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    joblib.dump(BernoulliRBMTorch(2, n_iter=1, random_state=0).fit(np.eye(64)), "a")
+    argv = [command] if command == "train" else [command, "a"]
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "skrbm[plots]"' in error_of(capsys, *argv)
 

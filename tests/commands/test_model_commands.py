@@ -85,9 +85,11 @@ def test_files_that_run_no_code(trained, tmp_path, monkeypatch):
 def test_wrong_arguments(trained, tmp_path, capsys, command):
     model, output = os.fspath(trained / "best" / "model.joblib"), os.fspath(tmp_path / "a.png")
     file = tmp_path / "file"
-    assert "can't be loaded" in error_of(capsys, command, os.fspath(file), "--output", output)
+    assert f"argument MODEL: there is no file '{file}'\n" in error_of(capsys, command, os.fspath(file))
+    assert "is a folder; name a file in it" in error_of(capsys, command, os.fspath(tmp_path))
     file.write_text("text")
-    assert "can't be loaded" in error_of(capsys, command, os.fspath(file), "--output", output)
+    error = error_of(capsys, command, os.fspath(file), "--output", output)
+    assert f"argument MODEL: '{file}' can't be loaded: it is no file of a machine" in error
     joblib.dump({"no": "machine"}, file)
     assert "holds a dict" in error_of(capsys, command, os.fspath(file), "--output", output)
     assert "no folder" in error_of(capsys, command, model, "--output", "no-such-folder/a.png")
@@ -101,7 +103,8 @@ def test_images_of_another_shape(trained, tmp_path, capsys):
     error = error_of(capsys, "sample", model, "--output", output, "--image-shape", "3", "5")
     assert "--image-shape 3 5 doesn't make 64 features. Give HEIGHT and WIDTH" in error
     write_mnist(tmp_path, 60, 20)
-    assert "features" in error_of(capsys, "complete", model, "--data", os.fspath(tmp_path), "--output", output)
+    words = "--data: this machine has 64 features, but images of"
+    assert words in error_of(capsys, "complete", model, "--data", os.fspath(tmp_path), "--output", output)
 
 
 def test_images_that_are_not_square(tmp_path, capsys):
@@ -256,6 +259,27 @@ def test_samples_of_a_machine_without_names(tmp_path):
     assert read_rows(tmp_path / "a.tsv").names == ["x0", "x1", "x2"]
 
 
+def test_where_samples_go_by_default(trained, baskets, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sample = ["-n", 2, "--steps", 2]
+    assert run("sample", baskets / "model.safetensors", *sample) == 0
+    assert read_rows(tmp_path / "samples.csv").names == NAMES
+    assert run("sample", baskets / "model.safetensors", *sample, "--image-shape", 2, 2) == 0
+    assert run("sample", trained / "best" / "model.joblib", *sample, "--force") == 0
+    assert capsys.readouterr().out.splitlines() == [f"wrote samples.{ending}" for ending in ("csv", "png", "png")]
+
+
+@pytest.mark.parametrize("ending", [".png", ".PNG", ".svg", ".pdf", ".eps", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"])
+def test_endings_of_pictures(trained, tmp_path, capsys, ending):
+    path = tmp_path / f"a{ending}"
+    assert run("sample", trained / "best" / "model.joblib", "-n", 2, "--steps", 2, "--output", path) == 0
+    assert path.stat().st_size > 100
+    capsys.readouterr()
+    error = error_of(capsys, "complete", os.fspath(trained / "best" / "model.joblib"), "--output", "a.npy")
+    assert "--output: 'a.npy' must end in" in error
+    assert ending.lower() in error
+
+
 def test_a_picture_of_samples_with_names(baskets, tmp_path, drawn):
     assert run("sample", baskets / "model.safetensors", "-n", 2, "--output", tmp_path / "a.png") == 0
     assert list(drawn[0].feature_names) == NAMES
@@ -289,7 +313,7 @@ def test_tempering_that_does_not_swap_is_told(baskets, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["fit", "{}/no.csv"], "argument TABLE: [Errno 2] No such file"),
+        (["fit", "{}/no.csv"], "argument TABLE: there is no file '{}/no.csv'"),
         (["fit", "{}/rows.xlsx"], "must end in .csv, .tsv or .parquet"),
         (["fit", "{}/rows.csv", "--output", "a.pkl"], "--output: 'a.pkl' must end in .safetensors or .joblib"),
         (["fit", "{}/rows.csv", "--output", "nowhere/a.joblib"], "there is no folder 'nowhere'"),
@@ -301,6 +325,11 @@ def test_tempering_that_does_not_swap_is_told(baskets, tmp_path, capsys, monkeyp
         (["complete", "{}/model.safetensors", "{}/rows.csv", "--missing", "left"], "--missing: only for images"),
         (["complete", "{}/model.safetensors", "{}/rows.csv", "--output", "a.png"], "must end in .csv"),
         (["complete", "{}/model.safetensors", "--output", "a.csv"], "name the TABLE to fill in"),
+        (["complete", "{}/model.safetensors"], "this machine is of a table of 4 columns: give a TABLE"),
+        (["complete", "{}/rows.csv", "{}/other.csv"], "MODEL: '{}/rows.csv' is a table. Name the file of the machine"),
+        (["score", "no.joblib", "{}/rows.csv"], "argument MODEL: there is no file 'no.joblib'"),
+        (["sample", "{}/model.safetensors", "--output", "s"], "--output: 's' must end in .csv, .tsv or .parquet, as a"),
+        (["sample", "{}/model.safetensors", "--output", "s.npy"], "table does, or .png, .svg, .pdf, .eps, .jpg,"),
         (["sample", "{}/model.safetensors", "--output", "a.csv", "--image-shape", "2", "2"], "only for pictures"),
     ],
 )
@@ -308,7 +337,7 @@ def test_wrong_arguments_for_tables(baskets, tmp_path, capsys, monkeypatch, argv
     monkeypatch.chdir(tmp_path)
     (baskets / "words.csv").write_text("bread,butter,tea,coffee\n1,1,much,0\n")
     (baskets / "other.csv").write_text("bread,butter,tea,cake\n1,1,0,0\n")
-    assert words in error_of(capsys, *(word.format(baskets) for word in argv))
+    assert words.format(baskets) in error_of(capsys, *(word.format(baskets) for word in argv))
 
 
 @pytest.mark.parametrize(
