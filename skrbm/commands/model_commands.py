@@ -46,8 +46,8 @@ def add_model_commands(commands: Any) -> None:
     )
     formats = (
         "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. One that "
-        "ends in .safetensors runs no code. Any other may be joblib's, which runs what stands in it, so open only those "
-        "that you trust."
+        "ends in .safetensors runs no code. Others may be joblib's, and run what stands in them, so open only those that "
+        "you trust."
     )
     add_command(
         commands,
@@ -151,8 +151,10 @@ _SAMPLE: Arguments = {
         "metavar": ("HEIGHT", "WIDTH"),
         "help": "of a picture: where images aren't square, and for machines that know names of their features",
     },
-    **_chains(f"where the samples go: a table {_ENDINGS}, else a picture such as .png "
-        "(default: samples.csv if the machine knows names of columns, else samples.png)"),
+    **_chains(
+        f"where the samples go: a table {_ENDINGS}, else a picture such as .png "
+        "(default: samples.csv if the machine knows names of columns, else samples.png)"
+    ),
 }
 
 _COMPLETE: Arguments = {
@@ -186,7 +188,7 @@ def _fit(args: argparse.Namespace) -> None:
 
     check_device(args)
     _check_model_output(args)
-    rows = _read_full(args, "Fill them in, or leave out such rows")
+    rows = _read(args, "Fill them in, or leave out such rows")
     names = ("n_hidden", "n_iter", "k", "n_chains", "device", "random_state")
     model = BernoulliRBMTorch(**{name: getattr(args, name) for name in names})
     with reported_warnings(args), show_progress() as show, interruptible():
@@ -247,7 +249,7 @@ def _score(args: argparse.Namespace) -> None:
     from skrbm.commands.likelihoods import mean_log_likelihood
 
     model, names = _load_model(args)
-    rows = _read_full(args, "Fill them in with `skrbm complete`, or leave out such rows")
+    rows = _read(args, "Fill them in with `skrbm complete`, or leave out such rows")
     with errors_of(args, "TABLE", (ValueError,)):
         found = mean_log_likelihood(model, _as_learned(rows, model, names).values)
     _print_rows(rows)
@@ -407,30 +409,15 @@ def _load_model(args: argparse.Namespace) -> tuple[BernoulliRBMTorch, list[str] 
             args.parser.error(f"argument MODEL: {str(args.model)!r} {error}")
 
 
-def _read(args: argparse.Namespace) -> Rows:
-    """The table."""
+def _read(args: argparse.Namespace, if_empty: str | None = None) -> Rows:
+    """The table; where it must not have empty cells, with what is to be done about these."""
     from skrbm.commands.table_files import read_rows
 
     if args.table.suffix not in _TABLES:
         args.parser.error(f"argument TABLE: {str(args.table)!r} must end in .csv, .tsv or .parquet")
     check_readable(args, "TABLE", args.table)
     with errors_of(args, "TABLE", (OSError,)), errors_of(args, f"TABLE: {args.table}", (ValueError, ImportError)):
-        return read_rows(args.table)
-
-
-def _read_full(args: argparse.Namespace, remedy: str) -> Rows:
-    """The table, which has no empty cells."""
-    import numpy as np
-
-    rows = _read(args)
-    gaps = np.isnan(rows.values)
-    if gaps.any():
-        row, column = np.argwhere(gaps)[0]
-        args.parser.error(
-            f"argument TABLE: {args.table}: {gaps.sum():,} cells are empty, the first in row {row + 1}, column "
-            f"{rows.names[column]!r}. {remedy}"
-        )
-    return rows
+        return read_rows(args.table, if_empty=if_empty)
 
 
 def _as_learned(rows: Rows, model: BernoulliRBMTorch, names: list[str] | None) -> Rows:

@@ -54,5 +54,5 @@ def read_machine(path: Path) -> tuple[BernoulliRBMTorch, list[str] | None]:
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    """Whether it begins with the length of a header and a header: that of JSON, as pickles have none in such a place."""
+    """Whether it begins with the length of a header and then JSON, which no pickle has in such a place."""
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") < size

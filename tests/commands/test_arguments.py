@@ -77,7 +77,10 @@ def test_pictures_without_matplotlib(capsys, monkeypatch, tmp_path, command):
             "epochs (n_iter is 5), chains (n_chains is 100) or steps (k is 1) help; the k is k",
             "epochs (--n-iter is 5), chains (n_chains is 100) or steps (--k is 1) help; the k is k",
         ),
-        ("a mode (method is 'gibbs') of (image_shape is (3, 5))", "a mode (--method is gibbs) of (--image-shape is 3 5)"),
+        (
+            "a mode (method is 'gibbs') of (image_shape is (3, 5))",
+            "a mode (--method is gibbs) of (--image-shape is 3 5)",
+        ),
         ("image_shape=[3, 5] is wrong", "--image-shape 3 5 is wrong"),
         ("n_samples=4 of method='gibbs'.", "--n 4 of --method gibbs."),
     ],

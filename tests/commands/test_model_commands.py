@@ -189,7 +189,9 @@ def test_fit_says_in_words_of_the_command_what_is_off(tmp_path, capsys):
     assert run(*fit) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert line.startswith("skrbm fit: warning: The machine is not to be trusted")
-    words = r"[(]--n-iter (is )?2[)], (more )?chains [(]--n-chains (is )?100[)] or (more )?Gibbs steps [(]--k (is )?1[)]"
+    words = (
+        r"[(]--n-iter (is )?2[)], (more )?chains [(]--n-chains (is )?100[)] or (more )?Gibbs steps [(]--k (is )?1[)]"
+    )
     assert re.search(words, line)
     assert "in Python, BernoulliRBMTorch.diagnose shows more" in line
 
@@ -214,7 +216,7 @@ def test_gaps_are_not_learned_or_judged(baskets, tmp_path, capsys, command):
     (tmp_path / "gaps.csv").write_text("bread,butter,tea,coffee\n1,1,0,0\n1,,0,\n")
     model = [os.fspath(baskets / "model.safetensors")] if command == "score" else []
     error = error_of(capsys, command, *model, os.fspath(tmp_path / "gaps.csv"))
-    assert "2 cells are empty, the first in row 2, column 'butter'. Fill them in" in error
+    assert "gaps.csv: line 3, column 'butter' is empty (2 empty cells). Fill them in" in error
 
 
 def test_complete_a_table(baskets, tmp_path, capsys):
@@ -317,7 +319,7 @@ def test_tempering_that_does_not_swap_is_told(baskets, tmp_path, capsys, monkeyp
         (["fit", "{}/rows.xlsx"], "must end in .csv, .tsv or .parquet"),
         (["fit", "{}/rows.csv", "--output", "a.pkl"], "--output: 'a.pkl' must end in .safetensors or .joblib"),
         (["fit", "{}/rows.csv", "--output", "nowhere/a.joblib"], "there is no folder 'nowhere'"),
-        (["fit", "{}/words.csv"], "words.csv: line 2 has 'much' in column 'tea', which is no number"),
+        (["fit", "{}/words.csv"], "words.csv: line 2, column 'tea': 'much' is no number"),
         (["score", "{}/model.safetensors", "{}/other.csv"], "it lacks 'coffee'; too many are 'cake'"),
         (["complete", "{}/model.safetensors", "{}/other.csv"], "it lacks 'coffee'; too many are 'cake'"),
         (["complete", "{}/model.safetensors", "{}/rows.csv", "--data", "digits"], "--data: only for images"),
