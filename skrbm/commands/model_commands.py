@@ -46,8 +46,8 @@ def add_model_commands(commands: Any) -> None:
     )
     formats = (
         "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. One that "
-        "ends in .safetensors runs no code. Others may be joblib's, and run what stands in them, so open only those that "
-        "you trust."
+        "ends in .safetensors runs no code. Others may be joblib's, and run what stands in them, so open only those "
+        "that you trust."
     )
     add_command(
         commands,
@@ -314,7 +314,7 @@ def _write_samples(args: argparse.Namespace, samples: np.ndarray, names: list[st
 def _draw_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
     from skrbm.commands.image_experiment import draw_samples
 
-    title = f"{args.n} samples: {args.steps} steps ({args.method.replace('_', ' ')}) from random bits"
+    title = f"{args.n:,} samples: {args.steps:,} steps ({args.method.replace('_', ' ')}) from random bits"
     with errors_of(args):
         draw_samples(samples, args.output, title, image_shape=args.image_shape, names=names)
 
@@ -402,11 +402,8 @@ def _load_model(args: argparse.Namespace) -> tuple[BernoulliRBMTorch, list[str] 
         )
     from skrbm.commands.model_files import read_machine
 
-    with errors_of(args, "MODEL", (OSError, ImportError)):
-        try:
-            return read_machine(args.model)
-        except ValueError as error:
-            args.parser.error(f"argument MODEL: {str(args.model)!r} {error}")
+    with errors_of(args, "MODEL", (OSError, ImportError, ValueError)):
+        return read_machine(args.model)
 
 
 def _read(args: argparse.Namespace, if_empty: str | None = None) -> Rows:

@@ -25,7 +25,7 @@ def read_machine(path: Path) -> tuple[BernoulliRBMTorch, list[str] | None]:
     ImportError
         If a library is missing.
     ValueError
-        If it has no machine; the message begins with "holds" or "can't be loaded".
+        If it has no machine.
     """
     with open(path, "rb") as file:
         head = file.read(9)
@@ -35,17 +35,17 @@ def read_machine(path: Path) -> tuple[BernoulliRBMTorch, list[str] | None]:
         load = joblib.load
     else:
         raise ValueError(
-            "can't be loaded: it is no file of a machine, as `skrbm fit`, `skrbm train` and BernoulliRBMTorch.save "
-            "write them"
+            f"{str(path)!r} can't be loaded: it is no file of a machine, as `skrbm fit`, `skrbm train` and "
+            "BernoulliRBMTorch.save write them"
         )
     try:
         model = load(path)
     except ImportError:
         raise
     except Exception as error:  # whatever a file that is something else leads to
-        raise ValueError(f"can't be loaded ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{str(path)!r} can't be loaded ({type(error).__name__}: {error})") from error
     if not isinstance(model, BernoulliRBMTorch):
-        raise ValueError(f"holds a {type(model).__name__}, not a BernoulliRBMTorch")
+        raise ValueError(f"{str(path)!r} holds a {type(model).__name__}, not a BernoulliRBMTorch")
     if not hasattr(model, "feature_names_in_"):
         return model, None
     names = [str(name) for name in model.feature_names_in_]

@@ -41,7 +41,7 @@ def test_resume_goes_on_to_the_same_machine(trained, tmp_path, monkeypatch, caps
     assert captured.err.splitlines()[-1].startswith("Interrupted.")
     assert captured.err.splitlines()[-1].endswith("--device cpu --resume")
     assert "epochs: 2 of 3" in captured.out
-    assert "log-likelihood, nats an image: " in captured.out
+    assert "log-likelihood, nats an image (pixels drawn as 0 or 1): " in captured.out
     assert experiment.LIKELIHOOD not in captured.out
     assert "interrupted after epoch 2 of 3" in (tmp_path / "report.html").read_text()
     seen = []
