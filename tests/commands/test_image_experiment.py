@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("sklearn.callback")
 pytest.importorskip("matplotlib")
 
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from skrbm.commands import cli, image_experiment
@@ -95,10 +96,10 @@ def test_machines_that_a_report_leaves_out_are_told(trained, tmp_path, monkeypat
 def test_pictures_have_titles(trained, monkeypatch, tmp_path):
     titles = {}
 
-    def save(display, path, title=""):
-        titles[path.name] = title
+    def savefig(figure, path, **how):
+        titles[path.name] = figure.axes[0].get_title()
 
-    monkeypatch.setattr(image_experiment, "_save", save)
+    monkeypatch.setattr(Figure, "savefig", savefig)
     model = joblib.load(trained / "best" / "model.joblib")
     task = image_experiment.Task(load_images("digits"), tmp_path, {})
     image_experiment.draw(image_experiment.Outcome("best", model, True), task)
@@ -132,15 +133,13 @@ def test_the_deck_starts_from_these_parameters():
 
 def test_the_page_tells_how_many_pictures_it_leaves_out(trained, tmp_path):
     copied(trained, tmp_path, "best")
-    task = image_experiment.Task(load_images("digits"), tmp_path, {})
-    (tmp_path / "originals.png").write_bytes((trained / "originals.png").read_bytes())
     for epoch in range(60):
         shutil.copy(trained / "best" / "epoch_000.png", tmp_path / "best" / f"epoch_{epoch:03d}.png")
-    page = " ".join(image_experiment._section("best", "", task))
+    found, text = report_of(tmp_path, "--recipe", "best", "--resume")
     n_shown = len(chosen_epochs(list(range(60))))
     assert n_shown < 60
-    assert f"It has {n_shown} of 60 pictures; all are in the folder." in page
-    assert page.count('alt="after epoch') + page.count('alt="before') == n_shown
+    assert f"It has {n_shown} of 60 pictures; all are in the folder." in text
+    assert len(found.images) == 1 + n_shown + len(PICTURES)
 
 
 def test_the_page_shows_some_thirty_epochs():
