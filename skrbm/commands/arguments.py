@@ -78,6 +78,8 @@ DEVICE: Arguments = {
     }
 }
 
+FORCE: Arguments = {"--force": {"action": "store_true", "help": "overwrite an --output that is there already"}}
+
 
 def random_state(of_what: str) -> Arguments:
     """The argument --random-state, the seed of what is named."""
@@ -104,6 +106,8 @@ def errors_of(
 
 # What the library says to who writes Python, and what is to be done on a command line instead.
 _PHRASES = {
+    "For more epochs let that one end, then fit again with warm_start=True and checkpoint=None (n_iter more).": "For "
+    "more epochs begin anew: training that has come to its end is not gone on with.",
     "set resume=False to begin anew": "give --force instead of --resume to begin anew",
     "Give a folder of its idx files as `folder` or in": "Give a folder of its idx files as --data, or in",
     "Give the folder of the idx files as `folder` or in": "Give the folder of the idx files as --data, or in",
@@ -114,6 +118,7 @@ _PHRASES = {
     "store_trajectory=True, or give --method parallel_tempering",
     "`diagnose` shows more": "in Python, BernoulliRBMTorch.diagnose shows more",
 }
+_SAID = re.compile(r"\(([a-z]\w*) is ([^()]*(?:\([^()]*\))?[^()]*)\)")  # "(n_iter is 5)"; not all that is said of data
 _SETTING = re.compile(r"\b([a-z]\w*)=('[^']*'|\([^)]*\)|\[[^]]*\]|[^\s,.;:)]+(?:\.\d+)?)")
 
 
@@ -122,16 +127,16 @@ def in_flags(text: str, args: argparse.Namespace) -> str:
     for phrase, ours in _PHRASES.items():
         text = text.replace(phrase, ours)
 
-    def flag(match: re.Match[str]) -> str:
+    def flag(match: re.Match[str], form: str = "--{} {}") -> str:
         name, value = match.groups()
         option = {"n_samples": "n", "n_steps": "steps"}.get(name, name)
         if option not in vars(args):
             return match.group()
         for sign in "[](),'":  # of a list such as that of --image-shape, or of a string
             value = value.replace(sign, "")
-        return f"--{option.replace('_', '-')} {value}"
+        return form.format(option.replace("_", "-"), value)
 
-    return _SETTING.sub(flag, text)
+    return _SETTING.sub(flag, _SAID.sub(lambda match: flag(match, "(--{} is {})"), text))
 
 
 def check_device(args: argparse.Namespace) -> None:
@@ -142,13 +147,25 @@ def check_device(args: argparse.Namespace) -> None:
         args.parser.error("argument --device: CUDA is not available; leave it out, or use --device cpu")
 
 
+def check_readable(args: argparse.Namespace, argument: str, path: Path) -> None:
+    """Stop if there is no such file."""
+    if path.is_dir():
+        args.parser.error(f"argument {argument}: {str(path)!r} is a folder; name a file in it")
+    if not path.exists():
+        args.parser.error(f"argument {argument}: there is no file {str(path)!r}")
+
+
 def check_writable(args: argparse.Namespace) -> None:
-    """Stop before a long run, not after it, if the file --output can't be written."""
+    """Stop before a long run, not after it, if the file --output can't be written, or would be lost without --force."""
     path: Path = args.output
     if not path.parent.is_dir():
         args.parser.error(f"argument --output: there is no folder {str(path.parent)!r}; make it first")
     if path.is_dir():
         args.parser.error(f"argument --output: {str(path)!r} is a folder; name a file in it")
+    if path.exists() and not getattr(args, "force", True):  # of commands that have it
+        args.parser.error(
+            f"argument --output: {str(path)!r} is there already. Overwrite it by --force, or name another file"
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         args.parser.error(f"argument --output: no permission to write {str(path)!r}")
 

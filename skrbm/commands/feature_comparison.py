@@ -345,7 +345,13 @@ def format_table(results: Sequence[Result]) -> str:
         Lines, without a newline at the end.
     """
     tests = list(results[0].accuracy)
-    header = ["method", *(title for test in tests for title in (test, "error")), "best parameters", "fit", "candidates"]
+    header = [
+        "method",
+        *(title for test in tests for title in (test, "error")),
+        "best parameters",
+        "one fit",
+        "candidates",
+    ]
     rows = [header]
     for result in results:
         cells = [cell for test in tests for cell in _accuracy_cells(result.accuracy[test])]

@@ -6,7 +6,9 @@ each epoch, its filters, samples, and curves, and the machine itself; above them
 
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,9 +38,20 @@ from skrbm.support.files import write_atomically
 from skrbm.support.randomness import Stream
 
 N_PICTURED, SAMPLING_STEPS = 32, 1000
-LIKELIHOOD = "test log-likelihood, nats an image"
+_BITS = "nats an image (pixels drawn as 0 or 1)"
+LIKELIHOOD = f"test log-likelihood, {_BITS}"
+_RECORD = "record.json"  # in a recipe's folder: what reports say of it
 _DPI = 100
-_N_FRAMES = 30  # pictures of epochs on the page; the folder has them all
+_MOST_FRAMES, _N_FRAMES = 41, 30  # pictures of epochs on the page: where there are more than 41, some 30
+_PICTURES = ("curve.png", "filters.png", "activity.png", "samples.png", "steps.png")
+_PIXELS = (
+    "Both test likelihoods judge zeros and ones that are drawn from the grey of the test images: a pixel that is black "
+    "to 30 % is 1 with probability 0.3. The same draws are made each time."
+)
+_LOSS = (
+    "The loss F(v) - F(v_k) swings around 0 and says little; look at the pseudo-log-likelihood, which should rise and "
+    "level off."
+)
 
 
 # -- recipes -----------------------------------------------------------------------------------------------------------
@@ -153,7 +166,7 @@ def train(name: str, task: Task, show: ShowEpoch) -> Outcome:
     images, folder = task.images, task.folder / name
     folder.mkdir(parents=True, exist_ok=True)
     if not task.resume:
-        for file in folder.glob("epoch_*.png"):
+        for file in (*folder.glob("epoch_*.png"), *folder.glob(_RECORD)):
             file.unlink()
     n_epochs, shown = task.parameters["n_iter"], images.test[:N_PICTURED]
 
@@ -163,7 +176,7 @@ def train(name: str, task: Task, show: ShowEpoch) -> Outcome:
             _save(display, folder / f"epoch_{epoch:03d}.png", f"Reconstructions {_moment(epoch)}")
         show(name, epoch, n_epochs, model)
 
-    where = {"checkpoint": folder / "checkpoint.pt", "resume": task.resume}
+    where = {"checkpoint": folder / "checkpoint.ckpt", "resume": task.resume}
     rbm = RECIPES[name].machine(images.train.shape[1], **task.parameters, **where)
     rbm.set_callbacks(OnEpoch(look, before=True))
     with warnings.catch_warnings(record=True) as caught:
@@ -186,7 +199,7 @@ def judge(outcome: Outcome, images: Images) -> None:
         outcome.notes += found.notes
         figures[LIKELIHOOD] = f"{found.nats:.2f} ({found.how})"
     test = Stream(0, "test pixels").bernoulli(torch.from_numpy(images.test)).numpy()
-    figures["test pseudo-log-likelihood, nats an image"] = f"{model.score(test):.2f}"
+    figures[f"test pseudo-log-likelihood, {_BITS}"] = f"{model.score(test):.2f}"
     figures["loss F(v) - F(v_k) in the last epoch, nats"] = f"{last['loss']:.2f}"
     figures["mean squared error of reconstructions"] = f"{last['reconstruction_error']:.4f}"
     figures["hidden units that are always off, always on"] = f"{last['dead_share']:.1%}, {last['saturated_share']:.1%}"
@@ -199,15 +212,19 @@ def draw(outcome: Outcome, task: Task) -> None:
     """The pictures of a machine that has learned."""
     model, folder, shape = outcome.model, task.folder / outcome.name, task.images.image_shape
     sampling: dict[str, Any] = {"image_shape": shape, "n_steps": SAMPLING_STEPS, "random_state": 0}
-    displays = {
+    displays: dict[str, Any] = {
         "curve.png": LearningCurveDisplay.from_estimator(model),
         "filters.png": FiltersDisplay.from_estimator(model, image_shape=shape),
         "activity.png": HiddenActivityDisplay.from_estimator(model, task.images.test[:1000]),
         "samples.png": SamplesDisplay.from_estimator(model, n_samples=64, **sampling),
         "steps.png": SamplesDisplay.from_estimator(model, kind="steps", n_samples=8, **sampling),
     }
-    for file, display in displays.items():
-        _save(display, folder / file)
+    titles = {
+        "filters.png": f"Weights of {len(displays['filters.png'].weights)} hidden units",
+        "samples.png": f"Samples after {SAMPLING_STEPS:,} steps",
+    }
+    for file in _PICTURES:
+        _save(displays[file], folder / file, titles.get(file, ""))
 
 
 def draw_samples(samples: np.ndarray, path: Path, title: str, *, image_shape: Any, names: Sequence[str] | None) -> None:
@@ -245,47 +262,91 @@ def draw_completions(
         n_columns=len(whole),
         row_labels=list(rows),
     ).plot()
-    _save(display, path, f"The {missing} half completed: {n_steps} clamped steps ({method.replace('_', ' ')})")
+    _save(display, path, f"The {missing} half completed: {n_steps:,} clamped steps ({method.replace('_', ' ')})")
 
 
 def write_report(outcomes: Sequence[Outcome], task: Task, command: str) -> Path:
-    """Write `report.html`; the path."""
+    """Write `report.html`, of these recipes and of others that were finished in the folder before; the path."""
     folder, images, shape = task.folder, task.images, task.images.image_shape
+    records, notes = _records(outcomes, task, command)
     _save(SamplesDisplay(images.test[:N_PICTURED], image_shape=shape).plot(), folder / "originals.png", "Test images")
-    settings = {outcome.name: _settings(outcome.model) for outcome in outcomes}
-    notes = [paragraph(f"{outcome.name}: {note}") for outcome in outcomes for note in outcome.notes]
+    notes += [f"{name}: {note}" for name, record in records.items() for note in record["notes"]]
     parts = [
         f"<p>What <code>{html.escape(command)}</code> did with {html.escape(images.name)}: {shape[0]} × {shape[1]} "
         f"pixels, {len(images.train):,} images to learn from and {len(images.test):,} to be judged by; skrbm "
         f"{__version__}, {time.strftime('%Y-%m-%d')}.</p>",
         paragraph("Figures", "h2"),
-        table({outcome.name: outcome.figures for outcome in outcomes}),
-        *notes,
+        table({name: record["figures"] for name, record in records.items()}),
+        paragraph(_PIXELS),
+        *map(paragraph, notes),
     ]
-    if len(outcomes) > 1:
-        display = LearningCurveDisplay.from_estimator(outcomes[0].model, name=outcomes[0].name)
-        for outcome in outcomes[1:]:
-            LearningCurveDisplay.from_estimator(outcome.model, name=outcome.name, ax=display.axes_)
-        _save(display, folder / "curves.png")
-        parts.append(picture(folder / "curves.png", "Both while they learned."))
-    parts += [part for outcome in outcomes for part in _section(outcome, task)]
-    parts += [paragraph("Settings", "h2"), table(settings, "parameter")]
+    if len(records) > 1:
+        first, *others = (LearningCurveDisplay(record["history"], name=name) for name, record in records.items())
+        first.plot()
+        for display in others:
+            display.plot(ax=first.axes_)
+        _save(first, folder / "curves.png")
+        parts.append(picture(folder / "curves.png", f"Both while they learned. {_LOSS}"))
+    now = {outcome.name for outcome in outcomes}
+    for name, record in records.items():
+        parts += _section(name, "" if name in now else record["command"], task)
+    parts += [paragraph("Settings", "h2"), table({n: record["settings"] for n, record in records.items()}, "parameter")]
     path = folder / "report.html"
-    write_atomically(path, lambda file: file.write(page(f"A Boltzmann machine learns {images.name}", parts).encode()))
+    _write(path, page(f"A Boltzmann machine learns {images.name}", parts))
     return path
 
 
-def _section(outcome: Outcome, task: Task) -> Iterator[str]:
-    """What the page shows of one machine."""
-    folder = task.folder / outcome.name
-    yield paragraph(f"Recipe {outcome.name!r}: {RECIPES[outcome.name].title}", "h2")
+def _records(outcomes: Sequence[Outcome], task: Task, command: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """What the report says of each recipe, by name; and notes on recipes in the folder that it must leave out.
+
+    Records of finished machines stay in their folders for later reports: as JSON, since to load machines that happen to
+    be there would run code.
+    """
+    pixels = np.ascontiguousarray(task.images.test).tobytes()
+    found: dict[str, dict[str, Any]] = {}
+    same = {"format": 1, "test_images": hashlib.sha256(pixels).hexdigest()}
+    for outcome in outcomes:
+        history = {name: np.asarray(values).tolist() for name, values in outcome.model.history_.items()}
+        told = {"figures": outcome.figures, "notes": outcome.notes, "settings": _settings(outcome.model)}
+        found[outcome.name] = {**same, "command": command, "history": history, **told}
+        if outcome.is_finished:
+            _write(task.folder / outcome.name / _RECORD, json.dumps(found[outcome.name], indent=1))
+    notes = []
+    for name in RECIPES.keys() - found.keys():
+        folder = task.folder / name
+        if all((folder / file).exists() for file in (_RECORD, "epoch_000.png", *_PICTURES)):
+            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            if same.items() <= record.items():
+                found[name] = record
+            else:
+                notes.append(f"{name}: this report leaves out the machine in its folder, which is of other images.")
+        elif (folder / "model.joblib").exists():
+            notes.append(
+                f"{name}: this report leaves out the machine in its folder: it has no {_RECORD} of a finished "
+                f"training. Go on with it by --recipe {name} --resume."
+            )
+    return {name: found[name] for name in RECIPES if name in found}, notes
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _section(name: str, command: str, task: Task) -> Iterator[str]:
+    """What the page shows of one machine; with the `command` that it was learned by if another one wrote the page."""
+    folder = task.folder / name
+    yield paragraph(f"Recipe {name!r}: {RECIPES[name].title}", "h2")
+    if command:
+        yield f"<p>Learned before, by <code>{html.escape(command)}</code>.</p>"
     files = {int(file.stem.removeprefix("epoch_")): file for file in folder.glob("epoch_*.png")}
     frames = {_moment(epoch): files[epoch] for epoch in chosen_epochs(sorted(files))}
     originals = picture(task.folder / "originals.png", f"The first {N_PICTURED} test images.")
     text = "What the machine makes of them, P(v = 1 | h) at h = P(h = 1 | v). Move the slider through training."
+    if len(frames) < len(files):
+        text += f" It has {len(frames)} of {len(files)} pictures; all are in the folder."
     yield side_by_side([originals, film(frames, text)])
-    curve = picture(folder / "curve.png", "The likelihood's proxy, the loss F(v) - F(v_k), and reconstruction.")
-    samples = f"Fresh samples: {SAMPLING_STEPS} Gibbs steps from random bits."
+    curve = picture(folder / "curve.png", f"The likelihood's proxy, the loss, and reconstruction. {_LOSS}")
+    samples = f"Fresh samples: {SAMPLING_STEPS:,} Gibbs steps from random bits."
     yield side_by_side([curve, picture(folder / "samples.png", samples)])
     yield picture(folder / "steps.png", "The way there, from random bits.")
     filters = picture(folder / "filters.png", "Weights of the hidden units with the largest norms.")
@@ -293,7 +354,9 @@ def _section(outcome: Outcome, task: Task) -> Iterator[str]:
 
 
 def chosen_epochs(epochs: list[int]) -> list[int]:
-    """At most some thirty of them, the more densely the earlier; the first and the last are always among them."""
+    """All of up to 41; else some thirty, the more densely the earlier, and always the first and the last."""
+    if len(epochs) <= _MOST_FRAMES:
+        return epochs
     wanted = np.geomspace(1, max(epochs[-1], 1), _N_FRAMES)
     near = {epochs[int(np.abs(np.array(epochs) - epoch).argmin())] for epoch in wanted}
     return sorted(near | {epochs[0], epochs[-1]})

@@ -6,16 +6,19 @@ import argparse
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from skrbm.commands.arguments import (
     DATA,
     DEVICE,
+    FORCE,
     Arguments,
     add_command,
     check_device,
     check_plots,
+    check_readable,
     check_writable,
     errors_of,
     random_state,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
 _TABLES = (".csv", ".tsv", ".parquet")
+_PICTURES = (".png", ".svg", ".pdf", ".eps", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")  # that matplotlib writes
 _ENDINGS = "by its ending .csv, .tsv or .parquet"
 
 
@@ -41,8 +45,9 @@ def add_model_commands(commands: Any) -> None:
         "false). A .parquet file needs pyarrow."
     )
     formats = (
-        "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. If it doesn't end in "
-        ".safetensors it is read by joblib, which runs what stands in it, so open only those that you trust."
+        "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. One that "
+        "ends in .safetensors runs no code. Others may be joblib's, and run what stands in them, so open only those "
+        "that you trust."
     )
     add_command(
         commands,
@@ -107,6 +112,7 @@ _FIT: Arguments = {
         "metavar": "FILE",
         "help": "where the machine goes; .safetensors or .joblib (default: %(default)s)",
     },
+    **FORCE,
     **DEVICE,
     **random_state("training"),
 }
@@ -127,6 +133,7 @@ def _chains(output: str) -> Arguments:
             "help": "how the chains move (default: %(default)s)",
         },
         "--output": {"type": Path, "metavar": "FILE", "help": output},
+        **FORCE,
         **random_state("the chains"),
     }
 
@@ -144,7 +151,10 @@ _SAMPLE: Arguments = {
         "metavar": ("HEIGHT", "WIDTH"),
         "help": "of a picture: where images aren't square, and for machines that know names of their features",
     },
-    **_chains(f"where the samples go: a table {_ENDINGS}, else a picture (default: samples.png)"),
+    **_chains(
+        f"where the samples go: a table {_ENDINGS}, else a picture such as .png "
+        "(default: samples.csv if the machine knows names of columns, else samples.png)"
+    ),
 }
 
 _COMPLETE: Arguments = {
@@ -178,7 +188,7 @@ def _fit(args: argparse.Namespace) -> None:
 
     check_device(args)
     _check_model_output(args)
-    rows = _read_full(args, "Fill them in, or leave out such rows")
+    rows = _read(args, "Fill them in, or leave out such rows")
     names = ("n_hidden", "n_iter", "k", "n_chains", "device", "random_state")
     model = BernoulliRBMTorch(**{name: getattr(args, name) for name in names})
     with reported_warnings(args), show_progress() as show, interruptible():
@@ -239,7 +249,7 @@ def _score(args: argparse.Namespace) -> None:
     from skrbm.commands.likelihoods import mean_log_likelihood
 
     model, names = _load_model(args)
-    rows = _read_full(args, "Fill them in with `skrbm complete`, or leave out such rows")
+    rows = _read(args, "Fill them in with `skrbm complete`, or leave out such rows")
     with errors_of(args, "TABLE", (ValueError,)):
         found = mean_log_likelihood(model, _as_learned(rows, model, names).values)
     _print_rows(rows)
@@ -263,20 +273,34 @@ def _report_notes(args: argparse.Namespace, notes: list[str]) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    args.output = args.output or Path("samples.png")
+    model, names = _load_model(args)
+    default = "samples.png" if names is None or args.image_shape is not None else "samples.csv"
+    args.output = args.output or Path(default)
     check_writable(args)
     is_table = args.output.suffix in _TABLES
     if not is_table:
+        _check_picture(args, f"{_listed(_TABLES)}, as a table does, or ")
         check_plots(args)
     elif args.image_shape is not None:
         args.parser.error(f"argument --image-shape: only for pictures, and {str(args.output)!r} is a table")
     args.values = args.values or ("bits" if is_table else "probabilities")
-    model, names = _load_model(args)
     with errors_of(args), reported_warnings(args):
         samples = model.sample(args.n, args.steps, method=args.method, random_state=args.random_state)
         shown = samples if args.values == "bits" else model.reconstruct(samples)
     (_write_samples if is_table else _draw_samples)(args, shown, names)
     print(f"wrote {args.output}")
+
+
+def _check_picture(args: argparse.Namespace, or_else: str = "") -> None:
+    """Stop if --output doesn't end as pictures do."""
+    if args.output.suffix.lower() not in _PICTURES:
+        args.parser.error(
+            f"argument --output: {str(args.output)!r} must end in {or_else}{_listed(_PICTURES)}, as a picture does"
+        )
+
+
+def _listed(endings: Sequence[str]) -> str:
+    return f"{', '.join(endings[:-1])} or {endings[-1]}"
 
 
 def _write_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
@@ -290,7 +314,7 @@ def _write_samples(args: argparse.Namespace, samples: np.ndarray, names: list[st
 def _draw_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
     from skrbm.commands.image_experiment import draw_samples
 
-    title = f"{args.n} samples: {args.steps} steps ({args.method.replace('_', ' ')}) from random bits"
+    title = f"{args.n:,} samples: {args.steps:,} steps ({args.method.replace('_', ' ')}) from random bits"
     with errors_of(args):
         draw_samples(samples, args.output, title, image_shape=args.image_shape, names=names)
 
@@ -333,16 +357,25 @@ def _complete_table(args: argparse.Namespace) -> None:
 
 def _complete_images(args: argparse.Namespace) -> None:
     args.output = args.output or Path("completed.png")
-    check_writable(args)
     if args.output.suffix in _TABLES:
         args.parser.error(f"argument --output: {str(args.output)!r} is a table, so name the TABLE to fill in, too")
-    check_plots(args)
-    from skrbm.commands.image_experiment import draw_completions
     from skrbm.commands.images import load_images
 
-    model, _ = _load_model(args)
+    model, names = _load_model(args)
     with errors_of(args, "--data"):
         images = load_images(args.data or DATA["--data"]["default"])
+    if (n := model.n_features_in_) != (n_pixels := images.test.shape[1]):
+        if names is not None:
+            args.parser.error(f"argument TABLE: this machine is of a table of {n:,} columns: give a TABLE")
+        args.parser.error(
+            f"argument --data: this machine has {n:,} features, but images of {images.name} have {n_pixels:,} pixels. "
+            "Give --data of such images as it learned, or a TABLE"
+        )
+    check_writable(args)
+    _check_picture(args)
+    check_plots(args)
+    from skrbm.commands.image_experiment import draw_completions
+
     with errors_of(args), reported_warnings(args):
         draw_completions(
             model,
@@ -361,49 +394,27 @@ def _complete_images(args: argparse.Namespace) -> None:
 
 def _load_model(args: argparse.Namespace) -> tuple[BernoulliRBMTorch, list[str] | None]:
     """The machine, and the names of its columns, which it doesn't ask for any more: tables are checked here."""
-    import joblib
-
-    from skrbm.estimators.bernoulli import BernoulliRBMTorch
-
-    try:
-        is_safe = args.model.suffix == ".safetensors"
-        model = BernoulliRBMTorch.load(args.model) if is_safe else joblib.load(args.model)
-    except Exception as error:  # whatever a file that is something else leads to
-        args.parser.error(f"argument MODEL: {str(args.model)!r} can't be loaded ({type(error).__name__}: {error})")
-    if not isinstance(model, BernoulliRBMTorch):
+    check_readable(args, "MODEL", args.model)
+    if args.model.suffix in _TABLES:
         args.parser.error(
-            f"argument MODEL: {str(args.model)!r} holds a {type(model).__name__}, not a BernoulliRBMTorch"
+            f"argument MODEL: {str(args.model)!r} is a table. Name the file of the machine first, such as "
+            "model.safetensors"
         )
-    if not hasattr(model, "feature_names_in_"):
-        return model, None
-    names = [str(name) for name in model.feature_names_in_]
-    del model.feature_names_in_
-    return model, names
+    from skrbm.commands.model_files import read_machine
+
+    with errors_of(args, "MODEL", (OSError, ImportError, ValueError)):
+        return read_machine(args.model)
 
 
-def _read(args: argparse.Namespace) -> Rows:
-    """The table."""
+def _read(args: argparse.Namespace, if_empty: str | None = None) -> Rows:
+    """The table; where it must not have empty cells, with what is to be done about these."""
     from skrbm.commands.table_files import read_rows
 
     if args.table.suffix not in _TABLES:
         args.parser.error(f"argument TABLE: {str(args.table)!r} must end in .csv, .tsv or .parquet")
+    check_readable(args, "TABLE", args.table)
     with errors_of(args, "TABLE", (OSError,)), errors_of(args, f"TABLE: {args.table}", (ValueError, ImportError)):
-        return read_rows(args.table)
-
-
-def _read_full(args: argparse.Namespace, remedy: str) -> Rows:
-    """The table, which has no empty cells."""
-    import numpy as np
-
-    rows = _read(args)
-    gaps = np.isnan(rows.values)
-    if gaps.any():
-        row, column = np.argwhere(gaps)[0]
-        args.parser.error(
-            f"argument TABLE: {args.table}: {gaps.sum():,} cells are empty, the first in row {row + 1}, column "
-            f"{rows.names[column]!r}. {remedy}"
-        )
-    return rows
+        return read_rows(args.table, if_empty=if_empty)
 
 
 def _as_learned(rows: Rows, model: BernoulliRBMTorch, names: list[str] | None) -> Rows:

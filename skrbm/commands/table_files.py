@@ -58,11 +58,18 @@ class Rows(NamedTuple):
         return Rows(list(names), self.values[:, [where[name] for name in names]])
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path, *, if_empty: str | None = None) -> Rows:
     """The rows of a file .csv, .tsv or .parquet whose columns have names.
 
     A cell is a number from 0 to 1, true or false, or empty (or NA, NaN, null, None, ?). Columns of a .csv file are
     separated by commas, or by semicolons where its first line has no comma.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    if_empty : str, optional
+        What is to be done about empty cells where none may be.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def read_rows(path: Path) -> Rows:
     ImportError
         If a file .parquet is to be read without pyarrow.
     """
-    names, values = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
+    names, values, places = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"more than one column is called {_listed(twice)}. Is the header missing?")
@@ -86,11 +93,21 @@ def read_rows(path: Path) -> Rows:
         raise ValueError("it has no rows")
     if (wrong := np.argwhere((values < 0) | (values > 1))).size:
         row, column = wrong[0]
+        cells = "1 such cell" if len(wrong) == 1 else f"{len(wrong):,} such cells"
+        hint = " Leave out columns that number the rows." if any(map(_numbers_rows, values[:, wrong[:, 1]].T)) else ""
         raise ValueError(
-            f"row {row + 1} has {values[row, column]:g} in column {names[column]!r}, but cells must be numbers from 0 "
-            f"to 1, or empty; {len(wrong):,} aren't"
+            f"{places[row]}, column {names[column]!r}: {values[row, column]:g} is not from 0 to 1 ({cells}).{hint}"
         )
+    if if_empty is not None and (gaps := np.argwhere(np.isnan(values))).size:
+        row, column = gaps[0]
+        cells = "1 empty cell" if len(gaps) == 1 else f"{len(gaps):,} empty cells"
+        raise ValueError(f"{places[row]}, column {names[column]!r} is empty ({cells}). {if_empty}")
     return Rows(names, values)
+
+
+def _numbers_rows(column: NDArray[np.float64]) -> bool:
+    """Whether it goes 1, 2, 3 …, or so from another number on."""
+    return len(column) > 2 and bool((np.diff(column) == 1).all())
 
 
 def write_rows(path: Path, rows: Rows) -> None:
@@ -111,7 +128,10 @@ def _pyarrow(module: str) -> Any:
     return optional(module, "A file .parquet", "parquet")
 
 
-def _read_parquet(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+_Read = tuple[list[str], NDArray[np.float64], Sequence[str]]  # names, values, and where each row stands
+
+
+def _read_parquet(path: Path) -> _Read:
     parquet = _pyarrow("pyarrow.parquet")
     with open(path, "rb") as file:
         table = parquet.read_table(file)
@@ -121,10 +141,10 @@ def _read_parquet(path: Path) -> tuple[list[str], NDArray[np.float64]]:
             values[:, i] = table.column(i).cast("float64").to_numpy()
         except (ValueError, NotImplementedError) as error:  # pyarrow's are subclasses
             raise ValueError(f"column {name!r} is not of numbers ({table.schema.field(i).type})") from error
-    return list(table.column_names), values
+    return list(table.column_names), values, [f"row {i}" for i in range(1, table.num_rows + 1)]
 
 
-def _read_text(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+def _read_text(path: Path) -> _Read:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             first = file.readline()
@@ -132,15 +152,18 @@ def _read_text(path: Path) -> tuple[list[str], NDArray[np.float64]]:
             semicolons = ";" in first and "," not in first
             lines = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ";" if semicolons else ",")
             names = [name.strip() for name in next(lines, [])]
-            rows = list(_parsed(lines, names))
+            rows, places = [], []
+            for number, row in _parsed(lines, names):
+                rows.append(row)
+                places.append(f"line {number}")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no text in UTF-8 ({error})") from error
     except csv.Error as error:
         raise ValueError(f"it is no table: {error}") from error
-    return names, np.array(rows).reshape(len(rows), len(names))
+    return names, np.array(rows).reshape(len(rows), len(names)), places
 
 
-def _parsed(lines: Any, names: list[str]) -> Iterator[NDArray[np.float64]]:
+def _parsed(lines: Any, names: list[str]) -> Iterator[tuple[int, NDArray[np.float64]]]:
     for cells in lines:
         if not cells:
             continue  # a blank line
@@ -149,8 +172,8 @@ def _parsed(lines: Any, names: list[str]) -> Iterator[NDArray[np.float64]]:
         row = [_CELLS[cell] if cell in _CELLS else _number(cell) for cell in cells]
         if None in row:
             i = row.index(None)
-            raise ValueError(f"line {lines.line_num} has {cells[i]!r} in column {names[i]!r}, which is no number")
-        yield np.array(row, dtype=float)
+            raise ValueError(f"line {lines.line_num}, column {names[i]!r}: {cells[i]!r} is no number")
+        yield lines.line_num, np.array(row, dtype=float)
 
 
 def _number(cell: str) -> float | None:

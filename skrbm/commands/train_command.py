@@ -27,6 +27,8 @@ from skrbm.commands.progress import interruptible, show_progress
 if TYPE_CHECKING:
     from skrbm.commands.image_experiment import Outcome, Task
 
+_OLD_CHECKPOINT = "checkpoint.pt"  # as it was called once
+
 _ARGUMENTS: Arguments = {
     **DATA,
     "--n-hidden": {"type": whole(1), "default": 500, "metavar": "N", "help": "hidden units (default: %(default)s)"},
@@ -106,14 +108,19 @@ def _check_nothing_is_lost(args: argparse.Namespace) -> None:
     if args.resume and args.force:
         args.parser.error("argument --force: not with --resume, which goes on with what --force overwrites")
     folders = [args.output_dir / name for name in _recipes(args)]
-    there = [
-        folder for folder in folders if any((folder / file).exists() for file in ("model.joblib", "checkpoint.pt"))
-    ]
+    files = ("model.joblib", "checkpoint.ckpt", _OLD_CHECKPOINT)
+    there = [folder for folder in folders if any((folder / file).exists() for file in files)]
     if there and not (args.resume or args.force):
         args.parser.error(
             f"argument --output-dir: {str(there[0])!r} holds a machine. Go on with its training by --resume, overwrite "
             "it by --force, or name another folder"
         )
+    for folder in folders if args.resume else ():
+        if (folder / _OLD_CHECKPOINT).exists() and not (folder / "checkpoint.ckpt").exists():
+            args.parser.error(
+                f"argument --resume: {str(folder)!r} is of an older version. Rename its {_OLD_CHECKPOINT} to "
+                "checkpoint.ckpt to go on, or give --force instead of --resume to begin anew"
+            )
 
 
 def _recipes(args: argparse.Namespace) -> tuple[str, ...]:

@@ -4,10 +4,13 @@ import argparse
 import os
 import sys
 
+import joblib
+import numpy as np
 import pytest
 import torch
 
 from skrbm.commands import arguments
+from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from tests.commands.running import error_of
 
 
@@ -55,8 +58,11 @@ def test_an_output_that_may_not_be_written(capsys, monkeypatch, tmp_path):
     assert "no permission" in error_of(capsys, "compare", "--output", os.fspath(tmp_path / "table.csv"))
 
 
-@pytest.mark.parametrize("argv", [["train"], ["sample", "a"], ["complete", "a"]])
-def test_pictures_without_matplotlib(capsys, monkeypatch, argv):
+@pytest.mark.parametrize("command", ["train", "sample", "complete"])
+def test_pictures_without_matplotlib(capsys, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    joblib.dump(BernoulliRBMTorch(2, n_iter=1, random_state=0).fit(np.eye(64)), "a")
+    argv = [command] if command == "train" else [command, "a"]
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "skrbm[plots]"' in error_of(capsys, *argv)
 
@@ -67,12 +73,20 @@ def test_pictures_without_matplotlib(capsys, monkeypatch, argv):
         ("with k=1 (here 2).", "with --k 1 (here 2)."),
         ("Lower it (learning_rate=0.2), or", "Lower it (--learning-rate 0.2), or"),
         ("chains (n_chains=100) help", "chains (n_chains=100) help"),  # no argument of this command
+        (
+            "epochs (n_iter is 5), chains (n_chains is 100) or steps (k is 1) help; the k is k",
+            "epochs (--n-iter is 5), chains (n_chains is 100) or steps (--k is 1) help; the k is k",
+        ),
+        (
+            "a mode (method is 'gibbs') of (image_shape is (3, 5))",
+            "a mode (--method is gibbs) of (--image-shape is 3 5)",
+        ),
         ("image_shape=[3, 5] is wrong", "--image-shape 3 5 is wrong"),
         ("n_samples=4 of method='gibbs'.", "--n 4 of --method gibbs."),
     ],
 )
 def test_messages_name_flags(text, expected):
-    args = argparse.Namespace(k=1, learning_rate=1, image_shape=None, n=1, method=None)
+    args = argparse.Namespace(k=1, learning_rate=1, image_shape=None, n=1, n_iter=5, method=None)
     assert arguments.in_flags(text, args) == expected
 
 

@@ -235,6 +235,7 @@ def test_table():
         "error",
         "best",
         "parameters",
+        "one",
         "fit",
         "candidates",
     ]

@@ -1,6 +1,7 @@
 """`skrbm fit`, `complete`, `sample` and `score`, from the command line on."""
 
 import os
+import re
 import signal
 import sys
 import warnings
@@ -44,7 +45,7 @@ def test_sample(trained, tmp_path, drawn, capsys):
     assert cli.main([*argv, "--values", "bits"]) == 0
     rbm = joblib.load(model)
     np.testing.assert_array_equal(drawn[0].samples, rbm.sample(6, 5, random_state=0))
-    assert cli.main(argv) == 0
+    assert cli.main([*argv, "--force"]) == 0
     np.testing.assert_array_equal(drawn[1].samples, rbm.reconstruct(drawn[0].samples))
     assert capsys.readouterr().out == f"wrote {picture}\n" * 2
     assert np.ptp(imread(picture)) > 0.5
@@ -84,9 +85,11 @@ def test_files_that_run_no_code(trained, tmp_path, monkeypatch):
 def test_wrong_arguments(trained, tmp_path, capsys, command):
     model, output = os.fspath(trained / "best" / "model.joblib"), os.fspath(tmp_path / "a.png")
     file = tmp_path / "file"
-    assert "can't be loaded" in error_of(capsys, command, os.fspath(file), "--output", output)
+    assert f"argument MODEL: there is no file '{file}'\n" in error_of(capsys, command, os.fspath(file))
+    assert "is a folder; name a file in it" in error_of(capsys, command, os.fspath(tmp_path))
     file.write_text("text")
-    assert "can't be loaded" in error_of(capsys, command, os.fspath(file), "--output", output)
+    error = error_of(capsys, command, os.fspath(file), "--output", output)
+    assert f"argument MODEL: '{file}' can't be loaded: it is no file of a machine" in error
     joblib.dump({"no": "machine"}, file)
     assert "holds a dict" in error_of(capsys, command, os.fspath(file), "--output", output)
     assert "no folder" in error_of(capsys, command, model, "--output", "no-such-folder/a.png")
@@ -100,7 +103,8 @@ def test_images_of_another_shape(trained, tmp_path, capsys):
     error = error_of(capsys, "sample", model, "--output", output, "--image-shape", "3", "5")
     assert "--image-shape 3 5 doesn't make 64 features. Give HEIGHT and WIDTH" in error
     write_mnist(tmp_path, 60, 20)
-    assert "features" in error_of(capsys, "complete", model, "--data", os.fspath(tmp_path), "--output", output)
+    words = "--data: this machine has 64 features, but images of"
+    assert words in error_of(capsys, "complete", model, "--data", os.fspath(tmp_path), "--output", output)
 
 
 def test_images_that_are_not_square(tmp_path, capsys):
@@ -185,7 +189,10 @@ def test_fit_says_in_words_of_the_command_what_is_off(tmp_path, capsys):
     assert run(*fit) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert line.startswith("skrbm fit: warning: The machine is not to be trusted")
-    assert "(--n-iter 2), chains (--n-chains 100) or Gibbs steps (--k 1)" in line
+    words = (
+        r"[(]--n-iter (is )?2[)], (more )?chains [(]--n-chains (is )?100[)] or (more )?Gibbs steps [(]--k (is )?1[)]"
+    )
+    assert re.search(words, line)
     assert "in Python, BernoulliRBMTorch.diagnose shows more" in line
 
 
@@ -209,7 +216,7 @@ def test_gaps_are_not_learned_or_judged(baskets, tmp_path, capsys, command):
     (tmp_path / "gaps.csv").write_text("bread,butter,tea,coffee\n1,1,0,0\n1,,0,\n")
     model = [os.fspath(baskets / "model.safetensors")] if command == "score" else []
     error = error_of(capsys, command, *model, os.fspath(tmp_path / "gaps.csv"))
-    assert "2 cells are empty, the first in row 2, column 'butter'. Fill them in" in error
+    assert "gaps.csv: line 3, column 'butter' is empty (2 empty cells). Fill them in" in error
 
 
 def test_complete_a_table(baskets, tmp_path, capsys):
@@ -229,7 +236,7 @@ def test_complete_a_table(baskets, tmp_path, capsys):
     del rbm.feature_names_in_
     expected = rbm.complete(given[:, [3, 2, 0, 1]], n_steps=200, random_state=0)[:, [2, 3, 1, 0]]
     np.testing.assert_allclose(values, expected, atol=1e-6)
-    assert run(*complete, "--values", "bits") == 0
+    assert run(*complete, "--values", "bits", "--force") == 0
     assert np.isin(read_rows(output).values[:2], [0, 1]).all()
 
 
@@ -243,7 +250,7 @@ def test_samples_as_a_table(baskets, tmp_path, capsys):
     rbm = BernoulliRBMTorch.load(baskets / "model.safetensors")
     samples = rbm.sample(50, 30, random_state=0)
     np.testing.assert_array_equal(rows.values, samples)
-    assert run(*sample, "--values", "probabilities") == 0
+    assert run(*sample, "--values", "probabilities", "--force") == 0
     del rbm.feature_names_in_
     np.testing.assert_allclose(read_rows(output).values, rbm.reconstruct(samples), atol=1e-6)
 
@@ -252,6 +259,27 @@ def test_samples_of_a_machine_without_names(tmp_path):
     joblib.dump(BernoulliRBMTorch(2, n_iter=1, random_state=0).fit(np.eye(3)), tmp_path / "rbm.joblib")
     assert run("sample", tmp_path / "rbm.joblib", "-n", 2, "--steps", 2, "--output", tmp_path / "a.tsv") == 0
     assert read_rows(tmp_path / "a.tsv").names == ["x0", "x1", "x2"]
+
+
+def test_where_samples_go_by_default(trained, baskets, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sample = ["-n", 2, "--steps", 2]
+    assert run("sample", baskets / "model.safetensors", *sample) == 0
+    assert read_rows(tmp_path / "samples.csv").names == NAMES
+    assert run("sample", baskets / "model.safetensors", *sample, "--image-shape", 2, 2) == 0
+    assert run("sample", trained / "best" / "model.joblib", *sample, "--force") == 0
+    assert capsys.readouterr().out.splitlines() == [f"wrote samples.{ending}" for ending in ("csv", "png", "png")]
+
+
+@pytest.mark.parametrize("ending", [".png", ".PNG", ".svg", ".pdf", ".eps", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"])
+def test_endings_of_pictures(trained, tmp_path, capsys, ending):
+    path = tmp_path / f"a{ending}"
+    assert run("sample", trained / "best" / "model.joblib", "-n", 2, "--steps", 2, "--output", path) == 0
+    assert path.stat().st_size > 100
+    capsys.readouterr()
+    error = error_of(capsys, "complete", os.fspath(trained / "best" / "model.joblib"), "--output", "a.npy")
+    assert "--output: 'a.npy' must end in" in error
+    assert ending.lower() in error
 
 
 def test_a_picture_of_samples_with_names(baskets, tmp_path, drawn):
@@ -287,11 +315,11 @@ def test_tempering_that_does_not_swap_is_told(baskets, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["fit", "{}/no.csv"], "argument TABLE: [Errno 2] No such file"),
+        (["fit", "{}/no.csv"], "argument TABLE: there is no file '{}/no.csv'"),
         (["fit", "{}/rows.xlsx"], "must end in .csv, .tsv or .parquet"),
         (["fit", "{}/rows.csv", "--output", "a.pkl"], "--output: 'a.pkl' must end in .safetensors or .joblib"),
         (["fit", "{}/rows.csv", "--output", "nowhere/a.joblib"], "there is no folder 'nowhere'"),
-        (["fit", "{}/words.csv"], "words.csv: line 2 has 'much' in column 'tea', which is no number"),
+        (["fit", "{}/words.csv"], "words.csv: line 2, column 'tea': 'much' is no number"),
         (["score", "{}/model.safetensors", "{}/other.csv"], "it lacks 'coffee'; too many are 'cake'"),
         (["complete", "{}/model.safetensors", "{}/other.csv"], "it lacks 'coffee'; too many are 'cake'"),
         (["complete", "{}/model.safetensors", "{}/rows.csv", "--data", "digits"], "--data: only for images"),
@@ -299,6 +327,11 @@ def test_tempering_that_does_not_swap_is_told(baskets, tmp_path, capsys, monkeyp
         (["complete", "{}/model.safetensors", "{}/rows.csv", "--missing", "left"], "--missing: only for images"),
         (["complete", "{}/model.safetensors", "{}/rows.csv", "--output", "a.png"], "must end in .csv"),
         (["complete", "{}/model.safetensors", "--output", "a.csv"], "name the TABLE to fill in"),
+        (["complete", "{}/model.safetensors"], "this machine is of a table of 4 columns: give a TABLE"),
+        (["complete", "{}/rows.csv", "{}/other.csv"], "MODEL: '{}/rows.csv' is a table. Name the file of the machine"),
+        (["score", "no.joblib", "{}/rows.csv"], "argument MODEL: there is no file 'no.joblib'"),
+        (["sample", "{}/model.safetensors", "--output", "s"], "--output: 's' must end in .csv, .tsv or .parquet, as a"),
+        (["sample", "{}/model.safetensors", "--output", "s.npy"], "table does, or .png, .svg, .pdf, .eps, .jpg,"),
         (["sample", "{}/model.safetensors", "--output", "a.csv", "--image-shape", "2", "2"], "only for pictures"),
     ],
 )
@@ -306,7 +339,34 @@ def test_wrong_arguments_for_tables(baskets, tmp_path, capsys, monkeypatch, argv
     monkeypatch.chdir(tmp_path)
     (baskets / "words.csv").write_text("bread,butter,tea,coffee\n1,1,much,0\n")
     (baskets / "other.csv").write_text("bread,butter,tea,cake\n1,1,0,0\n")
-    assert words in error_of(capsys, *(word.format(baskets) for word in argv))
+    assert words.format(baskets) in error_of(capsys, *(word.format(baskets) for word in argv))
+
+
+@pytest.mark.parametrize(
+    ("argv", "output"),
+    [
+        (["fit", "{}/rows.csv", "--n-hidden", "2", "--n-iter", "1"], "model.safetensors"),
+        (["fit", "{}/rows.csv", "--n-hidden", "2", "--n-iter", "1", "--output", "a.joblib"], "a.joblib"),
+        (["sample", "{}/model.safetensors", "-n", "2", "--steps", "2", "--output", "a.csv"], "a.csv"),
+        (["sample", "{}/model.safetensors", "-n", "2", "--steps", "2", "--output", "a.png"], "a.png"),
+        (["complete", "{}/model.safetensors", "gaps.csv", "--steps", "2"], "completed.csv"),
+        (["complete", "{}/model.safetensors", "gaps.csv", "--steps", "2", "--output", "gaps.csv"], "gaps.csv"),
+    ],
+)
+def test_an_output_is_not_overwritten_silently(baskets, tmp_path, capsys, monkeypatch, argv, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gaps.csv").write_text("bread,butter,tea,coffee\n1,,0,\n")
+    argv = [word.format(baskets) for word in argv]
+    if not (tmp_path / output).exists():
+        assert run(*argv) == 0
+        capsys.readouterr()
+    before = (tmp_path / output).read_bytes()
+    error = error_of(capsys, *argv)
+    assert f"--output: '{output}' is there already. Overwrite it by --force, or name another file" in error
+    assert (tmp_path / output).read_bytes() == before
+    (tmp_path / output).write_bytes(before + (b"1,,,\n" if output == "gaps.csv" else b"old"))
+    assert run(*argv, "--force") == 0
+    assert not (tmp_path / output).read_bytes().endswith((b"old", b",\n"))
 
 
 def test_columns_are_counted_where_they_have_no_names(tmp_path, capsys):

@@ -1,8 +1,10 @@
 import re
+import sys
 
 import joblib
 import pytest
 
+from skrbm.commands import progress
 from skrbm.commands.progress import show_progress
 
 
@@ -17,6 +19,46 @@ def test_a_bar_on_a_terminal(trained, monkeypatch, capsys):
     assert f"best: loss {rbm.history_['loss'][-1]:.2f}" in shown
     assert "3/3" in shown
     assert "0:00:00" in shown
+
+
+def test_one_line_on_a_terminal_without_rich(trained, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    rbm = joblib.load(trained / "best" / "model.joblib")
+    with show_progress() as show:
+        for name, epoch in (("best", 0), ("a longer name", 1), ("best", 12), ("best", 100)):
+            show(name, epoch, 100, rbm)
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.endswith("\n")
+    first, *lines = shown.removesuffix("\n").split("\r")
+    assert first == ""
+    assert [line.partition(",")[0].rstrip() for line in lines] == [
+        "best: before training",
+        "a longer name: epoch 1 of 100",
+        "best: epoch 12 of 100",
+        "best: epoch 100 of 100",
+    ]
+    assert all(len(line) <= 59 for line in lines)
+    assert len(lines[2]) >= len(lines[1])  # nothing of a longer line is left
+
+
+def test_some_ten_lines_of_many_epochs(trained, monkeypatch, capsys):
+    rbm, now = joblib.load(trained / "best" / "model.joblib"), [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def shown(n_epochs, seconds):
+        with show_progress() as show:
+            for epoch in range(n_epochs + 1):
+                show("fit", epoch, n_epochs, rbm)
+                now[0] += seconds
+        return [int(n) for n in re.findall(r"epoch (\d+) of", capsys.readouterr().err)]
+
+    assert shown(100, 0.1) == [1, *range(10, 101, 10)]
+    assert shown(15, 0.1) == [1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15]
+    assert shown(10, 0.1) == list(range(1, 11))
+    assert shown(40, 30.0)[:4] == [1, 4, 7, 8]  # a minute without a line is long enough
 
 
 def test_a_line_an_epoch_elsewhere(trained, capsys):
