@@ -35,6 +35,9 @@ class BernoulliRBMTorch(BaseRBM):
     trained without labels, by contrastive divergence (CD-k) or with persistent chains (PCD-k); the
     probabilities P(h = 1 | v) are features for whatever comes after it in a `Pipeline`.
 
+    Start with `n_hidden` and `n_iter`; what else there is has defaults that go by the rows. docs/guide/settings.md has
+    what to tune, in which order.
+
     Parameters
     ----------
     n_hidden : int, default=256
