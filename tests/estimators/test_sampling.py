@@ -77,7 +77,7 @@ def test_wrong_arguments_of_the_samplers(fitted):
     for beta, error, message in (
         (-1, ValueError, "beta == -1, must be >= 0"),
         (float("nan"), ValueError, "beta=nan must be a finite number"),
-        ("hot", TypeError, "beta must be an instance of float"),
+        ("hot", TypeError, "beta='hot' must be a number"),
     ):
         with pytest.raises(error, match=message):
             fitted.sample(2, beta=beta)
