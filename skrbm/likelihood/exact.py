@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, free_energy
+from skrbm.machines.restricted import RBMParameters, check_states, free_energy
 
 _MAX_BITS = 30  # log2 of the states that are enumerated: with 784 units beside them, hours
 _BLOCK = 1 << 20  # elements of a temporary
@@ -98,6 +98,12 @@ def log_likelihood_exact(params: RBMParameters, v: Tensor, log_partition: float 
     Returns
     -------
     Tensor of shape (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `v` is no tensor, or has another width than the machine; or where `log_partition_exact` raises.
     """
+    check_states("v", v, params.n_features)  # before the enumeration, which may take long
     log_partition = log_partition_exact(params) if log_partition is None else log_partition
     return -free_energy(params.to(torch.float64), v.to(torch.float64)) - log_partition

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, input_to_h
+from skrbm.machines.restricted import RBMParameters, check_states, input_to_h
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import linear
 from skrbm.support.tensors import is_bits
@@ -37,8 +37,10 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
 
     Raises
     ------
+    TypeError
+        If `v` is no tensor of floats.
     ValueError
-        If the visible units have other states.
+        If the visible units have other states, or `v` another width than the machine.
 
     Notes
     -----
@@ -52,6 +54,9 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     """
     if params.visible.states != _BITS:
         raise ValueError(f"The pseudo-likelihood takes visible units with the states 0 and 1, got {params.visible!r}.")
+    check_states("v", v, params.n_features)
+    if not v.is_floating_point():
+        raise TypeError(f"v must be a tensor of floats, got {v.dtype}. Pass v.to(params.W).")
     params = params.to(v.dtype)
     inputs = input_to_h(params, v)  # (n, n_hidden)
     largest = float(params.W.abs().max())
