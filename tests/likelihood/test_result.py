@@ -65,11 +65,17 @@ def test_a_warning_where_the_bracket_is_wide(lower, upper, max_width, message):
         ({}, "5.00 ± 1.00 nats (AIS, effective sample size 90 of 100, from above 7.00)"),
         ({"upper": None}, "5.00 ± 1.00 nats (AIS, effective sample size 90 of 100)"),
         (
-            {"value": 60.6098, "standard_error": 0.0353, "upper": None, "effective_sample_size": 35.26},
+            {
+                "value": 60.6098,
+                "standard_error": 0.0353,
+                "lower": 60.6098,
+                "upper": None,
+                "effective_sample_size": 35.26,
+            },
             "60.61 ± 0.04 nats (AIS, effective sample size 35.3 of 100)",
         ),
         (
-            {"value": 60.60985, "standard_error": 0.00035, "upper": None},
+            {"value": 60.60985, "standard_error": 0.00035, "lower": 60.60985, "upper": None},
             "60.6099 ± 0.0003 nats (AIS, effective sample size 90 of 100)",
         ),
         (
