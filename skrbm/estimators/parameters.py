@@ -40,7 +40,7 @@ class Number:
     low: float | None = None
     high: float | None = None
     boundaries: str = "both"
-    kind: type = Real
+    kind: type[Any] = Real
 
     def __call__(self, name: str, value: Any) -> None:
         what = "a whole number" if self.kind is Integral else "a number"
