@@ -269,6 +269,31 @@ def run_chains(
     TypeError, ValueError
         If one of these is something else, `v` or `given` have other shapes, types or devices than the model, or a step
         of the kernel doesn't report what it has to.
+
+    Examples
+    --------
+    10,000 chains of a small machine, whose means enumeration gives as 0.58 and 0.72:
+
+    >>> import torch
+    >>> from skrbm.machines import RBMParameters
+    >>> from skrbm.sampling import GIBBS, run_chains
+    >>> from skrbm.support import Stream
+    >>> machine = RBMParameters(
+    ...     W=torch.tensor([[2.0, -1.0], [0.0, 3.0]]), b=torch.tensor([-1.0, 0.5]), c=torch.tensor([0.5, -2.0])
+    ... )
+    >>> v, _ = run_chains(GIBBS, machine, torch.zeros(10_000, 2), n_steps=20, stream=Stream(0))
+    >>> v.mean(0).round(decimals=1)
+    tensor([0.6000, 0.7000])
+
+    The same by hand, where something is to be done at each step:
+
+    >>> from skrbm.sampling import steps
+    >>> stream = Stream(0)
+    >>> state = GIBBS.init(machine, torch.zeros(10_000, 2), stream)
+    >>> for state, info in steps(GIBBS, machine, state, 20, stream):
+    ...     mean_h = info.mean_h  # P(h = 1 | v), (10_000, 2)
+    >>> torch.equal(info.v, v)
+    True
     """
     _check_run(kernel, model, v, n_steps, stream, given)
     watch = kernel.watch(model) if watch is None else watch
@@ -315,6 +340,17 @@ def record_chains(
     ------
     TypeError, ValueError
         As `run_chains` does.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrbm.machines import RBMParameters
+    >>> from skrbm.sampling import GIBBS, record_chains
+    >>> from skrbm.support import Stream
+    >>> machine = RBMParameters(W=torch.ones(2, 3), b=torch.zeros(3), c=torch.zeros(2))
+    >>> chains, _ = record_chains(GIBBS, machine, torch.zeros(4, 3), n_steps=100, stream=Stream(0), thin=10)
+    >>> chains.shape
+    torch.Size([4, 10, 3])
     """
     _check_run(kernel, model, v, n_steps, stream, given)
     watch = kernel.watch(model) if watch is None else watch
