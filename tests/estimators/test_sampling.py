@@ -66,7 +66,7 @@ def test_same_seed_same_samples():
 def test_wrong_arguments_of_the_samplers(fitted):
     with pytest.raises(ValueError, match="k == 0"):
         fitted.gibbs(X, k=0)
-    with pytest.raises(TypeError, match="n_samples must be an instance of int"):
+    with pytest.raises(TypeError, match="n_samples=2.5 must be a whole number"):
         fitted.sample(2.5)
     with pytest.raises(ValueError, match="n_steps == 0"):
         fitted.sample(2, 0)
