@@ -77,8 +77,8 @@ class OnEpoch(_EpochCallback):
     every : int, default=1
         Epochs from one call to the next; the last one is always among them.
     before : bool, default=False
-        Whether to call it before the first epoch too, with the number 0 and the model that training starts from, which
-        has no `history_` yet (but for that of the fit before, with `warm_start=True`).
+        Whether to call it before the first epoch too, with the number 0 and the model that training starts from. The
+        arrays of its `history_` are empty (but with `warm_start=True`, where they are those of the fit before).
 
     Notes
     -----

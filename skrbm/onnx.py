@@ -43,8 +43,8 @@ def to_onnx(
     Parameters
     ----------
     model : BernoulliRBMTorch, Pipeline or other estimator
-        Whose steps skl2onnx can convert, and which takes a matrix of numbers. For other input call `register` and
-        then `skl2onnx.to_onnx`.
+        Whose steps skl2onnx can convert, and which takes a matrix of numbers. For other input, such as columns by name,
+        call `register` and then `skl2onnx.to_onnx(model, frame[:1])`, which makes an input for each column.
     path : str or path-like, optional
         A file to write it to as well, atomically.
     dtype : {"float32", "float64"}
@@ -62,7 +62,7 @@ def to_onnx(
     Raises
     ------
     NotFittedError, ValueError
-        If the model isn't fitted, or `dtype` isn't known.
+        If the model isn't fitted, or takes columns by name, or `dtype` isn't known.
     ImportError, FileNotFoundError
         If skl2onnx is missing, or there is no such folder.
 
@@ -81,12 +81,20 @@ def to_onnx(
     register()
     types = _skl2onnx(".common.data_types")
     number = types.FloatTensorType if dtype == "float32" else types.DoubleTensorType
-    found = _skl2onnx().to_onnx(
-        model,
-        initial_types=[("X", number([None, model.n_features_in_]))],
-        options={"zipmap": False} if is_classifier(model) else None,
-        target_opset=target_opset,
-    )
+    try:
+        found = _skl2onnx().to_onnx(
+            model,
+            initial_types=[("X", number([None, model.n_features_in_]))],
+            options={"zipmap": False} if is_classifier(model) else None,
+            target_opset=target_opset,
+        )
+    except RuntimeError as error:
+        if "find column name" not in str(error):
+            raise
+        raise ValueError(
+            "The model takes columns by name, as a ColumnTransformer does, but to_onnx makes a single input, a matrix. "
+            "Call skrbm.onnx.register(), then skl2onnx.to_onnx(model, frame[:1]), which makes an input for each column."
+        ) from error
     if hasattr(model, "feature_names_in_"):
         names = json.dumps([str(name) for name in model.feature_names_in_])
         found.metadata_props.add(key="feature_names", value=names)

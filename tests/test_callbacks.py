@@ -219,11 +219,40 @@ def test_before_the_first_epoch_nothing_of_an_earlier_fit_is_left():
     seen = []
     rbm = BernoulliRBMTorch(12, n_iter=2, store_trajectory=True, early_stopping=True, random_state=0).fit(X)
     rbm.set_params(n_hidden=3, store_trajectory=False, early_stopping=False)
-    rbm.set_callbacks(OnEpoch(lambda model, epoch: seen.append((epoch, sorted(vars(model)))), before=True))
+    rbm.set_callbacks(OnEpoch(lambda model, epoch: seen.append((epoch, vars(model))), before=True))
     rbm.fit(X)
-    assert seen[0][0] == 0
-    assert not {"trajectory_", "history_", "validation_scores_", "n_iter_"} & set(seen[0][1])
-    assert {"components_", "h_samples_", "base_rates_", "data_samples_"} <= set(seen[0][1])
+    (first, start), (_, later), _ = seen
+    assert first == 0
+    assert not {"trajectory_", "validation_scores_", "n_iter_"} & set(start)
+    assert {"components_", "h_samples_", "base_rates_", "data_samples_"} <= set(start)
+    assert list(start["history_"]) == list(later["history_"]) == list(rbm.history_)
+    assert {len(values) for values in start["history_"].values()} == {0}
+
+
+@new
+def test_before_the_first_epoch_of_a_warm_start_there_is_the_history_of_the_fit_before():
+    seen = []
+    rbm = BernoulliRBMTorch(3, n_iter=2, warm_start=True, random_state=0).fit(X)
+    rbm.set_callbacks(OnEpoch(lambda model, epoch: seen.append(len(model.history_["epoch"])), before=True)).fit(X)
+    assert seen == [2, 3, 4]
+
+
+@new
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        ([OnEpoch(print)], r"one by one, not in a list: set_callbacks\(a, b\)"),
+        (lambda model, epoch: None, r"Wrap it: set_callbacks\(skrbm.callbacks.OnEpoch\(function\)\)"),
+        (OnEpoch, r"not its class OnEpoch: set_callbacks\(OnEpoch\(...\)\)"),
+        ("text", "FitCallback"),
+    ],
+    ids=["list", "function", "class", "text"],
+)
+def test_what_is_no_callback(callback, message):
+    model = rbm().set_callbacks(OnEpoch(print))
+    with pytest.raises(TypeError, match=message):
+        model.set_callbacks(OnEpoch(print), callback)
+    assert len(model._skl_callbacks) == 1
 
 
 @new

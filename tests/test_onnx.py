@@ -4,10 +4,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder
 
 from skrbm import BernoulliRBMTorch
 from skrbm.datasets import load_digits
@@ -97,6 +98,34 @@ def test_the_file_and_the_names(tmp_path):
     assert loaded == model
     assert {p.key: p.value for p in loaded.metadata_props} == {"feature_names": '["a", "\\u00e7", "c d"]'}
     onnx.checker.check_model(loaded, full_check=True)
+
+
+def test_columns_by_name(skl2onnx):
+    """What the message recommends works."""
+    import onnxruntime
+
+    frame = pd.DataFrame(
+        {"color": ["red", "blue", "red", "green"] * 5, "is_big": np.eye(20, 4, dtype=np.float32)[:, 1]}
+    )
+    one_hot = ColumnTransformer([("one", OneHotEncoder(sparse_output=False), ["color"])], remainder="passthrough")
+    model = make_pipeline(one_hot, BernoulliRBMTorch(3, n_iter=2, random_state=0)).fit(frame)
+    with pytest.raises(ValueError, match=r"takes columns by name.*register\(\), then skl2onnx.to_onnx\(model, frame"):
+        to_onnx(model)
+    register()
+    session = onnxruntime.InferenceSession(
+        skl2onnx.to_onnx(model, frame[:1]).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {name: frame[[name]].to_numpy() for name in frame})
+    np.testing.assert_allclose(found, model.transform(frame), rtol=0, atol=1e-5)
+
+
+def test_other_errors_of_skl2onnx_stay(rbm, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr("skl2onnx.to_onnx", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        to_onnx(rbm)
 
 
 def test_errors(rbm, skl2onnx, tmp_path):

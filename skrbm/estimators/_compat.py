@@ -13,17 +13,19 @@ from sklearn.utils._set_output import _get_container_adapter
 from sklearn.utils.validation import _check_sample_weight
 
 from skrbm.estimators.fitted import attributes_of
+from skrbm.training.fit import MEASURES
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import FitInProgress, Listener
 
 __all__ = ["CallbackSupportMixin", "ScoringMonitor", "callback_management_context"]
 
 try:
-    from sklearn.callback import CallbackSupportMixin, ScoringMonitor
+    from sklearn.callback import CallbackSupportMixin as _Callbacks
+    from sklearn.callback import ScoringMonitor
     from sklearn.callback._callback_support import callback_management_context
 except ImportError:  # before scikit-learn 1.9
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
+    class _Callbacks:  # type: ignore[no-redef]
         """Stands in for scikit-learn's."""
 
         def set_callbacks(self, *callbacks: Any) -> Self:
@@ -43,6 +45,45 @@ except ImportError:  # before scikit-learn 1.9
 
 _TOO_OLD = f"Callbacks need scikit-learn 1.9 or newer, but this is {sklearn.__version__}. Upgrade it to use them."
 _CALLBACK_ATTRIBUTES = ("_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx")
+
+
+class CallbackSupportMixin(_Callbacks):
+    """scikit-learn's, whose `set_callbacks` says what to do with what isn't a callback."""
+
+    def set_callbacks(self, *callbacks: Any) -> Self:
+        """Set what is told of the fit and of its epochs; without any, nothing is. Needs scikit-learn 1.9 or newer.
+
+        Parameters
+        ----------
+        *callbacks : callback
+            Those of `skrbm.callbacks`, such as `OnEpoch(function)`, or of `sklearn.callback`, one by one.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If one of them is something else.
+        NotImplementedError
+            Before scikit-learn 1.9.
+        """
+        try:
+            return super().set_callbacks(*callbacks)
+        except TypeError as error:
+            for callback in callbacks:
+                if isinstance(callback, list | tuple):
+                    raise TypeError("Pass callbacks one by one, not in a list: set_callbacks(a, b).") from error
+                name = getattr(callback, "__name__", None)
+                if isinstance(callback, type):
+                    raise TypeError(f"Pass a callback, not its class {name}: set_callbacks({name}(...)).") from error
+                if callable(callback):
+                    raise TypeError(
+                        "A function is no callback. Wrap it: set_callbacks(skrbm.callbacks.OnEpoch(function)), which "
+                        "calls function(model, epoch) after each epoch."
+                    ) from error
+            raise
 
 
 class TellCallbacks(Listener):
@@ -74,9 +115,11 @@ class TellCallbacks(Listener):
     def begin_epoch(self, run: FitInProgress) -> None:
         if self._fit is not None:
             self._epoch = self._fit.subcontext(task_name="epoch")
-            self._epoch.call_on_fit_task_begin(
-                **self._told, reconstruction_attributes=lambda: attributes_of(run.learned())
-            )
+
+            def so_far() -> dict[str, Any]:
+                return {"history_": {name: np.empty(0) for name in MEASURES}, **attributes_of(run.learned())}
+
+            self._epoch.call_on_fit_task_begin(**self._told, reconstruction_attributes=so_far)
 
     def end_epoch(self, run: FitInProgress, learned: Learned) -> bool:
         if self._epoch is None:

@@ -47,7 +47,7 @@ from skrbm.estimators.fitted import (
 from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import warn_if_bad
-from skrbm.estimators.parameters import Number, identity_of, settings_of
+from skrbm.estimators.parameters import Number, Or, identity_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
@@ -526,13 +526,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         fitted = Fitted(self)
         check_method(self, "method", method, METHODS)
         schedule = checked_schedule(schedule)
-        for name, value in (("n_temperatures", n_temperatures), ("n_chains", n_chains), ("n_steps", n_steps)):
-            if value is not None or name != "n_temperatures":
-                check_scalar(value, name, Integral, min_val=2)
+        Or(None, Number(2, kind=Integral), "a whole number")("n_temperatures", n_temperatures)
+        for name, value in (("n_chains", n_chains), ("n_steps", n_steps)):
+            Number(2, kind=Integral)(name, value)
         if bracket is not None:
+            if not isinstance(bracket, Real) or math.isnan(bracket):
+                error = ValueError if isinstance(bracket, Real) else TypeError
+                raise error(f"bracket={bracket!r} must be a width in nats, or None.")
             check_scalar(bracket, "bracket", Real, min_val=0)
-            if math.isnan(bracket):
-                raise ValueError("bracket=nan must be a width in nats, or None.")
         path, stream = fitted.path(), self._stream(random_state)
         if samples is not None:
             samples = to_tensor(any_array_of(self, samples, "samples"), *fitted.place)
@@ -651,7 +652,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        check_scalar(k, "k", Integral, min_val=1)
+        Number(1, kind=Integral)("k", k)
         found = run_chains_of(self, "gibbs", k, self._stream(random_state), array_of(self, v, "v"))
         return as_configured(self, found, v)
 
@@ -817,11 +818,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         0.5
         """
         check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        Number(1, kind=Integral)("n_samples", n_samples)
+        Number(1, kind=Integral)("n_steps", n_steps)
         check_sampler(self, "method", method)
         Number(0)("beta", beta)
-        check_scalar(thin, "thin", Integral, min_val=1, max_val=n_steps)
+        Number(1, n_steps, kind=Integral)("thin", thin)
         if thin > 1 and not return_chain:
             raise ValueError(f"thin={thin} is of chains, but return_chain=False returns their ends. Set it to True.")
         given = None if condition is None else condition_of(self, condition, n_samples)
@@ -887,7 +888,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                [0., 0.]])
         """
         check_choice("kind", kind, ("mean", "sample"))
-        check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        Number(1, kind=Integral)("n_steps", n_steps)
         check_sampler(self, "method", method)
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
@@ -933,8 +934,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         autocorrelation times long. See `skrbm.diagnostics` for the formulas.
         """
         check_is_fitted(self)
-        check_scalar(n_steps, "n_steps", Integral, min_val=8)
-        check_scalar(n_chains, "n_chains", Integral, min_val=2)
+        Number(8, kind=Integral)("n_steps", n_steps)
+        Number(2, kind=Integral)("n_chains", n_chains)
         if methods is None:
             methods = SAMPLERS if hasattr(self, "trajectory_") else SAMPLERS[:2]
         methods = [methods] if isinstance(methods, str | Kernel) else methods

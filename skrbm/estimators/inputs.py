@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -107,11 +108,28 @@ def _as_array(X: Any, name: str) -> Any:
     """X, of a tensor an array, unless it is something else than rows."""
     if isinstance(X, Mapping) and not issparse(X):  # SciPy's by keys were dicts until 1.15
         raise TypeError(f"{name} is a dict with {named('key', X)}. Pass the rows under one of them.")
+    if type(X).__name__ == "LazyFrame":  # of Polars
+        raise TypeError(f"{name} is a lazy frame, which has no rows yet. Pass {name}.collect().")
     if yields_batches(X):
         raise TypeError(
             f"{name} must be rows, but this {type(X).__name__} yields batches of them. Go over it and pass each batch."
         )
-    return from_torch(X)
+    return _without_na(from_torch(X))
+
+
+def _without_na(X: Any) -> Any:
+    """X with NaN for the NA of pandas among objects, which numpy can't convert."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return X
+    is_frame = isinstance(X, pandas.DataFrame)
+    types = list(X.dtypes) if is_frame else [X.dtype] if isinstance(X, np.ndarray) else []
+    if np.dtype(object) in types:
+        missing = np.asarray(pandas.isna(X))
+        if missing.any():
+            values = np.where(missing, np.nan, np.asarray(X, dtype=object))
+            return pandas.DataFrame(values, X.index, X.columns) if is_frame else values
+    return X
 
 
 def _with_remedy(text: str, X: Any) -> str:

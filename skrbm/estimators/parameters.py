@@ -40,11 +40,14 @@ class Number:
     low: float | None = None
     high: float | None = None
     boundaries: str = "both"
-    kind: type = Real
+    kind: type[Any] = Real
 
     def __call__(self, name: str, value: Any) -> None:
+        what = "a whole number" if self.kind is Integral else "a number"
         if isinstance(value, bool | np.bool_):
-            raise TypeError(f"{name}={value!r} must be a number, not a truth value.")
+            raise TypeError(f"{name}={value!r} must be {what}, not a truth value.")
+        if not isinstance(value, self.kind):
+            raise TypeError(f"{name}={value!r} must be {what}.")
         bounds = {"min_val": self.low, "max_val": self.high, "include_boundaries": self.boundaries}
         check_scalar(value, name, self.kind, **(bounds if self.low is not None else {}))
         if not math.isfinite(value):
@@ -76,14 +79,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Or:
-    """A value of its own, or what a constraint allows."""
+    """A value of its own, or what a constraint allows: `what` that is, for the message of another type."""
 
     value: Any
     constraint: Callable[[str, Any], None]
+    what: str = "a number"
 
     def __call__(self, name: str, value: Any) -> None:
-        if value is not self.value and not (isinstance(value, str) and value == self.value):
+        if value is self.value or (isinstance(value, str) and value == self.value):
+            return
+        try:
             self.constraint(name, value)
+        except TypeError:
+            raise TypeError(f"{name}={value!r} must be {self.what} or {self.value!r}.") from None
 
 
 def _is_truth_value(value: Any) -> bool:
@@ -100,18 +108,26 @@ def _is_number(value: Any) -> bool:
 
 def _check_k(name: str, k: Any) -> None:
     if not isinstance(k, Mapping):
-        _COUNT(name, k)
+        try:
+            _COUNT(name, k)
+        except TypeError:
+            raise TypeError(f"k={k!r} must be a whole number or a dict such as {{0: 1, 0.6: 5}}.") from None
         return
     if 0 not in k:
         raise ValueError(f"k={k!r} must have an entry for 0, the steps to begin with, such as {{0: 1, 0.6: 5}}.")
     for share, n_steps in k.items():
+        if not isinstance(share, Real) or not isinstance(n_steps, Integral):
+            raise TypeError(
+                f"k={k!r} must have shares of the epochs as its keys, and whole numbers of steps as its values, such "
+                "as {0: 1, 0.6: 5}."
+            )
         check_scalar(share, f"k={k!r}: the share of the epochs", Real, min_val=0, max_val=1, include_boundaries="left")
         check_scalar(n_steps, f"k={k!r}: the number of steps", Integral, min_val=1)
 
 
 def _check_batch_size(name: str, value: Any) -> None:
     Choice(("auto",), "a number of rows", _is_number)(name, value)
-    Or("auto", _COUNT)(name, value)
+    Or("auto", _COUNT, "a whole number")(name, value)
 
 
 def _check_binarize(name: str, value: Any) -> None:
@@ -153,7 +169,7 @@ CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "validation_fraction": Number(0, 1, "neither"),
     "n_iter_no_change": _COUNT,
     "tol": Number(0),
-    "checkpoint": Or(None, check_folder),
+    "checkpoint": Or(None, check_folder, "a path"),
     "checkpoint_every": _COUNT,
     "verbose": _check_verbose,
 }

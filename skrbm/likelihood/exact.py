@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, free_energy
+from skrbm.machines.restricted import RBMParameters, check_states, free_energy
 
 _MAX_BITS = 30  # log2 of the states that are enumerated: with 784 units beside them, hours
 _BLOCK = 1 << 20  # elements of a temporary
@@ -98,6 +98,28 @@ def log_likelihood_exact(params: RBMParameters, v: Tensor, log_partition: float 
     Returns
     -------
     Tensor of shape (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `v` is no tensor, or has another width than the machine; or where `log_partition_exact` raises.
+
+    Examples
+    --------
+    All states of a small machine: their probabilities sum to 1.
+
+    >>> import torch
+    >>> from skrbm.machines import RBMParameters
+    >>> from skrbm.likelihood import log_likelihood_exact
+    >>> machine = RBMParameters(
+    ...     W=torch.tensor([[2.0, -1.0], [0.0, 3.0]]), b=torch.tensor([-1.0, 0.5]), c=torch.tensor([0.5, -2.0])
+    ... )
+    >>> nats = log_likelihood_exact(machine, torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]]))
+    >>> [round(float(x), 3) for x in nats]
+    [-2.324, -1.719, -1.138, -0.91]
+    >>> round(float(nats.exp().sum()), 12)
+    1.0
     """
+    check_states("v", v, params.n_features)  # before the enumeration, which may take long
     log_partition = log_partition_exact(params) if log_partition is None else log_partition
     return -free_energy(params.to(torch.float64), v.to(torch.float64)) - log_partition

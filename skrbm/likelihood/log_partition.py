@@ -83,6 +83,26 @@ def log_partition(  # noqa: PLR0913 (the face of five methods)
     LogPartitionWarning
         If the effective sample size is less than a tenth of the chains, neighbouring rungs hardly ever swap, or the
         bracket is wider than `max_width`.
+
+    Examples
+    --------
+    By enumeration, and by AIS from the machine that has neither weights nor biases:
+
+    >>> import torch
+    >>> from skrbm.machines import RBMParameters
+    >>> from skrbm.likelihood import log_partition
+    >>> from skrbm.sampling import AnnealingPath
+    >>> from skrbm.support import Stream
+    >>> machine = RBMParameters(
+    ...     W=torch.tensor([[2.0, -1.0], [0.0, 3.0]]), b=torch.tensor([-1.0, 0.5]), c=torch.tensor([0.5, -2.0])
+    ... )
+    >>> path = AnnealingPath(machine, base_b=torch.zeros(2))
+    >>> exact = log_partition(path)
+    >>> exact
+    3.425056 nats (exact)
+    >>> found = log_partition(path, "ais", stream=Stream(0), n_temperatures=1000)
+    >>> abs(found.value - exact.value) < 4 * found.standard_error
+    True
     """
     began = time.perf_counter()
     method = method_for(path.machine, method)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, input_to_h
+from skrbm.machines.restricted import RBMParameters, check_states, input_to_h
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import linear
 from skrbm.support.tensors import is_bits
@@ -37,8 +37,10 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
 
     Raises
     ------
+    TypeError
+        If `v` is no tensor of floats.
     ValueError
-        If the visible units have other states.
+        If the visible units have other states, or `v` another width than the machine.
 
     Notes
     -----
@@ -49,9 +51,24 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     f(a, w) = softplus(a + w) - softplus(a). As a function of w, f has its next singularity at a distance of π, so a
     polynomial through few points w_m is as good as f itself (nine digits from 16 points for |w| < 1.5), and the sum
     over j becomes matrix products: Σ_m Σ_j f(a_j, w_m) ℓ_m(W_ji), with Lagrange's polynomials ℓ_m.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrbm.machines import RBMParameters
+    >>> from skrbm.likelihood import pseudo_log_likelihood
+    >>> machine = RBMParameters(
+    ...     W=torch.tensor([[2.0, -1.0], [0.0, 3.0]]), b=torch.tensor([-1.0, 0.5]), c=torch.tensor([0.5, -2.0])
+    ... )
+    >>> nats = pseudo_log_likelihood(machine, torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    >>> [round(float(x), 3) for x in nats]
+    [-2.493, -0.954]
     """
     if params.visible.states != _BITS:
         raise ValueError(f"The pseudo-likelihood takes visible units with the states 0 and 1, got {params.visible!r}.")
+    check_states("v", v, params.n_features)
+    if not v.is_floating_point():
+        raise TypeError(f"v must be a tensor of floats, got {v.dtype}. Pass v.to(params.W).")
     params = params.to(v.dtype)
     inputs = input_to_h(params, v)  # (n, n_hidden)
     largest = float(params.W.abs().max())

@@ -32,7 +32,9 @@ class LogPartition:
         rungs hardly ever swap. That of AIS can't exceed 1, and means little where there was a warning.
     lower, upper : float or None
         Estimates that lie below and above log Z in expectation, where they are known: without condition the `lower` of
-        AIS, the others only as far as the samples that they are made from are at equilibrium.
+        AIS, the others only as far as the samples that they are made from are at equilibrium. In print "from below" and
+        "from above". Both have errors of their own: where they agree within these they may lie the wrong way round, and
+        `value`, which is made from the samples of both sides, beside them.
     effective_sample_size : float or None
         (Σ w)² / Σ w² of the chains' weights: how many chains count. Below a tenth of them the estimate tends to be too
         low, which flatters the machine. None without weights.
@@ -52,6 +54,8 @@ class LogPartition:
     60.61 ± 0.04 nats (AIS, effective sample size 35.2 of 100)
     >>> float(found), f"{found:.1f}"
     (60.6099, '60.6')
+    >>> LogPartition(60.3752, 0.0102, 60.3711, 60.3806, None, 100, 8, 1.5, "parallel_tempering")
+    60.38 ± 0.01 nats (parallel tempering, from below 60.37, from above 60.38)
     """
 
     value: float
@@ -72,8 +76,9 @@ class LogPartition:
         facts = [_NAMES.get(self.method, self.method)]
         if self.effective_sample_size is not None:
             facts.append(f"effective sample size {self.effective_sample_size:.3g} of {self.n_chains}")
-        if self.lower is not None and self.upper is not None:
-            facts.append(f"bracket {self.lower:.{n_digits}f} … {self.upper:.{n_digits}f}")
+        for side, end in (("below", self.lower), ("above", self.upper)):
+            if end not in (None, self.value):  # that of AIS is its value
+                facts.append(f"from {side} {end:.{n_digits}f}")
         return f"{self.value:.{n_digits}f} ± {self.standard_error:.{n_digits}f} nats ({', '.join(facts)})"
 
     def __format__(self, spec: str) -> str:

@@ -3,6 +3,7 @@
 from skrbm.machines.bernoulli import BERNOULLI, Bernoulli
 from skrbm.machines.restricted import (
     RBMParameters,
+    check_states,
     energy,
     free_energy,
     free_energy_h,
@@ -22,8 +23,8 @@ UNITS = (BERNOULLI,)
 
 # fmt: off
 __all__ = [
-    "BERNOULLI", "UNITS", "Bernoulli", "Converted", "RBMParameters", "Unit", "bits_to_spins", "energy", "free_energy",
-    "free_energy_h", "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v", "mean_v_given_h",
-    "sample_h_given_v", "sample_v_given_h", "spins_to_bits",
+    "BERNOULLI", "UNITS", "Bernoulli", "Converted", "RBMParameters", "Unit", "bits_to_spins", "check_states", "energy",
+    "free_energy", "free_energy_h", "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v",
+    "mean_v_given_h", "sample_h_given_v", "sample_v_given_h", "spins_to_bits",
 ]
 # fmt: on

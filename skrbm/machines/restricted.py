@@ -170,25 +170,25 @@ def initial_parameters(
 
 def input_to_h(params: RBMParameters, v: Tensor) -> Tensor:
     """c + W v, the inputs (logits) of the hidden units: shape (n, n_hidden) for v (n, n_features)."""
-    _check_states("v", v, params, params.n_features)
+    check_states("v", v, params.n_features, params.W)
     return linear(v, params.W, params.c)
 
 
 def input_to_v(params: RBMParameters, h: Tensor) -> Tensor:
     """b + h'W, the inputs (logits) of the visible units: shape (n, n_features) for h (n, n_hidden)."""
-    _check_states("h", h, params, params.n_hidden)
+    check_states("h", h, params.n_hidden, params.W)
     return linear(h, params.W.T, params.b)
 
 
 def mean_h_given_v(params: RBMParameters, v: Tensor) -> Tensor:
     """P(h = 1 | v), shape (n, n_hidden)."""
-    _check_states("v", v, params, params.n_features)
+    check_states("v", v, params.n_features, params.W)
     return _mean(params.hidden, v, params.W, params.c)
 
 
 def mean_v_given_h(params: RBMParameters, h: Tensor) -> Tensor:
     """P(v = 1 | h), shape (n, n_features)."""
-    _check_states("h", h, params, params.n_hidden)
+    check_states("h", h, params.n_hidden, params.W)
     return _mean(params.visible, h, params.W.T, params.b)
 
 
@@ -209,35 +209,53 @@ def sample_v_given_h(params: RBMParameters, h: Tensor, stream: Stream) -> Tensor
 
 def energy(params: RBMParameters, v: Tensor, h: Tensor) -> Tensor:
     """E(v, h) of paired rows, in nats, shape (n,)."""
-    _check_states("v", v, params, params.n_features)
-    _check_states("h", h, params, params.n_hidden)
+    check_states("v", v, params.n_features, params.W)
+    check_states("h", h, params.n_hidden, params.W)
     interaction = ((h @ params.W) * v).sum(1)
     return -interaction - params.visible.log_weight(v, params.b) - params.hidden.log_weight(h, params.c)
 
 
 def free_energy(params: RBMParameters, v: Tensor) -> Tensor:
     """F(v) = -log Σ_h exp(-E(v, h)) = -b'v - Σ_j softplus(c_j + W_j v), in nats, shape (n,)."""
-    _check_states("v", v, params, params.n_features)
+    check_states("v", v, params.n_features, params.W)
     return -params.visible.log_weight(v, params.b) - params.hidden.cumulant(linear(v, params.W, params.c)).sum(1)
 
 
 def free_energy_h(params: RBMParameters, h: Tensor) -> Tensor:
     """-log Σ_v exp(-E(v, h)), the free energy of hidden states, in nats, shape (n,)."""
-    _check_states("h", h, params, params.n_hidden)
+    check_states("h", h, params.n_hidden, params.W)
     return free_energy(params.transposed(), h)
 
 
-def _check_states(name: str, states: Any, params: RBMParameters, width: int) -> None:
-    """Raise unless these are rows that go with the parameters; half a microsecond where they are."""
-    W = params.W
+def check_states(name: str, states: Any, width: int, like: Tensor | None = None) -> None:
+    """Raise unless these are rows of states; half a microsecond where they are.
+
+    Parameters
+    ----------
+    name : str
+        What they are called, for the message.
+    states : Tensor of shape (n, width)
+        The rows.
+    width : int
+        How many units there are.
+    like : Tensor, optional
+        A parameter whose float type and device they must have.
+
+    Raises
+    ------
+    TypeError
+        If they are no tensor.
+    ValueError
+        If they have another shape, or another type or device than the parameters.
+    """
     if not isinstance(states, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(states).__name__}. Pass torch.from_numpy(array).")
     if states.ndim != 2 or states.shape[1] != width:
         raise ValueError(f"{name} must have shape (n, {width}), but its shape is {tuple(states.shape)}.")
-    if states.dtype != W.dtype or states.device != W.device:
+    if like is not None and (states.dtype != like.dtype or states.device != like.device):
         raise ValueError(
-            f"{name} is {_type_name(states)} on {states.device}, but the parameters are {_type_name(W)} on {W.device}. "
-            f"Pass {name}.to(params.W)."
+            f"{name} is {_type_name(states)} on {states.device}, but the parameters are {_type_name(like)} on "
+            f"{like.device}. Pass {name}.to(params.W)."
         )
 
 

@@ -246,6 +246,8 @@ class ParquetRows:
     ------
     ImportError
         If pyarrow is missing: `pip install "skrbm[parquet]"`.
+    TypeError
+        If `path` is something else, such as a `pyarrow.dataset.Dataset`, whose `files` are paths.
     ValueError
         If a file isn't Parquet, a column is missing, or has no numbers.
     """
@@ -260,7 +262,13 @@ class ParquetRows:
         columns: Sequence[str] | None = None,
         batch_rows: int = 8192,
     ) -> None:
-        self.paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+        given: Any = path
+        is_one = isinstance(given, str | os.PathLike) or not isinstance(given, Iterable)
+        paths = [given] if is_one else list(given)
+        if not all(isinstance(each, str | os.PathLike) for each in paths):
+            remedy = " Pass its `files`." if hasattr(path, "files") else ""
+            raise TypeError(f"path must be the path of a file, or a list of paths, got {type(path).__name__}.{remedy}")
+        self.paths = paths
         self.columns = None if columns is None else list(columns)
         if batch_rows < 1:
             raise ValueError(f"batch_rows must be at least 1; got batch_rows={batch_rows}.")

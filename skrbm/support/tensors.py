@@ -12,6 +12,10 @@ from torch import Tensor
 
 CHUNK_ROWS = 4096  # rows that become dense floats at a time: 25 MB of 784 columns in float64
 _SERVED = ("cpu", "cuda")  # types of devices
+_REASONS = {  # why others are not served
+    "meta": "its tensors have no values",
+    "mps": "Apple's MPS has no float64, which sums are taken in",
+}
 
 
 class Placement(NamedTuple):
@@ -50,10 +54,8 @@ def find_device(device: Any, fall_back: bool = False) -> torch.device:
         return found
     if fall_back:
         return torch.device("cpu")
-    raise ValueError(
-        f"device={device!r} is not supported: Apple's MPS has no float64, which sums are taken in, and nobody has "
-        f"tried others. Choose {_choices()}."
-    )
+    reason = _REASONS.get(found.type, "only the CPU and CUDA have been tried")
+    raise ValueError(f"device={device!r} is not supported: {reason}. Choose {_choices()}.")
 
 
 def _missing(device: Any, error: Exception) -> ValueError:

@@ -24,7 +24,7 @@ from skrbm.training.balance import balance_modes
 from skrbm.training.checkpoint import check_same_rows
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
-from skrbm.training.measures import EarlyStopping, measure, validation_score
+from skrbm.training.measures import EarlyStopping, Measures, measure, validation_score
 from skrbm.training.observers import Trajectory
 from skrbm.training.settings import TrainSettings
 from skrbm.training.state import Streams, TrainState, start_state
@@ -35,6 +35,7 @@ _WATCHED_ROWS = 1000  # training rows that are measured after each epoch
 _LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
 STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing can be learned from there
 _RETREAT, _MAX_RETREATS = 0.25, 4  # what the rate is multiplied by where an epoch has ruined the machine, and how often
+MEASURES = (*EpochRecord._fields, "retreats", *Measures._fields)  # of a history
 _OWN = ("h", "streams")  # of the state of training: what each of several processes has for itself
 
 

@@ -243,3 +243,45 @@ def test_wrong_data_leaves_the_model_as_it_was(rows, weight, error, message, met
         with pytest.raises(error, match=message):
             getattr(model, method)(rows, sample_weight=weight)
     assert vars(model) == before
+
+
+class LazyFrame:
+    """As Polars has them: a plan without rows."""
+
+    def collect(self):
+        return pd.DataFrame(X)
+
+
+def test_lazy_frames_are_to_be_collected(fitted):
+    for method in ("fit", "partial_fit", "transform", "complete"):
+        with pytest.raises(TypeError, match=r"X is a lazy frame, which has no rows yet. Pass X.collect\(\)"):
+            getattr(fitted, method)(LazyFrame())
+    with pytest.raises(TypeError, match=r"Pass X_val.collect\(\)"):
+        rbm().fit(X, X_val=LazyFrame())
+
+
+@pytest.mark.parametrize("index", [None, list(range(60, 0, -1))])
+def test_na_of_pandas_is_a_gap(index):
+    bits = pd.DataFrame(X > 0.3, index, list("abcdefg")).astype(object)
+    gaps = bits.copy()
+    gaps.iloc[3, 2] = pd.NA
+    gaps.iloc[4, :3] = None
+    model = rbm().fit(bits)
+    expected = model.complete(gaps.astype("boolean"), random_state=0)
+    np.testing.assert_array_equal(model.complete(gaps, random_state=0), expected)
+    condition = model.sample(60, condition=gaps, random_state=0)
+    np.testing.assert_array_equal(condition[:3], bits[:3].to_numpy(dtype=float))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        np.testing.assert_array_equal(model.complete(gaps.to_numpy(), random_state=0), expected)
+    assert gaps.iloc[3, 2] is pd.NA  # as it was
+    for method in (model.fit, model.transform):
+        with pytest.raises(ValueError, match="X contains NaN. .*`complete` fills the gaps"):
+            method(gaps)
+
+
+def test_text_beside_na_is_still_told(fitted):
+    frame = pd.DataFrame(X, columns=list("abcdefg")).astype(object)
+    frame.iloc[0, 0], frame.iloc[1, 1] = pd.NA, "red"
+    with pytest.raises(ValueError, match="X has text: make categories columns"):
+        rbm().fit(frame)

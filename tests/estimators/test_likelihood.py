@@ -109,10 +109,10 @@ def test_log_likelihood_outside_0_to_1(model):
     [
         ({"method": "wish"}, ValueError, "method='wish' is not known"),
         ({"n_chains": 1}, ValueError, "n_chains == 1, must be >= 2"),
-        ({"n_temperatures": 2.5}, TypeError, "n_temperatures must be an instance of int"),
+        ({"n_temperatures": 2.5}, TypeError, "n_temperatures=2.5 must be a whole number or None"),
         ({"method": "ais", "schedule": "steep"}, ValueError, "schedule='steep' must be 'uniform', 'adaptive'"),
         ({"bracket": -1.0}, ValueError, "bracket == -1.0, must be >= 0"),
-        ({"bracket": "narrow"}, TypeError, "bracket must be an instance of float"),
+        ({"bracket": "narrow"}, TypeError, "bracket='narrow' must be a width in nats, or None"),
         ({"method": "ais", "samples": X[:, :3]}, ValueError, "X has 3 features, but BernoulliRBMTorch is expecting 10"),
     ],
 )

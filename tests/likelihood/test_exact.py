@@ -51,6 +51,21 @@ def test_log_likelihood_is_that_of_the_enumerated_distribution():
     )
 
 
+def test_rows_of_the_wrong_kind_are_refused_before_the_enumeration(monkeypatch):
+    params = reference.random_params(3, 4)
+    monkeypatch.setattr(exact, "log_partition_exact", None)
+    with pytest.raises(TypeError, match=r"v must be a tensor, got ndarray. Pass torch.from_numpy\(array\)"):
+        log_likelihood_exact(params, np.zeros((2, 4)))
+    with pytest.raises(ValueError, match=r"v must have shape \(n, 4\), but its shape is \(2, 5\)"):
+        log_likelihood_exact(params, torch.zeros(2, 5))
+
+
+def test_rows_of_any_type_have_the_same_likelihood():
+    params, v = reference.random_params(3, 4), torch.from_numpy(reference.states(4))
+    for dtype in (torch.float32, torch.uint8, torch.bool):
+        assert torch.equal(log_likelihood_exact(params, v.to(dtype)), log_likelihood_exact(params, v))
+
+
 # -- other units -------------------------------------------------------------------------------------------------------
 
 

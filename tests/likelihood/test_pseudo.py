@@ -115,3 +115,18 @@ def test_launches_on_a_gpu(reads, at_most):
         assert pseudo_log_likelihood(params, v).device == v.device
     assert 10 <= len(launches.kernels) <= at_most
     assert len(launches.fetched) <= 2
+
+
+@pytest.mark.parametrize(
+    ("v", "error", "message"),
+    [
+        (np.zeros((2, 4)), TypeError, r"v must be a tensor, got ndarray. Pass torch.from_numpy\(array\)"),
+        (torch.zeros(2, 5), ValueError, r"v must have shape \(n, 4\), but its shape is \(2, 5\)"),
+        (torch.zeros(4), ValueError, r"v must have shape \(n, 4\), but its shape is \(4,\)"),
+        (torch.zeros(2, 4, dtype=torch.uint8), TypeError, r"v must be a tensor of floats, got torch.uint8. Pass v.to"),
+    ],
+    ids=["array", "wide", "one row", "bytes"],
+)
+def test_rows_of_the_wrong_kind(v, error, message):
+    with pytest.raises(error, match=message):
+        pseudo_log_likelihood(reference.random_params(3, 4), v)

@@ -62,14 +62,20 @@ def test_a_warning_where_the_bracket_is_wide(lower, upper, max_width, message):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "5.00 ± 1.00 nats (AIS, effective sample size 90 of 100, bracket 5.00 … 7.00)"),
+        ({}, "5.00 ± 1.00 nats (AIS, effective sample size 90 of 100, from above 7.00)"),
         ({"upper": None}, "5.00 ± 1.00 nats (AIS, effective sample size 90 of 100)"),
         (
-            {"value": 60.6098, "standard_error": 0.0353, "upper": None, "effective_sample_size": 35.26},
+            {
+                "value": 60.6098,
+                "standard_error": 0.0353,
+                "lower": 60.6098,
+                "upper": None,
+                "effective_sample_size": 35.26,
+            },
             "60.61 ± 0.04 nats (AIS, effective sample size 35.3 of 100)",
         ),
         (
-            {"value": 60.60985, "standard_error": 0.00035, "upper": None},
+            {"value": 60.60985, "standard_error": 0.00035, "lower": 60.60985, "upper": None},
             "60.6099 ± 0.0003 nats (AIS, effective sample size 90 of 100)",
         ),
         (
@@ -80,7 +86,15 @@ def test_a_warning_where_the_bracket_is_wide(lower, upper, max_width, message):
         ({"standard_error": 1e-30, "upper": None}, "5.000000 ± 0.000000 nats (AIS, effective sample size 90 of 100)"),
         (
             {"method": "parallel_tempering", "effective_sample_size": None, "lower": None},
-            "5.00 ± 1.00 nats (parallel tempering)",
+            "5.00 ± 1.00 nats (parallel tempering, from above 7.00)",
+        ),
+        (
+            {"method": "parallel_tempering", "effective_sample_size": None, "lower": 5.1, "upper": 4.9},
+            "5.00 ± 1.00 nats (parallel tempering, from below 5.10, from above 4.90)",
+        ),
+        (
+            {"method": "reverse_ais", "lower": None, "upper": 5.0},
+            "5.00 ± 1.00 nats (reverse AIS, effective sample size 90 of 100)",
         ),
         ({"method": "exact", "value": 60.60985654862854}, "60.609857 nats (exact)"),
     ],

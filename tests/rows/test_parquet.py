@@ -62,3 +62,17 @@ def test_unusable_files_and_parameters(tmp_path, paths, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"skrbm\[parquet\]"):
         ParquetRows(paths)
+
+
+def test_what_is_no_path(paths, tmp_path):
+    import pyarrow as pa
+    from pyarrow import dataset
+
+    whole = dataset.dataset(tmp_path, format="parquet")
+    with pytest.raises(TypeError, match="a list of paths, got FileSystemDataset. Pass its `files`"):
+        ParquetRows(whole)
+    np.testing.assert_array_equal(np.concatenate(list(ParquetRows(whole.files))), X)
+    for path in (3, [paths[0], 3], pa.table({"a": [1.0]})):
+        with pytest.raises(TypeError, match=rf"path must be the path of a file.*got {type(path).__name__}\.$"):
+            ParquetRows(path)
+    assert len(list(ParquetRows(iter(paths)))) == 2

@@ -88,3 +88,36 @@ def test_rungs_that_hardly_swap_are_told():
     ladder = MODELS["tempering"](params)
     _, watch = run_chains(TEMPERING, ladder, torch.zeros(5, 40).double(), 10, Stream(0))
     assert "swap with probability" in watch.warning_text()
+
+
+ROWS = torch.zeros(2, 4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("run", [run_chains, record_chains])
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [
+        (
+            (WEAK, GIBBS, ROWS, 2, Stream(0)),
+            TypeError,
+            "kernel must be a Kernel, .*GIBBS, got RBMParameters. The order",
+        ),
+        ((GIBBS, np.eye(3), ROWS, 2, Stream(0)), TypeError, "model must be an RBMParameters, .*got ndarray.*`params_`"),
+        (
+            (GIBBS, WEAK, ROWS.numpy(), 2, Stream(0)),
+            TypeError,
+            "v must be a tensor, got ndarray. Pass torch.from_numpy",
+        ),
+        ((GIBBS, WEAK, ROWS.float(), 2, Stream(0)), ValueError, "v is float32 .* but the parameters are float64"),
+        ((GIBBS, WEAK, ROWS[:, :3], 2, Stream(0)), ValueError, r"v must have shape \(n, 4\)"),
+        ((TEMPERING, MODELS["tempering"](WEAK), ROWS.float(), 2, Stream(0)), ValueError, "v is float32"),
+        ((GIBBS, WEAK, ROWS, 2, 0), TypeError, "Stream"),
+        ((GIBBS, WEAK, ROWS, 0, Stream(0)), ValueError, "n_steps=0 must be at least 1"),
+        ((GIBBS, WEAK, ROWS, 2, Stream(0), GIVEN[None]), TypeError, "given must be a tensor, got ndarray"),
+        ((GIBBS, WEAK, ROWS, 2, Stream(0), ROWS[:1]), ValueError, "given has 1 rows, but v has 2"),
+    ],
+    ids=["order", "model", "array", "type", "width", "ladder", "stream", "steps", "given", "rows"],
+)
+def test_what_chains_cannot_be_run_with(run, args, error, message):
+    with pytest.raises(error, match=message):
+        run(*args)
