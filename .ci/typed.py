@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 LEAST = 0.97  # of the public names
 USE = """from skrbm import BernoulliRBMTorch
 
-rbm = BernoulliRBMTorch(algorithm="pcd")
-rows = rbm.sample(3, method="gibs")
-n_rows: int = len(rows)
+rbm = BernoulliRBMTorch(n_hidden=3)
+rbm.set_params(n_iter=3)
+trained = BernoulliRBMTorch(algorithm="pdc")
 """
 
 
@@ -62,8 +62,8 @@ def wrong_call(checker: str, folder: str) -> None:
         if found["severity"] == "error"
     ]
     for name, errors in (("mypy", mypy), ("pyright", pyright)):
-        if [line for line, _ in errors] != ["4"] or "gibs" not in errors[0][1]:
-            sys.exit(f'{name} should find method="gibs" in line 4 and nothing else; it finds {errors} in\n{USE}')
+        if [line for line, _ in errors] != ["5"] or "pdc" not in errors[0][1]:
+            sys.exit(f'{name} should find algorithm="pdc" in line 5 and nothing else; it finds {errors} in\n{USE}')
     print("mypy and pyright find a wrong call")
 
 

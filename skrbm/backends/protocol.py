@@ -73,7 +73,7 @@ class RowBuffer:
     """
 
     def __init__(self, n_features: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.memory = torch.empty((0, n_features), dtype=dtype, device=device)
+        self.memory: Tensor = torch.empty((0, n_features), dtype=dtype, device=device)
         self._n_data = 0  # the most rows of data so far
 
     def phases(self, n_data: int, n_chains: int) -> Phases:

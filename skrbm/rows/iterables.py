@@ -210,7 +210,7 @@ class Sample:
 
     def __init__(self, size: int, stream: Stream) -> None:
         self._size, self._stream, self._n_seen = size, stream, 0
-        self.rows = torch.empty(0)
+        self.rows: Tensor = torch.empty(0)
 
     def add_(self, v: Tensor) -> None:
         """Rows (n, n_features) that come next."""
