@@ -255,6 +255,7 @@ class Child:
 def child(spec):
     """Warm up, print the megabytes that a fit takes at its peak, then a time for each line read."""
     out, sys.stdout = sys.stdout, sys.stderr  # what contenders print is not an answer
+    warnings.simplefilter("ignore", ConvergenceWarning)  # two epochs are no fit to be trusted
     if spec["function"] == "methods":
         run = methods()[spec["name"]]
     else:

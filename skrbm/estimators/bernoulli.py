@@ -92,7 +92,7 @@ class BernoulliRBMTorch(BaseRBM):
         Whether `fit` puts modes into the proportions of the rows in the end, by a shift of the biases, where annealed
         chains tell that they aren't: persistent chains, which hardly cross between deep modes, leave them in wrong
         ones. Takes some hundredths of a fit where nothing is off, and twice its time or more where something is. Only
-        for "pcd", after 200 updates or more, without `sample_weight` and `sparsity_target`; see
+        for "pcd", after 1,000 updates or more, without `sample_weight` and `sparsity_target`; see
         `skrbm.training.balance` for how.
     centered : bool or "visible", default="visible"
         Whether the gradient is centred (Melchior, Fischer & Wiskott 2016). True centres both layers; "visible" the

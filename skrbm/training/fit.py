@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.diagnostics.verdict import LEAST_UPDATES
 from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
@@ -33,6 +32,7 @@ from skrbm.training.update import EpochRecord, epoch_
 _KEPT_ROWS = 100  # training rows that a model keeps, for chains that start at data
 _WATCHED_ROWS = 1000  # training rows that are measured after each epoch
 _LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
+_LEAST_TO_BALANCE = 1000  # updates, before which modes have hardly come apart, and a look takes as long as learning
 STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing can be learned from there
 _RETREAT, _MAX_RETREATS = 0.25, 4  # what the rate is multiplied by where an epoch has ruined the machine, and how often
 MEASURES = (*EpochRecord._fields, "retreats", *Measures._fields)  # of a history
@@ -228,7 +228,7 @@ class Run:
             or settings.algorithm != "pcd"
             or settings.sparsity_target is not None
             or self.rows.is_weighted
-            or self.state.n_updates < LEAST_UPDATES
+            or self.state.n_updates < _LEAST_TO_BALANCE
         ):
             return replace(learned, balance_gain=0.0)
         place = self.state.params.placement

@@ -80,7 +80,7 @@ def test_is_repeatable():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"balance_modes": False}, {"algorithm": "cd"}, {"sparsity_target": 0.1}, {"n_epochs": 2}, {"weighted": True}],
+    [{}, {"balance_modes": False}, {"algorithm": "cd"}, {"sparsity_target": 0.1}, {"n_epochs": 99}, {"weighted": True}],
 )
 def test_only_machines_of_persistent_chains_are_balanced(changes, monkeypatch):
     calls = []
@@ -90,7 +90,7 @@ def test_only_machines_of_persistent_chains_are_balanced(changes, monkeypatch):
     changes = dict(changes)
     X = rows_of_two_modes(0.5, 200).numpy().astype(np.float32)
     weight = np.ones(len(X)) if changes.pop("weighted", False) else None
-    settings = replace(TrainSettings(n_hidden=4, learning_rate=0.05, batch_size=20, n_epochs=25), **changes)
+    settings = replace(TrainSettings(n_hidden=4, learning_rate=0.05, batch_size=20, n_epochs=100), **changes)
     run = begin(SharedRows(ArrayRows(X, weight)), settings, Start([0]))
     for _ in range(settings.n_epochs):
         run.epoch_()
