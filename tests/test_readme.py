@@ -123,7 +123,7 @@ def test_the_index_has_all_pages_of_results():
         ("; AMD EPYC, 2 cores", "", "no date, commit, versions and hardware"),
         (f"*{STAMP}*\n", "", "no line with date"),
         ("FOLDER/a", "/home/me/tables/a", "path of a machine: /home/me/tables/a"),
-        ("-84.11", "skrbm in /work/skrbm", "path of a machine: /work/skrbm"),
+        ("-84.11", "skrbm in /home/me/skrbm", "path of a machine: /home/me/skrbm"),
         ("Prose.", "`tests/test_gone.py::test_it` has it.", "no such file: tests/test_gone.py"),
     ],
 )
