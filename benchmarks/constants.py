@@ -26,6 +26,7 @@ NAMES = [
 ]  # fmt: skip
 CONSTANTS = {  # by name: module of skrbm.training
     "LIMIT_PER_UNIT": "settings", "_NOISE": "settings", "_PRECISION": "settings", "_PRECISION_OF_TABLE": "settings",
+    "_NARROW": "settings",
     "_GAIN": "pace", "_GROWTH": "pace", "_UNIT": "spectrum", "_N_DIRECTIONS": "balance",
 }  # fmt: skip
 FACTORS = (0.5, 2.0)

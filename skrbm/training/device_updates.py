@@ -91,7 +91,8 @@ class _PlainUpdates:
         self._n_draws = state.k * (self.phases.chains.numel() + self.h.numel())
         self._is_drawn = settings.binarize == "sample" and rows.is_floating_point()
         # ±1/n of each row, and a one for each row of the data and for each chain.
-        self._signs, self._steps = self.phases.signs(W), torch.empty_like(self.phases.signs(W))
+        self._signs = self.phases.signs(W)
+        self._steps = torch.empty_like(self._signs)
         self._ones = torch.zeros((2, n), dtype=dtype, device=W.device)
         self._ones[0, :n_data] = self._ones[1, n_data:] = 1.0
         self._share = self._signs.clamp_min(0.0)[:n_data].clone()  # of each row in a mean of the data

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from skrbm.support.kernels import bfloat16_mm, has_bfloat16_mm, has_int8_mm, int8_mm, linear, sums_in_float32
+from tests.backends.test_protocol import needs_int8
 from tests.fake_cuda import fake_driver
 
 module = importlib.import_module("skrbm.support.kernels")
@@ -49,7 +50,7 @@ def test_int8_kernels_that_do_something_else_or_are_missing_are_not_used(monkeyp
     assert module._find_int8_mm() is None
 
 
-@pytest.mark.skipif(not has_int8_mm(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
+@needs_int8
 def test_products_of_bytes_are_exact():
     a, b = (
         torch.randint(-127, 128, shape, generator=torch.Generator().manual_seed(0)) for shape in ((20, 33), (33, 9))

@@ -10,11 +10,11 @@ import torch
 
 from skrbm.machines import mean_h_given_v
 from skrbm.rows import Batch
-from skrbm.support.kernels import has_int8_mm
 from skrbm.training.gradients import statistics
 from skrbm.training.spectrum import Spectrum
 from skrbm.training.update import update_
 from tests import reference
+from tests.backends.test_protocol import needs_int8
 from tests.training.states import NARROW, PLAIN, Merged, begin, bits
 from tests.training.test_gradients import log_likelihood_gradient, model_statistics
 
@@ -217,7 +217,7 @@ def test_momentum():
     torch.testing.assert_close(state.params.b - params.b, 1.9 * first)
 
 
-@pytest.mark.skipif(not has_int8_mm(torch.device("cpu")), reason="the processor has no units for 8-bit integers")
+@needs_int8
 @pytest.mark.parametrize("centered", ["visible", True])
 def test_no_weight_moves_by_more_than_the_products_in_8_bits_are_told(centered, monkeypatch):
     """Else it would leave the range that its 8 bits stand for."""
