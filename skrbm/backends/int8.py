@@ -16,7 +16,7 @@ from skrbm.backends.protocol import Backend, Contrast, Damping, Phases
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import int8_mm
-from skrbm.support.randomness import TABLE, Stream
+from skrbm.support.randomness import Stream
 
 _BLOCK = 1 << 19  # elements of W that are worked on at a time: 2 MB of float32, which stay in the processor's cache
 # Rounding may move an input by this much, root mean square; at 100 units on, the largest weight is about 6 then.
@@ -31,6 +31,13 @@ _DATA, _MODEL = torch.tensor([1, 0], dtype=torch.int8), torch.tensor([0, 1], dty
 class Int8Backend(Backend):
     """In integers of 8 bits, for states that are bits and weights in float32, on the CPU.
 
+    Attributes
+    ----------
+    narrow : Tensor of shape (n_hidden, n_features)
+        The weights, rounded.
+    unit : float
+        The weight that the integer 1 stands for.
+
     Notes
     -----
     The weights are rounded to multiples of their largest magnitude over 127. That moves the inputs of units by
@@ -38,50 +45,56 @@ class Int8Backend(Backend):
     """
 
     state_dtype: torch.dtype = torch.int8
+    narrow: Tensor
+    unit: float
 
     def __init__(self, params: RBMParameters) -> None:
         self.params = params
         n_hidden, n_features = params.W.shape
         self._n_rows = min(n_hidden, max(64, _BLOCK // n_features))  # of W that are worked on at a time
-        self._W = torch.empty((n_hidden, n_features), dtype=torch.int8)
+        self.narrow = torch.empty((n_hidden, n_features), dtype=torch.int8)
         self._floats = torch.empty((self._n_rows, n_features))
         self._sums = torch.empty((self._n_rows + 2, n_features), dtype=torch.int32)
-        self._unit = 0.0  # the weight that the integer 1 stands for
+        self.unit = 0.0
         self._headroom = -1.0  # what the largest weight may still grow by before that has to change
         self.refresh_()
 
     @property
     def input_error(self) -> float:
         """Root mean square of what rounding adds to an input, if a hundred units are on."""
-        return self._unit * math.sqrt(100 / 12)  # 1/12 is the variance of a uniform rounding error
+        return self.unit * math.sqrt(100 / 12)  # 1/12 is the variance of a uniform rounding error
 
     @property
     def suffices(self) -> bool:
         return self.input_error <= _MAX_INPUT_ERROR
 
-    def refresh_(self, max_change: float = math.inf) -> None:
+    def reserve_(self, max_change: float) -> bool:
+        """Take note that the weights are about to change by as much; whether `unit` can stay what it is."""
         self._headroom -= max_change
-        if self._headroom < 0.0:
+        return self._headroom >= 0.0
+
+    def refresh_(self, max_change: float = math.inf) -> None:
+        if not self.reserve_(max_change):
             low, high = self.params.W.aminmax()
             largest = max(-float(low), float(high), 1e-6)
             # A quarter in reserve: looking for the largest weight takes as long as rounding.
             self._headroom = 0.0 if max_change == math.inf else max(0.25 * largest, 2.0 * max_change)
-            self._unit = (largest + self._headroom) / 127.0
+            self.unit = (largest + self._headroom) / 127.0
         for rows in self._blocks():
             # The sum ends in the rounded weight in two's complement, of which the conversion takes the last 8 bits.
             scaled = torch.add(
-                _LAST_BITS, self.params.W[rows], alpha=1.0 / self._unit, out=self._floats[: _length(rows)]
+                _LAST_BITS, self.params.W[rows], alpha=1.0 / self.unit, out=self._floats[: _length(rows)]
             )
-            self._W[rows].copy_(scaled.view(torch.int32))
+            self.narrow[rows].copy_(scaled.view(torch.int32))
 
     def mean_h(self, v: Tensor) -> Tensor:
-        return self._mean(self.params.hidden, int8_mm(v, self._W.T), self.params.c)
+        return self._mean(self.params.hidden, int8_mm(v, self.narrow.T), self.params.c)
 
     def mean_v(self, h: Tensor) -> Tensor:
-        return self._mean(self.params.visible, int8_mm(h, self._W), self.params.b)
+        return self._mean(self.params.visible, int8_mm(h, self.narrow), self.params.b)
 
     def _mean(self, unit: Unit, sums: Tensor, bias: Tensor) -> Tensor:
-        return unit.mean_(torch.add(bias, sums, alpha=self._unit))
+        return unit.mean_(torch.add(bias, sums, alpha=self.unit))
 
     def add_contrast_(
         self,
@@ -97,9 +110,8 @@ class Int8Backend(Backend):
         n_hidden, n_data, n_model, v = mean_h.shape[1], phases.n_data, phases.n_chains, phases.all
         dh = torch.mv(mean_h.T, phases.signs(mean_h))
         dW_mu, excess, left, right = _low_rank(mean_h, phases, dh, mu, damping)
-        # The level of a one in the data; that in the chains is n_data / n_model times as high.
-        level = 127.0 * min(1.0, n_model / n_data)
-        rounded = self._rounded(phases.of(mean_h), level, level * n_data / n_model, stream)
+        level, model_level = levels(n_data, n_model)
+        rounded = self._rounded(phases.of(mean_h), level, model_level, stream)
         for rows in self._blocks():
             n, last = _length(rows), 2 * (rows.stop == n_hidden)  # the last block has the sums of v, see _DATA
             sums = int8_mm(rounded[:, rows.start : rows.stop + last].T, v, out=self._sums[: n + last])
@@ -122,23 +134,26 @@ class Int8Backend(Backend):
         """
         n, n_hidden = mean_h.all.shape
         rounded = mean_h.of(torch.empty((n, n_hidden + 2), dtype=torch.int8))
-        n_alike = n if level == model_level else max(1, TABLE // n_hidden)
         for out, means, factor, ones in (
             (rounded.data, mean_h.data, level, _DATA),
             (rounded.chains, mean_h.chains, model_level, _MODEL),
         ):
             out[:, n_hidden:] = ones
-            for first in range(0, len(means), n_alike):
-                some = means[first : first + n_alike]
-                dither = stream.dither(n_hidden if level == model_level else some.numel()).view(-1, n_hidden)
-                out[first : first + n_alike, :n_hidden].copy_(torch.add(dither, some, alpha=factor))  # cut towards 0
+            dither = stream.dither(n_hidden if level == model_level else means.numel()).view(-1, n_hidden)
+            out[:, :n_hidden].copy_(torch.add(dither, means, alpha=factor))  # cut towards 0
         rounded.chains[:, :n_hidden].neg_()
         return rounded.all
 
     def _blocks(self) -> Iterator[slice]:
-        n_hidden = len(self._W)
+        n_hidden = len(self.narrow)
         for first in range(0, n_hidden, self._n_rows):
             yield slice(first, min(first + self._n_rows, n_hidden))
+
+
+def levels(n_data: int, n_chains: int) -> tuple[float, float]:
+    """What a one is as an integer, in the data and in the chains: as n_data to n_chains is the second to the first."""
+    level = 127.0 * min(1.0, n_chains / n_data)
+    return level, level * n_data / n_chains
 
 
 def _length(rows: slice) -> int:

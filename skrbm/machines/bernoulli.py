@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from skrbm.machines.units import Unit
-from skrbm.support.randomness import bernoulli_
+from skrbm.support.randomness import Uniform, bernoulli_
 from skrbm.support.ranges import Range
 
 ROUNDING = 1e-6  # by which what is meant to lie in [0, 1] may miss it: float32 arithmetic on the user's side
@@ -38,7 +38,7 @@ class Bernoulli(Unit):
         """P(s = 1 | x) = 1 / (1 + exp(-x))."""
         return x.sigmoid_()
 
-    def draw_(self, out: Tensor, mean: Tensor, uniform: Tensor) -> Tensor:
+    def draw_(self, out: Tensor, mean: Tensor, uniform: Uniform | Tensor) -> Tensor:
         """1 where the number lies below the mean, else 0."""
         return bernoulli_(out, mean, uniform)
 

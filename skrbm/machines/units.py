@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skrbm.support.randomness import Stream, check_stream
+from skrbm.support.randomness import Stream, Uniform, check_stream
 from skrbm.support.ranges import Range
 
 
@@ -47,7 +47,7 @@ class Unit(ABC):
         """Mean state given the input, elementwise; written over `x`."""
 
     @abstractmethod
-    def draw_(self, out: Tensor, mean: Tensor, uniform: Tensor) -> Tensor:
+    def draw_(self, out: Tensor, mean: Tensor, uniform: Uniform | Tensor) -> Tensor:
         """Write states drawn given their `mean` to `out`, by as many numbers `uniform` on [0, 1); return `out`."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Unit(ABC):
     def sample(self, mean: Tensor, stream: Stream) -> Tensor:
         """States drawn given their mean, in its shape and type."""
         check_stream(stream)
-        return self.draw_(mean.new_empty(mean.shape), mean, stream.uniform(mean.numel(), mean.device))
+        return self.draw_(mean.new_empty(mean.shape), mean, stream.numbers(mean.numel(), mean.device))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

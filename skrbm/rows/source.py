@@ -129,7 +129,7 @@ def binarize_rows(v: Tensor, rule: Binarize, stream: Stream, out: Tensor | None 
     if rule == "none" or not v.is_floating_point():
         return v if out is None else out.copy_(v)
     if rule == "sample":
-        return stream.bernoulli(v) if out is None else bernoulli_(out, v, stream.uniform(v.numel(), v.device))
+        return stream.bernoulli(v) if out is None else bernoulli_(out, v, stream.numbers(v.numel(), v.device))
     above = v.gt(rule)
     return above.to(v.dtype) if out is None else out.copy_(above)
 

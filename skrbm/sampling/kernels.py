@@ -178,13 +178,13 @@ def gibbs_step_(
         P(v = 1 | h) that `v` was drawn from, and P(h = 1 | v) of `rows` (n, n_hidden).
     """
     check_stream(stream)
-    uniform = stream.uniform(v.numel() + h.numel(), h.device)
+    for_v, for_h = stream.numbers_for(v, h)
     mean_v = backend.mean_v(h)
-    backend.params.visible.draw_(v, mean_v, uniform[: v.numel()])
+    backend.params.visible.draw_(v, mean_v, for_v)
     if given is not None:
         v.copy_(clamp(v, given))
     mean_h = backend.mean_h(v if rows is None else rows)
-    backend.params.hidden.draw_(h, mean_h[-len(h) :], uniform[v.numel() :])
+    backend.params.hidden.draw_(h, mean_h[-len(h) :], for_h)
     return mean_v, mean_h
 
 

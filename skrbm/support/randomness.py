@@ -1,22 +1,79 @@
-"""Streams of randomness: seeded, spawned by use, with a state that can be stored and set again.
+"""Streams of randomness: seeded, spawned by use, with a place that can be stored and set again.
 
-Every draw in skrbm takes its randomness from a :class:`Stream` that is passed in; no global generator is touched.
-On the CPU the raw words come from numpy's SFC64, several times faster than torch's generator; on another device
-from a `torch.Generator` that lives there.
+Every draw in skrbm takes its randomness from a :class:`Stream` that is passed in; no global generator is touched. On
+the CPU the numbers are those of a counter: a function of a key and a place, of which nothing has to be kept. On
+another device they come from a `torch.Generator` that lives there.
 """
 
 from __future__ import annotations
 
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skrbm.support.compiled import Loop, is_compiled
+
 TABLE = 1 << 17  # numbers in the table of low bits
+_PER_BLOCK = 32  # bytes of a block of four words, which is what the counter counts
+_PIECE = 1 << 12  # as in `loops`
+_LEAST_COMPILED = 1 << 13  # draws of a call that pay for a compiled loop
+_LEAST_TO_LOAD = 1 << 26  # draws of a process that pay for numba's import
+_LOOPS = {
+    (p, out): Loop("skrbm.support.loops", name)
+    for p, out, name in (
+        (torch.float32, torch.float32, "draw_f4_f4"),
+        (torch.float32, torch.int8, "draw_f4_i1"),
+        (torch.float64, torch.float64, "draw_f8_f8"),
+    )
+}
+
+
+class Uniform(NamedTuple):
+    """Independent numbers, uniform on [0, 1), by their place in a stream: they are made where they are needed.
+
+    Attributes
+    ----------
+    key : tuple of int
+        Of the stream, two words.
+    position : int
+        The first block of random words that they are made of.
+    n : int
+        How many.
+
+    Notes
+    -----
+    The words are those of Philox4x64-10 (Salmon, Moraes, Dror & Shaw 2011), as numpy makes them: each block of four is
+    a bijection of its place, under a key. For each `TABLE` numbers the first block says where in the table the low
+    parts are read; in those that follow each byte is the upper part of a number.
+    """
+
+    key: tuple[int, int]
+    position: int
+    n: int
+
+    def numbers(self) -> Tensor:
+        """The numbers, float32: (n,)."""
+        numbers, position = torch.empty(self.n), self.position
+        for first in range(0, self.n, TABLE):
+            some = numbers[first : first + TABLE]
+            n_blocks = 1 + -(-len(some) // _PER_BLOCK)
+            words = _words(self.key, position, n_blocks)
+            some.copy_(torch.from_numpy(words[4:].view(np.uint8)[: len(some)]))
+            torch.add(_piece(_low_part(), int(words[0]), len(some)), some, alpha=1 / 256, out=some)
+            position += n_blocks
+        return numbers
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks they take in the stream."""
+        return -(-self.n // TABLE) + self.n // TABLE * (TABLE // _PER_BLOCK) + -(-(self.n % TABLE) // _PER_BLOCK)
 
 
 class Stream:
@@ -31,6 +88,9 @@ class Stream:
 
     Notes
     -----
+    All that a stream consists of is a key, from the seed and the use, and a position, which every draw moves on. So
+    draws are the same however many threads make them, and with compiled loops and without.
+
     Bernoulli draws compare the probability with a uniform number of 24 bits, so their frequency is off by no more than
     2^-24 = 6e-8, about the rounding of a float32 probability. On the CPU the upper 8 bits of each number are fresh. The
     lower ones, which decide one draw in 256, come from a table that has each number k / 2^17 once, in random order,
@@ -50,12 +110,13 @@ class Stream:
 
     def __init__(self, seed: int | Sequence[int] | None = None, use: str = "") -> None:
         sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(use.encode()),))
-        self._bits, self._use = np.random.SFC64(sequence), use
+        key0, key1 = sequence.generate_state(2, np.uint64).tolist()
+        self._key, self._position, self._use = (key0, key1), 0, use
         self._device_generators: dict[str, torch.Generator] = {}
 
     def __repr__(self) -> str:
         """Streams that are about to draw the same numbers (on the CPU) look alike."""
-        state = zlib.crc32(repr(self._bits.state).encode())
+        state = zlib.crc32(repr((self._key, self._position)).encode())
         return f"Stream({f'{self._use!r}, ' if self._use else ''}state {state:08x})"
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -63,13 +124,18 @@ class Stream:
     def state(self) -> dict[str, Any]:
         """Everything the next draws depend on, as arrays and numbers that can be pickled anywhere."""
         return {
-            "cpu": self._bits.state,
+            "key": self._key,
+            "position": self._position,
             "devices": {name: g.get_state().numpy() for name, g in self._device_generators.items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue where `state()` was taken."""
-        self._bits.state = state["cpu"]
+        """Continue where `state()` was taken. (From a version before 0.7 draws go on that are others than there.)"""
+        if "cpu" in state:
+            words = state["cpu"]["state"]["state"]
+            state = {**Stream([int(word) for word in words]).state(), "devices": state["devices"]}
+        key0, key1 = state["key"]
+        self._key, self._position = (int(key0), int(key1)), int(state["position"])
         self._device_generators = {}
         for name, values in state["devices"].items():
             try:
@@ -83,37 +149,66 @@ class Stream:
         return self.state()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._bits, self._use = np.random.SFC64(0), ""
+        self._use = ""
         self.set_state(state)
 
     # -- draws on the CPU ------------------------------------------------------------------------------------------
 
     def spawn(self, use: str) -> Stream:
-        """A new stream, seeded from this one (which moves on by four words)."""
-        return Stream([int(word) for word in self._bits.random_raw(4)], use)
+        """A new stream, seeded from this one (which moves on by a block)."""
+        return Stream([int(word) for word in self._words(1)], use)
 
     def permutation(self, n: int) -> np.ndarray:
         """A random order of 0 … n-1."""
-        return np.random.Generator(self._bits).permutation(n)
+        with self._generator() as generator:
+            return generator.permutation(n)
 
     def normal(self, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
         """Independent normal numbers of mean 0 and standard deviation `scale`, float64."""
-        return np.random.Generator(self._bits).normal(0.0, scale, shape)
+        with self._generator() as generator:
+            return generator.normal(0.0, scale, shape)
 
     def integers(self, high: int | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Independent integers, uniform on 0 … high-1, each of its own `high` where that is an array."""
-        return np.random.Generator(self._bits).integers(high, size=shape)
+        with self._generator() as generator:
+            return generator.integers(high, size=shape)
+
+    @contextmanager
+    def _generator(self) -> Iterator[np.random.Generator]:
+        """numpy's generator on the words from here on; the stream moves on by the blocks that it has begun."""
+        bits = np.random.Philox(key=0)
+        bits.state = _philox_state(self._key, self._position)
+        yield np.random.Generator(bits)
+        self._position = int(bits.state["state"]["counter"][0])
+
+    def _words(self, n_blocks: int) -> np.ndarray:
+        words = _words(self._key, self._position, n_blocks)
+        self._position += n_blocks
+        return words
 
     # -- Bernoulli draws on any device -------------------------------------------------------------------------------
+
+    def numbers(self, n: int, device: torch.device | str = "cpu") -> Uniform | Tensor:
+        """`n` independent numbers, uniform on [0, 1): on the CPU by their place, on other devices as `uniform`."""
+        if torch.device(device).type != "cpu":
+            return self.uniform(n, device)
+        found = Uniform(self._key, self._position, n)
+        self._position += found.n_blocks
+        return found
+
+    def numbers_for(self, *states: Tensor) -> Sequence[Uniform | Tensor]:
+        """Numbers for the draws of several tensors; on a device all at once."""
+        if states[0].device.type == "cpu":
+            return [self.numbers(values.numel()) for values in states]
+        sizes = [values.numel() for values in states]
+        return torch.split(self.uniform(sum(sizes), states[0].device), sizes)
 
     def uniform(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """`n` independent numbers, uniform on [0, 1), float32: shape (n,)."""
         if torch.device(device).type != "cpu":
             return torch.rand(n, device=device, generator=self.generator(torch.device(device)))
-        numbers = torch.empty(n)
-        for first in range(0, n, TABLE):
-            self._fill_(numbers[first : first + TABLE])
-        return numbers
+        found = self.numbers(n)
+        return found.numbers() if isinstance(found, Uniform) else found
 
     def bernoulli(self, p: Tensor) -> Tensor:
         """Independent draws, 1 with probability `p` and else 0, in the shape, type and device of `p`.
@@ -121,30 +216,28 @@ class Stream:
         Probabilities outside [0, 1] act as the nearest bound.
         """
         return bernoulli_(
-            torch.empty_like(p, memory_format=torch.contiguous_format), p, self.uniform(p.numel(), p.device)
+            torch.empty_like(p, memory_format=torch.contiguous_format), p, self.numbers(p.numel(), p.device)
         )
 
     def dither(self, n: int) -> Tensor:
         """`n` numbers, uniform on [0, 1), for rounding at random: a piece of the table that `uniform` uses; (n,).
 
-        Float32, on the CPU; not to be written to. Not for draws of states: a piece comes
-        again in a long training.
+        Float32, on the CPU; not to be written to. Not for draws of states: a piece comes again in a long training, and
+        after `TABLE` numbers.
         """
-        piece = _piece(_table(), int(self._bits.random_raw()), min(n, TABLE))
-        return piece if n <= TABLE else torch.cat((piece, self.dither(n - TABLE)))
+        piece = _table()[(place := self.place()) : place + min(n, TABLE)]
+        return piece if n <= TABLE else piece.repeat(-(-n // TABLE))[:n]
 
-    def _fill_(self, numbers: Tensor) -> None:
-        n = len(numbers)
-        words = self._bits.random_raw((n + 7) // 8 + 1)
-        numbers.copy_(torch.from_numpy(words.view(np.uint8)[:n]))
-        torch.add(_piece(_low_part(), int(words[-1]), n), numbers, alpha=1 / 256, out=numbers)
+    def place(self) -> int:
+        """A random place in the table."""
+        return int(self._words(1)[0]) >> 47
 
     def generator(self, device: torch.device) -> torch.Generator:
         """The generator of the draws on a device other than the CPU."""
         name = str(device)
         if name not in self._device_generators:
             generator = torch.Generator(device)
-            generator.manual_seed(int(self._bits.random_raw()) >> 1)
+            generator.manual_seed(int(self._words(1)[0]) >> 1)
             self._device_generators[name] = generator
         return self._device_generators[name]
 
@@ -157,7 +250,7 @@ def check_stream(stream: Any) -> None:
         )
 
 
-def bernoulli_(out: Tensor, p: Tensor, uniform: Tensor) -> Tensor:
+def bernoulli_(out: Tensor, p: Tensor, uniform: Uniform | Tensor) -> Tensor:
     """Write 1 to `out` where numbers `uniform` on [0, 1) lie below the probabilities `p`, else 0.
 
     Parameters
@@ -166,14 +259,18 @@ def bernoulli_(out: Tensor, p: Tensor, uniform: Tensor) -> Tensor:
         Contiguous, of a float type or int8.
     p : Tensor of the same shape
         Probabilities; outside [0, 1] they act as the nearest bound.
-    uniform : Tensor of shape (p.numel(),), float32
-        See `Stream.uniform`.
+    uniform : Uniform or Tensor of shape (p.numel(),), float32
+        See `Stream.numbers`.
 
     Returns
     -------
     Tensor
         `out`.
     """
+    if isinstance(uniform, Uniform):
+        if _draw_compiled_(out, p, uniform):
+            return out
+        uniform = uniform.numbers()
     uniform = uniform.view(p.shape)
     uniform = uniform if uniform.dtype == p.dtype else uniform.to(p.dtype)
     if out.is_floating_point():
@@ -182,10 +279,68 @@ def bernoulli_(out: Tensor, p: Tensor, uniform: Tensor) -> Tensor:
     return out.copy_(torch.lt(uniform, p, out=torch.empty_like(uniform)))
 
 
+_n_drawn = 0  # by all streams of the process, as far as a compiled loop could have done it
+
+
+def _draw_compiled_(out: Tensor, p: Tensor, uniform: Uniform) -> bool:
+    """`bernoulli_` by a compiled loop, to the same bits; whether that has been done, as it has where it pays."""
+    global _n_drawn
+    suits = (p.dtype, out.dtype) in _LOOPS and uniform.n >= _LEAST_COMPILED and p.is_contiguous()
+    if not suits or not is_compiled():
+        return False
+    _n_drawn += uniform.n
+    if _n_drawn < _LEAST_TO_LOAD:
+        return False
+    draw_compiled_(out, p, uniform)
+    return True
+
+
+def draw_compiled_(out: Tensor, p: Tensor, uniform: Uniform) -> None:
+    """`bernoulli_` by a compiled loop, from float32 to float32 or int8, or from float64 to float64; all contiguous."""
+    n_pieces = -(-uniform.n // _PIECE)
+    _LOOPS[p.dtype, out.dtype](n_pieces, p, out, *place_of(uniform), n_threads=torch.get_num_threads())
+
+
+def place_of(uniform: Uniform) -> tuple[int, int, int, int, Tensor]:
+    """What a compiled loop has to know of numbers: how many, the key, the position, and the table of low parts."""
+    key0, key1 = (word - (word >> 63 << 64) for word in uniform.key)  # as signed numbers
+    return uniform.n, key0, key1, uniform.position, _low_part()
+
+
+def _philox_state(key: tuple[int, int], position: int) -> dict[str, Any]:
+    """The state of numpy's Philox before a block."""
+    return {
+        "bit_generator": "Philox",
+        "state": {"counter": np.array([position, 0, 0, 0], np.uint64), "key": np.array(key, np.uint64)},
+        "buffer": _EMPTY,
+        "buffer_pos": 4,  # which is to say that it is used up
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+
+
+_EMPTY = np.zeros(4, np.uint64)
+_local = threading.local()  # a generator for each thread, as setting its state is faster than making one
+
+
+def _words(key: tuple[int, int], position: int, n_blocks: int) -> np.ndarray:
+    """The words of so many blocks from a position on, (4 n_blocks,)."""
+    bits = getattr(_local, "bits", None)
+    if bits is None:
+        bits = _local.bits = np.random.Philox(key=0)
+    bits.state = _philox_state(key, position)
+    return bits.random_raw(4 * n_blocks)
+
+
 def _piece(table: Tensor, word: int, n: int) -> Tensor:
     """`n` numbers of the table from a place on that the upper 17 bits of a random word give."""
     first = word >> 47
     return table[first : first + n]
+
+
+def dither_table() -> Tensor:
+    """The table, twice, whose places `Stream.place` draws; for compiled loops."""
+    return _table()
 
 
 @cache

@@ -17,6 +17,7 @@ from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Binarize
+from skrbm.support.compiled import is_compiled
 from skrbm.support.tensors import Placement
 from skrbm.training.descent import SGD, NamedSchedule, RateScheduleName
 from skrbm.training.pace import Pace
@@ -38,6 +39,7 @@ _HIGHEST = {"sgd": 0.2, "nesterov": 0.2, "adam": 1e-3}  # first rate
 _MOST_GROWTH = 4.0  # from the highest first rate
 _NOISE = 0.6  # of the first updates
 LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the first rate, for each hidden unit
+_LEAST_COMPILED = 500  # updates of a fit: numba's import, and loading what it has compiled, take half a second
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 
 # weight_decay="auto", see `_decay`: two precisions of the weights' prior, and the most that each may come to, lest toys
@@ -69,6 +71,8 @@ class TrainSettings:
         Of the moving averages that give the offsets of centring.
     spectrum : Spectrum or None
         Of the rows, where `learning_rate` is left to them.
+    is_compiled : bool
+        Whether updates are made by compiled loops.
     """
 
     n_hidden: int = 256
@@ -101,6 +105,7 @@ class TrainSettings:
     hidden: Unit = BERNOULLI
     offset_rate: float = 0.01
     spectrum: Spectrum | None = None
+    is_compiled: bool = False
 
     def resolved(self, rows: SharedRows) -> Self:
         """The settings for these rows: the one place where "auto" gets its meaning.
@@ -129,7 +134,22 @@ class TrainSettings:
             bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
+        found["is_compiled"] = replace(self, **found)._pays_compiled(rows)
         return replace(self, **found)
+
+    def _pays_compiled(self, rows: SharedRows) -> bool:
+        """Whether updates can be made by compiled loops, and are so many that it pays to load these."""
+        return (
+            is_compiled()
+            and self.device.type == "cpu"
+            and self.precision in ("int8", "float32")
+            and (self.visible, self.hidden) == (BERNOULLI, BERNOULLI)
+            and self.centered is not True
+            and self.is_plain_descent(0.0)
+            and not rows.is_weighted
+            and rows.group.size == 1
+            and self.n_epochs * rows.n_batches(int(self.batch_size)) >= _LEAST_COMPILED
+        )
 
     def _first_rate(self, spectrum: Spectrum, batch_size: int) -> float:
         """What learning_rate="auto" starts at: the highest rate at which the first updates don't throw units about.

@@ -91,8 +91,8 @@ class TrainState:
         Mean of the parameters on the way; None without `settings.averaging`.
     n_updates, n_epochs : int
         Position.
-    device_updates : SeveralUpdates or None
-        Makes the updates on a GPU, from the first epoch there on.
+    several : SeveralUpdates or None
+        Makes the updates, on a GPU or by compiled loops, from the first epoch on.
     """
 
     settings: TrainSettings
@@ -111,7 +111,7 @@ class TrainState:
     average: Average | None = None
     n_updates: int = 0
     n_epochs: int = 0
-    device_updates: SeveralUpdates | None = None
+    several: SeveralUpdates | None = None
     _before: RBMParameters | None = None
     _look: tuple[Callable[[], float], float, int] | None = None  # at the last update looked at, not heard of yet
 

@@ -33,11 +33,12 @@ from skrbm.machines.restricted import RBMParameters
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
+from skrbm.training.compiled_updates import CompiledUpdates
 from skrbm.training.device_updates import DeviceUpdates
 from skrbm.training.gradients import Gradient, difference, penalize_, statistics
 from skrbm.training.observers import Observer
 from skrbm.training.settings import gibbs_steps
-from skrbm.training.state import TrainState
+from skrbm.training.state import SeveralUpdates, TrainState
 
 _WORDS = {"W": "weights", "b": "visible biases", "c": "hidden biases"}
 
@@ -79,8 +80,13 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     state.k = gibbs_steps(settings.k, state.n_epochs, settings.n_epochs)
     if state.average is not None:
         observers = (state.average, *observers)
-    if state.params.W.is_cuda and rows.group.size == 1 and not rows.is_weighted:
-        _run_on_device_(state, rows, observers)
+    if state.several is None and rows.group.size == 1 and not rows.is_weighted:
+        if settings.is_compiled:
+            state.several = CompiledUpdates(state)
+        elif state.params.W.is_cuda:
+            state.several = DeviceUpdates(state)
+    if state.several is not None:
+        _make_several_(state, state.several, rows, observers)
     else:
         for batch in rows.epoch(state.streams.shuffle, int(settings.batch_size)):
             before = state.snapshot()
@@ -99,12 +105,13 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     return EpochRecord(state.n_epochs, learning_rate, state.k, state.pace.take(), time.perf_counter() - began)
 
 
-def _run_on_device_(state: TrainState, rows: SharedRows, observers: Sequence[Observer]) -> None:
-    """An epoch of updates on a GPU: several at a time, as far as nothing is to be looked at in between."""
-    device = state.device_updates = state.device_updates or DeviceUpdates(state)
+def _make_several_(
+    state: TrainState, several: SeveralUpdates, rows: SharedRows, observers: Sequence[Observer]
+) -> None:
+    """An epoch of updates, several at a time, as far as nothing is to be looked at in between."""
     size, together = int(state.settings.batch_size), 1
     if rows.has_full_batches and state.is_plain_descent:
-        together = device.most_together
+        together = several.most_together
     n_to_come = max(state.settings.n_epochs - state.n_epochs, 1) * rows.n_batches(size)
     for batch in rows.epoch(state.streams.shuffle, size * together):
         left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
@@ -114,7 +121,7 @@ def _run_on_device_(state: TrainState, rows: SharedRows, observers: Sequence[Obs
             n_most = 1 if before is not None else min(together, len(left) // n_data, n_quiet)
             n = 1 << max(n_most, 1).bit_length() - 1  # the largest power of two
             v, left = left[: n * n_data], left[n * n_data :]
-            if not device.make_(v, n, n_to_come):
+            if not several.make_(v, n, n_to_come):
                 for part in torch.split(v, n_data):
                     update_(state, Batch(part))
             _look_(state, before, min(n_data, len(v)), rows.group, observers, n)
@@ -187,9 +194,9 @@ def _reconstruct_(state: TrainState, phases: Phases) -> Tensor:
     mean_h = mean_h_data = backend.mean_h(phases.data)
     h = torch.empty_like(mean_h, dtype=backend.state_dtype)
     for _ in range(state.k):
-        uniform = state.streams.chains.uniform(h.numel() + chains.numel(), h.device)
-        machine.hidden.draw_(h, mean_h, uniform[: h.numel()])
-        machine.visible.draw_(chains, backend.mean_v(h), uniform[h.numel() :])
+        for_h, for_v = state.streams.chains.numbers_for(h, chains)
+        machine.hidden.draw_(h, mean_h, for_h)
+        machine.visible.draw_(chains, backend.mean_v(h), for_v)
         mean_h = backend.mean_h(chains)
     state.h = h
     return torch.cat((mean_h_data, mean_h))

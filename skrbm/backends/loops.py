@@ -1,0 +1,326 @@
+"""The compiled loops of training: all that an update does beside its products, and whole updates of small machines.
+
+Only `skrbm.support.compiled` imports this, as it needs numba; `training.compiled_updates` calls the loops. Sums over
+rows go by pieces of `ROWS` rows, which are added up in their order: whoever takes a piece, the sums are the same.
+
+The step is that of `training.update`, where `mu` are the offsets of the visible layer, and the directions are μ (if it
+is centred) and those of the damping: what is summed of the rows beside Σ h v' is Σ s h and Σ s (d'v) h for each
+direction d, with s = 1 / n_data for rows of the data and -1 / n_chains for chains.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skrbm.support.loops import (
+    ONE,
+    PER_BYTE,
+    SEGMENT,
+    TABLE,
+    F,
+    as_float64,
+    bits_of,
+    compare,
+    contracting,
+    draw_bytes,
+    f4,
+    f8,
+    fill,
+    i1,
+    i4,
+    next_piece,
+    place_of_low,
+    room_for_bytes,
+    room_for_floats,
+    sigmoid,
+    summing,
+    u1,
+)
+
+ROWS = 8  # whose sums are added up first
+_ROWS_OF_W = 4  # that are worked on at a time
+_COLUMNS = 64  # the same
+_ZERO, _MAGIC = F(0), F(1.5 * 2**23)  # see `backends.int8`
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------------
+
+
+@contracting
+def _clear(values, n):
+    for i in range(n):
+        values[i] = _ZERO
+
+
+@contracting
+def _add(share, values, total, n):
+    for i in range(n):
+        total[i] += share * values[i]
+
+
+@contracting
+def _scale(share, values, out, n):
+    for i in range(n):
+        out[i] = share * values[i]
+
+
+@summing
+def _dot(v, direction, n):
+    total = _ZERO
+    for i in range(n):
+        total += F(v[i]) * direction[i]
+    return total
+
+
+@contracting
+def _means_of_sums(sums, unit, bias, means, n):
+    for i in range(n):
+        means[i] = sigmoid(F(sums[i]) * unit + bias[i])
+
+
+@contracting
+def _round(dither, means, level, sign, out, n):
+    for i in range(n):
+        out[i] = np.int8(np.int32(dither[i] + level * means[i]) * sign)
+
+
+@contracting
+def _segment(first, n_units, done):
+    """How many units to take at a time: no more than there is room for, and within one piece of the table."""
+    return min(min(SEGMENT, n_units - done), TABLE - (first + done) % TABLE)
+
+
+# -- the two layers ----------------------------------------------------------------------------------------------------
+
+
+@contracting
+def _draw_sums(bytes_, low, sums, unit, bias, out, n):
+    for i in range(n):
+        out[i] = F(bytes_[i]) * PER_BYTE + low[i] < sigmoid(F(sums[i]) * unit + bias[i])
+
+
+def draw_sums(a):
+    """States (n, n_units) as int8 of inputs that are integer sums times a unit, plus a bias; a piece is a row."""
+    sums, out, bias, n_units, unit = a[2], a[3], a[4], a[5], F(as_float64(a[6]))
+    key0, key1, position, low = np.uint64(a[8]), np.uint64(a[9]), a[10], a[11]
+    memory = room_for_bytes()
+    while True:
+        row = next_piece(a)
+        if row >= a[1]:
+            break
+        first, done = row * n_units, 0
+        while done < n_units:
+            n = _segment(first, n_units, done)
+            bytes_, at = draw_bytes(memory, position, first + done, n, key0, key1)
+            of_sums, of_out, biases = i4(sums, first + done, n), i1(out, first + done, n), f4(bias, done, n)
+            _draw_sums(u1(bytes_, 0, n), f4(low, at, n), of_sums, unit, biases, of_out, n)
+            done += n
+
+
+def hidden_int8(a):
+    """P(h = 1 | v) of rows from integer sums: draws of h, means rounded for Σ h v', and the sums over rows.
+
+    Written are, for rows from `first` to `end`, h (n_drawn, n_hidden) of those that are drawn; the rounded means
+    (n, n_hidden + 2), negative for chains, with a one behind in the column of the phase; and the totals of each piece
+    (1 + n_directions, n_hidden).
+    """
+    first_row, end_row, slot, n_data, n_chains = a[2], a[3], a[4], a[5], a[6]
+    sums, unit, bias, n_hidden, totals = a[7], F(as_float64(a[8])), a[9], a[10], a[11]
+    v, n_features, directions, n_directions = a[12], a[13], a[14], a[15]
+    rounded, dither, stride = a[16], a[17], a[18]
+    place_of_data, place_of_chains, level_of_data, level_of_chains = a[19], a[20], as_float64(a[21]), as_float64(a[22])
+    h, first_drawn, end_drawn = a[23], a[24], a[25]
+    key0, key1, position, low = np.uint64(a[27]), np.uint64(a[28]), a[29], a[30]
+    memory, means = room_for_bytes(), f4(room_for_floats(), 0, SEGMENT)
+    shares = f4(room_for_floats(), 0, 1 + n_directions)
+    while True:
+        piece = next_piece(a)
+        if piece >= a[1]:
+            break
+        start, total = first_row + piece * ROWS, (slot + piece) * (1 + n_directions) * n_hidden
+        _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
+        for row in range(start, min(start + ROWS, end_row)):
+            is_data = row < n_data
+            shares[0] = F(1.0 / n_data) if is_data else F(-1.0 / n_chains)
+            level = F(level_of_data) if is_data else F(level_of_chains)
+            place = place_of_data + row * stride if is_data else place_of_chains + (row - n_data) * stride
+            sign = np.int32(1) if is_data else np.int32(-1)
+            row_v = i1(v, row * n_features, n_features)
+            for d in range(n_directions):
+                shares[1 + d] = shares[0] * _dot(row_v, f4(directions, d * n_features, n_features), n_features)
+            is_drawn = first_drawn <= row < end_drawn
+            first, out, done = (row - first_drawn) * n_hidden, row * (n_hidden + 2), 0
+            while done < n_hidden:
+                n = _segment(first, n_hidden, done) if is_drawn else min(SEGMENT, n_hidden - done)
+                _means_of_sums(i4(sums, row * n_hidden + done, n), unit, f4(bias, done, n), means, n)
+                if is_drawn:
+                    bytes_, at = draw_bytes(memory, position, first + done, n, key0, key1)
+                    compare(u1(bytes_, 0, n), f4(low, at, n), means, i1(h, first + done, n), n)
+                _round(f4(dither, place % TABLE + done, n), means, level, sign, i1(rounded, out + done, n), n)
+                for d in range(1 + n_directions):
+                    _add(shares[d], means, f4(totals, total + d * n_hidden + done, n), n)
+                done += n
+            ones = i1(rounded, out + n_hidden, 2)
+            ones[0], ones[1] = np.int8(is_data), np.int8(not is_data)
+
+
+def hidden_float32(a):
+    """The same from the means themselves, in float32; `scaled` (n, n_hidden) are the means times s."""
+    first_row, end_row, slot, n_data, n_chains = a[2], a[3], a[4], a[5], a[6]
+    means, n_hidden, totals, scaled = a[7], a[8], a[9], a[10]
+    v, n_features, directions, n_directions = a[11], a[12], a[13], a[14]
+    h, first_drawn, end_drawn = a[15], a[16], a[17]
+    key0, key1, position, low = np.uint64(a[19]), np.uint64(a[20]), a[21], a[22]
+    memory = room_for_bytes()
+    while True:
+        piece = next_piece(a)
+        if piece >= a[1]:
+            break
+        start, total = first_row + piece * ROWS, (slot + piece) * (1 + n_directions) * n_hidden
+        _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
+        for row in range(start, min(start + ROWS, end_row)):
+            share = F(1.0 / n_data) if row < n_data else F(-1.0 / n_chains)
+            row_means = f4(means, (row - first_row) * n_hidden, n_hidden)
+            if first_drawn <= row < end_drawn:
+                first, done = (row - first_drawn) * n_hidden, 0
+                while done < n_hidden:
+                    n = _segment(first, n_hidden, done)
+                    bytes_, at = draw_bytes(memory, position, first + done, n, key0, key1)
+                    some = f4(means, (row - first_row) * n_hidden + done, n)
+                    compare(u1(bytes_, 0, n), f4(low, at, n), some, f4(h, first + done, n), n)
+                    done += n
+            _scale(share, row_means, f4(scaled, row * n_hidden, n_hidden), n_hidden)
+            _add(share, row_means, f4(totals, total, n_hidden), n_hidden)
+            row_v = f4(v, row * n_features, n_features)
+            for d in range(n_directions):
+                along = share * _dot(row_v, f4(directions, d * n_features, n_features), n_features)
+                _add(along, row_means, f4(totals, total + (1 + d) * n_hidden, n_hidden), n_hidden)
+
+
+def column_means(a):
+    """⟨v⟩ of the data and of the chains, (2, n_features), from rows in float32; a piece is `_COLUMNS` columns."""
+    v, n_data, n_chains, n_features, out = a[2], a[3], a[4], a[5], a[6]
+    while True:
+        piece = next_piece(a)
+        if piece >= a[1]:
+            break
+        first = piece * _COLUMNS
+        n = min(_COLUMNS, n_features - first)
+        data, model = f4(out, first, n), f4(out, n_features + first, n)
+        _clear(data, n)
+        _clear(model, n)
+        for row in range(n_data):
+            _add(F(1.0 / n_data), f4(v, row * n_features + first, n), data, n)
+        for row in range(n_data, n_data + n_chains):
+            _add(F(1.0 / n_chains), f4(v, row * n_features + first, n), model, n)
+
+
+# -- the step ----------------------------------------------------------------------------------------------------------
+
+
+@contracting
+def _means_of_counts(counts, n_rows, out, n):
+    for i in range(n):
+        out[i] = F(counts[i]) / F(n_rows)
+
+
+def means_of_counts(a):
+    """⟨v⟩ of the data and of the chains, (2, n_features), from integer sums over each."""
+    counts, n_data, n_chains, n_features, out = a[2], a[3], a[4], a[5], a[6]
+    while next_piece(a) < a[1]:
+        _means_of_counts(i4(counts, 0, n_features), n_data, f4(out, 0, n_features), n_features)
+        _means_of_counts(i4(counts, n_features, n_features), n_chains, f4(out, n_features, n_features), n_features)
+
+
+@summing
+def _largest_bound(left, n, n_hidden):
+    largest = 0.0
+    for j in range(n_hidden):
+        total = 0.0
+        for d in range(n):
+            total += left[d * n_hidden + j] ** 2
+        largest = max(largest, total)
+    return largest
+
+
+def step_biases(a):
+    """From the totals to the terms of low rank, and the step of the biases; one piece.
+
+    `left` (n_directions, n_hidden) are what goes off Δ⟨h v'⟩, times the directions: Δ⟨h⟩ for μ, and what the damping
+    takes of Δ⟨h (v - μ)'⟩. b moves by rate Δ⟨v⟩, c by rate (Δ⟨h⟩ - ΔW μ), and by what the decay of W μ is. `bound` is
+    the largest squared norm of a column of what the damping takes.
+    """
+    totals, n_pieces, n_hidden, n_features = a[2], a[3], a[4], a[5]
+    directions, n_directions, is_centered, damping = a[6], a[7], a[8], a[9]
+    left, sign, rate, decayed, W_mu = a[10], F(as_float64(a[11])), F(as_float64(a[12])), F(as_float64(a[13])), a[14]
+    b, c, means_v, bound = a[15], a[16], a[17], a[18]
+    while next_piece(a) < a[1]:
+        size = (1 + n_directions) * n_hidden
+        total = f4(totals, 0, size)
+        for piece in range(1, n_pieces):
+            _add(ONE, f4(totals, piece * size, size), total, size)
+        dh = f4(totals, 0, n_hidden)
+        hidden_bias = f4(c, 0, n_hidden)
+        _add(rate, dh, hidden_bias, n_hidden)
+        if is_centered:
+            mu = f4(directions, 0, n_features)
+            for d in range(n_directions):
+                onto = _dot(f4(directions, d * n_features, n_features), mu, n_features)
+                _add(-onto, dh, f4(totals, (1 + d) * n_hidden, n_hidden), n_hidden)
+            _add(-rate, f4(totals, n_hidden, n_hidden), hidden_bias, n_hidden)
+            _scale(sign, dh, f4(left, 0, n_hidden), n_hidden)
+            if decayed != _ZERO:
+                _add(decayed, f4(W_mu, 0, n_hidden), hidden_bias, n_hidden)
+        for d in range(is_centered, n_directions):
+            share = f4(damping, d - is_centered, 1)[0]
+            excess = f4(totals, (1 + d) * n_hidden, n_hidden)
+            _scale(sign * share, excess, f4(left, d * n_hidden, n_hidden), n_hidden)
+            if is_centered:
+                onto = _dot(f4(directions, d * n_features, n_features), f4(directions, 0, n_features), n_features)
+                _add(rate * share * onto, excess, hidden_bias, n_hidden)
+        n_damped = n_directions - is_centered
+        f8(bound, 0, 1)[0] = _largest_bound(f4(left, is_centered * n_hidden, n_damped * n_hidden), n_damped, n_hidden)
+        visible_bias = f4(b, 0, n_features)
+        _add(rate, f4(means_v, 0, n_features), visible_bias, n_features)
+        _add(-rate, f4(means_v, n_features, n_features), visible_bias, n_features)
+
+
+@contracting
+def _descend(W, sums, kept, factor, weight, direction, n):
+    for i in range(n):
+        W[i] = kept * W[i] + factor * F(sums[i]) - weight * direction[i]
+
+
+@contracting
+def _narrow(W, per_unit, out, n):
+    for i in range(n):
+        out[i] = np.int8(bits_of(W[i] * per_unit + _MAGIC))
+
+
+def descend_int8(a):
+    """W ← kept W + factor Σ h v' - rate left' directions, and its copy in int8; a piece is `_ROWS_OF_W` rows.
+
+    Without any direction the first one has to be of zeros. The copy is left out where `per_unit` is 0.
+    """
+    W, sums, n_hidden, n_features, W8 = a[2], a[3], a[4], a[5], a[6]
+    left, directions, n_directions = a[7], a[8], a[9]
+    kept, factor, rate, per_unit = (
+        F(as_float64(a[10])),
+        F(as_float64(a[11])),
+        F(as_float64(a[12])),
+        F(as_float64(a[13])),
+    )
+    while True:
+        first = next_piece(a) * _ROWS_OF_W
+        if first >= n_hidden:
+            break
+        for j in range(first, min(first + _ROWS_OF_W, n_hidden)):
+            row = f4(W, j * n_features, n_features)
+            weight = rate * f4(left, j, 1)[0]
+            of_sums = i4(sums, j * n_features, n_features)
+            _descend(row, of_sums, kept, factor, weight, f4(directions, 0, n_features), n_features)
+            for d in range(1, n_directions):
+                weight = rate * f4(left, d * n_hidden + j, 1)[0]
+                _add(-weight, f4(directions, d * n_features, n_features), row, n_features)
+            if per_unit != _ZERO:
+                _narrow(row, per_unit, i1(W8, j * n_features, n_features), n_features)

@@ -1,0 +1,144 @@
+"""Loops that numba compiles, where it is installed (`pip install "skrbm[fast]"`), run on the threads that torch has.
+
+The loops themselves, in files called `loops.py`, import numba and are imported here, when one is called first. Each
+takes a block of 64-bit numbers: which piece of the work is next, how many pieces there are, then addresses and sizes.
+Whoever runs a loop takes one piece after another until none is left, so that several threads share the work evenly
+beside busy neighbours, and what a piece computes doesn't depend on who does it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SWITCH = "SKRBM_COMPILED"  # the environment variable that turns compiled loops off when it is 0
+_N_ARGUMENTS = 40  # at most, of a loop
+_Arguments = ctypes.c_int64 * (_N_ARGUMENTS + 2)
+
+
+def is_compiled() -> bool:
+    """Whether loops can be compiled here: numba is installed, and nobody has turned it off."""
+    return os.environ.get(SWITCH, "1") != "0" and _has_numba()
+
+
+class Loop:
+    """A compiled loop; it is compiled, or read from numba's cache on disk, at the first call.
+
+    Parameters
+    ----------
+    module, name : str
+        Where it is.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+        self._function: Any = None
+
+    def __call__(self, n_pieces: int, *arguments: Tensor | int | float, n_threads: int = 1) -> None:
+        """Run it.
+
+        Parameters
+        ----------
+        n_pieces : int
+            How many pieces the work has.
+        *arguments : Tensor, int or float
+            Tensors become their addresses: they have to be contiguous, in the types that the loop expects.
+        n_threads : int
+            How many threads of torch's may take part.
+        """
+        self.bind(*arguments)(n_pieces, n_threads)
+
+    def bind(self, *arguments: Tensor | int | float) -> Bound:
+        """The loop with its arguments, to be run again and again."""
+        if self._function is None:
+            self._function = _function(self._module, self._name)
+        return Bound(self._function, arguments)
+
+
+class Bound:
+    """A loop and its arguments.
+
+    Parameters
+    ----------
+    function : callable
+        The compiled function.
+    arguments : sequence
+        See `Loop`.
+    """
+
+    def __init__(self, function: Any, arguments: tuple[Tensor | int | float, ...]) -> None:
+        self._function, self._kept = function, arguments  # tensors that live as long as their addresses are known
+        self._numbers = _Arguments(0, 0, *map(_number, arguments))
+
+    def __setitem__(self, i: int, value: Tensor | int | float) -> None:
+        """Replace an argument, from 0; a tensor has to be kept alive by the caller."""
+        self._numbers[i + 2] = _number(value)
+
+    def set_from(self, i: int, values: Sequence[Tensor | int | float]) -> None:
+        """Replace several arguments, from this one on."""
+        for place, value in enumerate(values, i + 2):
+            self._numbers[place] = _number(value)
+
+    def __call__(self, n_pieces: int, n_threads: int = 1) -> None:
+        """Run the loop."""
+        self._numbers[0], self._numbers[1] = 0, n_pieces
+        run = _parallel()
+        if n_threads == 1 or n_pieces == 1 or run is None:
+            self._function(self._numbers)
+        else:
+            run(self._function, self._numbers, min(n_threads, n_pieces), 0)
+
+
+def _number(value: Tensor | int | float) -> int:
+    """As the 64 bits of an integer."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return struct.unpack("q", struct.pack("d", value))[0]
+    return value.data_ptr()
+
+
+@cache
+def _has_numba() -> bool:
+    return find_spec("numba") is not None and sys.maxsize > 2**32 and sys.byteorder == "little"
+
+
+@cache
+def _function(module: str, name: str) -> Any:
+    """The compiled function; numba keeps it on disk where it can."""
+    from numba import cfunc, types
+
+    signature, source = types.void(types.CPointer(types.int64)), getattr(import_module(module), name)
+    options = {"error_model": "numpy", "nopython": True}
+    try:
+        compiled = cfunc(signature, cache=True, **options)(source)
+    except RuntimeError:  # no folder that could be written to
+        compiled = cfunc(signature, **options)(source)
+    return ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))(compiled.address)
+
+
+@cache
+def _parallel() -> Callable[..., None] | None:
+    """What runs a function on several threads of the pool that torch's products run on; None where that isn't known.
+
+    torch's wheels come with GNU's OpenMP, and those of others, which use Intel's or LLVM's, with the same entry.
+    """
+    if "OpenMP" not in torch.__config__.parallel_info():
+        return None
+    try:
+        run = ctypes.CDLL(None).GOMP_parallel  # torch loads its OpenMP for everybody to see
+    except (AttributeError, OSError, TypeError):
+        return None
+    run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    run.restype = None
+    return run

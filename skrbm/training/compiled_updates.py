@@ -1,0 +1,117 @@
+"""Updates by plain descent on the CPU, by compiled loops: in few passes, and those of small machines as a whole."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skrbm.backends.compiled import CompiledPhases, PhasesInFloat32, PhasesInInt8, Step, Terms
+from skrbm.backends.floats import FloatBackend
+from skrbm.backends.int8 import Int8Backend
+from skrbm.backends.protocol import RowBuffer
+from skrbm.rows.source import binarize_rows
+from skrbm.support.randomness import Uniform
+from skrbm.training.state import SeveralUpdates, TrainState
+
+
+class CompiledUpdates(SeveralUpdates):
+    """Makes the updates of a training where they are plain descent on rows without weights.
+
+    Parameters
+    ----------
+    state : TrainState
+        Changed in place.
+    """
+
+    most_together = 1
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._phases: dict[int, CompiledPhases] = {}  # by rows of data
+        self._place: tuple[int, int] = (0, 0)
+
+    @torch.inference_mode()
+    def make_(self, rows: Tensor, n: int, n_to_come: int) -> bool:
+        state = self._state
+        if not state.is_plain_descent:
+            return False
+        n_data = len(rows) // n
+        for batch in torch.split(rows, n_data):
+            self._update_(batch)
+            state.n_updates += 1
+        return True
+
+    def _update_(self, rows: Tensor) -> None:
+        state, settings, stream = self._state, self._state.settings, self._state.streams.chains
+        phases = self._phases_for(len(rows))
+        binarize_rows(rows, settings.binarize, state.streams.pixels, out=phases.phases.data)
+        n, n_data = len(phases.phases.all), len(rows)
+        is_contrastive = settings.algorithm == "cd"
+        states = (phases.h, phases.phases.chains) if is_contrastive else (phases.phases.chains, phases.h)
+        numbers = [stream.numbers_for(*states) for _ in range(state.k)]
+        places = (stream.place(), stream.place()) if isinstance(phases, PhasesInInt8) else (0, 0)
+        for step, (first, second) in enumerate(numbers):
+            assert isinstance(first, Uniform)
+            assert isinstance(second, Uniform)
+            is_last = step == state.k - 1
+            if not is_contrastive:
+                phases.draw_v_(first)
+                if is_last:
+                    phases.hidden_(0, n, second, places)
+                else:
+                    phases.draw_h_(second)
+            else:
+                if step == 0:
+                    phases.hidden_(0, n_data, first, places)
+                else:
+                    phases.draw_h_(first)
+                phases.draw_v_(second)
+        if is_contrastive:
+            phases.hidden_(n_data, n, None, places)
+            state.h = phases.h
+        rate = state.learning_rate
+        kept = 1.0 - rate * settings.decay
+        W_mu = state.centering.W_mu(state.params, kept, state.n_updates)
+        phases.step_(Step(rate, kept, W_mu))
+        state.centering.move_(phases.means_v[0])
+
+    def _phases_for(self, n_data: int) -> CompiledPhases:
+        """The memory of updates with so many rows; μ in it is what it is now."""
+        state = self._state
+        is_contrastive, params, centering = state.settings.algorithm == "cd", state.params, state.centering
+        if state.buffer.n_behind != self._n_directions():
+            state.buffer = RowBuffer(
+                params.n_features, state.backend.state_dtype, params.W.device, n_behind=self._n_directions()
+            )
+        rows = state.buffer.phases(n_data, n_data if is_contrastive else len(state.h))
+        place = (state.buffer.memory.data_ptr(), 0 if is_contrastive else state.h.data_ptr())
+        if place != self._place:
+            self._phases, self._place = {}, place
+        found = self._phases.get(n_data)
+        if found is None:
+            h = params.W.new_empty((n_data, params.n_hidden), dtype=state.backend.state_dtype)
+            h = h if is_contrastive else state.h
+            found = self._phases[n_data] = self._make(rows, h)
+        if centering.mu is not None:
+            found.terms.directions[0].copy_(centering.mu)
+        return found
+
+    def _n_directions(self) -> int:
+        damping = self._state.damping
+        return (self._state.centering.mu is not None) + (0 if damping is None else len(damping.share))
+
+    def _make(self, rows: object, h: Tensor) -> CompiledPhases:
+        state, backend, damping = self._state, self._state.backend, self._state.damping
+        n = self._n_directions()
+        directions = state.params.W.new_empty((n, state.params.n_features))
+        if isinstance(backend, FloatBackend):
+            directions = state.buffer.behind
+        share = directions.new_empty(0)
+        if damping is not None:
+            directions[n - len(damping.share) :].copy_(damping.directions)
+            share = damping.share
+        terms, n_threads = Terms(directions, share), torch.get_num_threads()
+        if isinstance(backend, Int8Backend):
+            return PhasesInInt8(backend, rows, h, terms, n_threads)
+        assert isinstance(backend, FloatBackend)
+        return PhasesInFloat32(backend, rows, h, terms, n_threads)
