@@ -7,7 +7,6 @@ copy in 8 bits. The draws are those of the plain backends, number by number.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.int8 import Int8Backend, levels
 from skrbm.backends.protocol import Phases
+from skrbm.machines.restricted import RBMParameters
 from skrbm.support.compiled import Bound, Loop
 from skrbm.support.kernels import int8_mm
 from skrbm.support.randomness import Uniform, dither_table, draw_compiled_, place_of
@@ -30,8 +30,7 @@ def _loop(name: str) -> Loop:
 
 
 _DRAW_SUMS, _HIDDEN_INT8, _HIDDEN_FLOAT32 = _loop("draw_sums"), _loop("hidden_int8"), _loop("hidden_float32")
-_COUNTS, _COLUMN_MEANS = _loop("means_of_counts"), _loop("column_means")
-_STEP_BIASES, _DESCEND = _loop("step_biases"), _loop("descend_int8")
+_COLUMN_MEANS, _STEP_BIASES, _DESCEND = _loop("column_means"), _loop("step_biases"), _loop("descend_int8")
 
 
 class Terms(NamedTuple):
@@ -43,10 +42,16 @@ class Terms(NamedTuple):
         The offset μ of the visible layer, if it is centred, then the directions of damping.
     share : Tensor of shape (n_damped,)
         What damping takes off along its directions.
+    mu : Tensor of shape (n_features,) or None
+        μ itself, which moves with the step.
+    offset_rate : float
+        How fast.
     """
 
     directions: Tensor
     share: Tensor
+    mu: Tensor | None
+    offset_rate: float
 
     @property
     def n(self) -> int:
@@ -56,7 +61,7 @@ class Terms(NamedTuple):
     @property
     def is_centered(self) -> bool:
         """Whether the first one is μ."""
-        return self.n > len(self.share)
+        return self.mu is not None
 
 
 class Step(NamedTuple):
@@ -96,7 +101,6 @@ class CompiledPhases(ABC):
     h: Tensor
     terms: Terms
     n_threads: int
-    means_v: Tensor
 
     @abstractmethod
     def draw_v_(self, numbers: Uniform) -> None:
@@ -112,31 +116,33 @@ class CompiledPhases(ABC):
 
     @abstractmethod
     def step_(self, step: Step) -> None:
-        """Step along what the sums say. `means_v` (2, n_features) then are ⟨v⟩ of the data and of the chains."""
+        """Step along what the sums say, and let μ follow."""
 
 
 class _Sums:
-    """Memory for the sums over rows, and the step of the biases."""
+    """Memory for the sums over rows, and the step of the biases and of μ."""
 
-    def __init__(self, W: Tensor, phases: Phases, terms: Terms, left: Tensor, sign: float) -> None:
-        n_hidden, n_features = W.shape
-        self.n_pieces = -(-phases.n_data // _ROWS) + -(-phases.n_chains // _ROWS)
-        self.totals = W.new_empty((self.n_pieces, 1 + terms.n, n_hidden))
-        self.means_v = W.new_empty((2, n_features))
-        self.bound = torch.empty(1, dtype=torch.float64)
-        self.sizes = (self.totals, self.n_pieces, n_hidden, n_features)
-        self.terms = (terms.directions, terms.n, int(terms.is_centered), terms.share)
-        self._left, self._sign = left, sign
-        norms = terms.directions[int(terms.is_centered) :].square().sum(0)
-        self._largest = float(norms.max()) if len(terms.share) else 0.0
+    def __init__(self, params: RBMParameters, phases: Phases, terms: Terms, left: Tensor, counts: Tensor | None) -> None:
+        W, n_data, n_chains = params.W, phases.n_data, phases.n_chains
+        self.n_of_data, self.n_of_chains = -(-n_data // _ROWS), -(-n_chains // _ROWS)
+        n_pieces = self.n_of_data + self.n_of_chains
+        self.totals, self.means_v = W.new_empty((n_pieces, 1 + terms.n, len(W))), W.new_empty((2, W.shape[1]))
+        sums = (self.totals, n_pieces, *W.shape, terms.directions, terms.n, int(terms.is_centered), terms.share)
+        of_left = (left, 1.0, counts, n_data, n_chains) if counts is not None else (left, -1.0, 0, n_data, n_chains)
+        mu = W if terms.mu is None else terms.mu
+        moved = (params.b, params.c, self.means_v, mu, terms.offset_rate)
+        self._loop = _STEP_BIASES.bind(*sums, *of_left, *moved, 0.0, 0.0, 0)
+        self._is_centered = terms.is_centered
 
-    def step_biases_(self, step: Step, b: Tensor, c: Tensor) -> float:
-        """The step of the biases; a bound of what damping takes off a weight's, at rate 1."""
-        decayed = 0.0 if step.W_mu is None else 1.0 - step.kept
-        of_W = step.W_mu if step.W_mu is not None else c
-        left = (self._left, self._sign, step.rate, decayed, of_W)
-        _STEP_BIASES(1, *self.sizes, *self.terms, *left, b, c, self.means_v, self.bound)
-        return 1.1 * math.sqrt(float(self.bound) * self._largest) if self._largest else 0.0
+    def step_biases_(self, step: Step) -> None:
+        is_decayed = step.W_mu is not None
+        self._loop.set_from(18, (step.rate, 1.0 - step.kept if is_decayed else 0.0, step.W_mu if is_decayed else 0))
+        self._loop(1)
+
+    def pieces(self, first: int, end: int, n_data: int) -> tuple[int, int]:
+        """The pieces of rows, which are those of all, of the data, or of the chains: the first, and how many."""
+        start = 0 if first < n_data else self.n_of_data
+        return start, (self.n_of_data if end <= n_data else self.n_of_data + self.n_of_chains) - start
 
 
 class PhasesInInt8(CompiledPhases):
@@ -144,7 +150,7 @@ class PhasesInInt8(CompiledPhases):
 
     def __init__(self, backend: Int8Backend, phases: Phases, h: Tensor, terms: Terms, n_threads: int) -> None:
         self._backend, self.phases, self.h, self.terms, self.n_threads = backend, phases, h, terms, n_threads
-        W = backend.params.W
+        params, W = backend.params, backend.params.W
         n_hidden, n_features = W.shape
         n, n_data, n_chains = len(phases.all), phases.n_data, phases.n_chains
         self._level, model_level = levels(n_data, n_chains)
@@ -154,61 +160,48 @@ class PhasesInInt8(CompiledPhases):
         self._products = torch.empty((n_hidden + 2, n_features), dtype=torch.int32)
         left = W.new_zeros((max(terms.n, 1), n_hidden))
         directions = terms.directions if terms.n else W.new_zeros((1, n_features))
-        self._sums = _Sums(W, phases, terms, left, 1.0)
-        self.means_v = self._sums.means_v
-        stride = 0 if self._level == model_level else n_hidden
+        self._sums = _Sums(params, phases, terms, left, self._products[n_hidden:])
+        stride, nothing = 0 if self._level == model_level else n_hidden, place_of(_NOTHING)
         rows = (phases.all, n_features, terms.directions, terms.n, self._rounded, dither_table(), stride)
-        c = backend.params.c
-        sums = (self._to_h, 0.0, c, n_hidden, self._sums.totals)
-        of_levels = (0, 0, self._level, model_level)
-        draws = (self.h, 0, 0, *place_of(_NOTHING))
-        self._hidden = _HIDDEN_INT8.bind(0, 0, 0, n_data, n_chains, *sums, *rows, *of_levels, *draws)
-        nothing = place_of(_NOTHING)
-        self._draw_v = _DRAW_SUMS.bind(self._to_v, phases.chains, backend.params.b, n_features, 0.0, *nothing)
-        self._draw_h = _DRAW_SUMS.bind(self._to_h[n_data:], self.h, c, n_hidden, 0.0, *nothing)
-        weights = (W, self._products, n_hidden, n_features, backend.narrow)
+        sums = (self._to_h, 0.0, params.c, n_hidden, self._sums.totals)
+        draws = (0, 0, self._level, model_level, h, 0, 0, *nothing)
+        self._hidden = _HIDDEN_INT8.bind(0, 0, n_data, n_chains, *sums, *rows, *draws)
+        self._draw_v = _DRAW_SUMS.bind(self._to_v, phases.chains, params.b, n_features, 0.0, *nothing)
+        self._draw_h = _DRAW_SUMS.bind(self._to_h[n_data:], h, params.c, n_hidden, 0.0, *nothing)
+        self._largest = torch.empty(-(-n_hidden // _ROWS_OF_W), dtype=torch.int32)
+        weights = (W, self._products, n_hidden, n_features, backend.narrow, self._largest)
         self._descend = _DESCEND.bind(*weights, left, directions, max(terms.n, 1), 0.0, 0.0, 0.0, 0.0)
-        counts = self._products[n_hidden:]
-        self._count = _COUNTS.bind(counts, n_data, n_chains, n_features, self.means_v)
 
     def draw_v_(self, numbers: Uniform) -> None:
         int8_mm(self.h, self._backend.narrow, out=self._to_v)
-        self._draw(self._draw_v, numbers, self.phases.n_chains)
+        self._draw_(self._draw_v, numbers)
 
     def draw_h_(self, numbers: Uniform) -> None:
         int8_mm(self.phases.chains, self._backend.narrow.T, out=self._to_h[self.phases.n_data :])
-        self._draw(self._draw_h, numbers, self.phases.n_chains)
+        self._draw_(self._draw_h, numbers)
 
-    def _draw(self, loop: Bound, numbers: Uniform, n_rows: int) -> None:
-        loop[4] = self._backend.unit
-        loop.set_from(5, place_of(numbers)[:4])
-        loop(n_rows, self.n_threads)
+    def _draw_(self, loop: Bound, numbers: Uniform) -> None:
+        loop.set_from(4, (self._backend.unit, *place_of(numbers)[:4]))
+        loop(self.phases.n_chains, self.n_threads)
 
     def hidden_(self, first: int, end: int, numbers: Uniform | None, places: tuple[int, int]) -> None:
         int8_mm(self.phases.all[first:end], self._backend.narrow.T, out=self._to_h[first:end])
-        loop, n_data = self._hidden, self.phases.n_data
-        loop[6] = self._backend.unit
-        loop.set_from(17, places)
-        loop.set_from(22, (end if numbers is None else end - len(self.h), end))
+        loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
+        loop[0], loop[5] = piece, self._backend.unit
+        loop.set_from(16, places)
+        loop.set_from(21, (end if numbers is None else end - len(self.h), end))
         if numbers is not None:
-            loop.set_from(24, place_of(numbers)[:4])
-        for start, stop, slot in ((first, min(end, n_data), 0), (max(first, n_data), end, -(-n_data // _ROWS))):
-            if start < stop:
-                loop.set_from(0, (start, stop, slot))
-                loop(-(-(stop - start) // _ROWS), self.n_threads)
+            loop.set_from(23, place_of(numbers)[:4])
+        loop(n_pieces, self.n_threads)
 
     def step_(self, step: Step) -> None:
-        backend, n_hidden = self._backend, len(self._backend.params.W)
+        backend = self._backend
         int8_mm(self._rounded.T, self.phases.all, out=self._products)
-        self._count(1)
-        excess = self._sums.step_biases_(step, backend.params.b, backend.params.c)
-        max_change = step.rate * (1.1 + excess)  # |Δ⟨h (v - μ)'⟩| <= 1, and a tenth for rounding
-        stays = backend.reserve_(max_change)
+        self._sums.step_biases_(step)
         factor = step.rate / (self._level * self.phases.n_data)
-        self._descend.set_from(8, (step.kept, factor, step.rate, 1.0 / backend.unit if stays else 0.0))
-        self._descend(-(-n_hidden // _ROWS_OF_W), self.n_threads)
-        if not stays:
-            backend.refresh_(max_change)
+        self._descend.set_from(9, (step.kept, factor, step.rate, 1.0 / backend.unit))
+        self._descend(len(self._largest), self.n_threads)
+        backend.know_largest_(float(self._largest.max().view(torch.float32)))
 
 
 class PhasesInFloat32(CompiledPhases):
@@ -216,17 +209,16 @@ class PhasesInFloat32(CompiledPhases):
 
     def __init__(self, backend: FloatBackend, phases: Phases, h: Tensor, terms: Terms, n_threads: int) -> None:
         self._backend, self.phases, self.h, self.terms, self.n_threads = backend, phases, h, terms, n_threads
-        W = backend.params.W
+        params, W = backend.params, backend.params.W
         n_hidden, n_features = W.shape
         n, n_data, n_chains = len(phases.all), phases.n_data, phases.n_chains
         self._scaled = W.new_empty((n + terms.n, n_hidden))
         self._rows = phases.all.as_strided((n + terms.n, n_features), (n_features, 1))
-        self._sums = _Sums(W, phases, terms, self._scaled[n:], -1.0)
-        self.means_v = self._sums.means_v
-        sums = (W, n_hidden, self._sums.totals, self._scaled)
+        self._sums = _Sums(params, phases, terms, self._scaled[n:], None)
+        sums = (0, n_hidden, self._sums.totals, self._scaled)
         rows = (phases.all, n_features, terms.directions, terms.n)
-        self._hidden = _HIDDEN_FLOAT32.bind(0, 0, 0, n_data, n_chains, *sums, *rows, h, 0, 0, *place_of(_NOTHING))
-        self._columns = _COLUMN_MEANS.bind(phases.all, n_data, n_chains, n_features, self.means_v)
+        self._hidden = _HIDDEN_FLOAT32.bind(0, 0, n_data, n_chains, *sums, *rows, h, 0, 0, *place_of(_NOTHING))
+        self._columns = _COLUMN_MEANS.bind(phases.all, n_data, n_chains, n_features, self._sums.means_v)
 
     def draw_v_(self, numbers: Uniform) -> None:
         draw_compiled_(self.phases.chains, self._backend.mean_v(self.h), numbers)
@@ -236,18 +228,16 @@ class PhasesInFloat32(CompiledPhases):
 
     def hidden_(self, first: int, end: int, numbers: Uniform | None, places: tuple[int, int]) -> None:
         means = self._backend.mean_h(self.phases.all[first:end])
-        loop, n_data = self._hidden, self.phases.n_data
-        loop.set_from(14, (end if numbers is None else end - len(self.h), end))
+        loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
+        loop.set_from(0, (piece, first))
+        loop[4] = means
+        loop.set_from(13, (end if numbers is None else end - len(self.h), end))
         if numbers is not None:
-            loop.set_from(16, place_of(numbers)[:4])
-        for start, stop, slot in ((first, min(end, n_data), 0), (max(first, n_data), end, -(-n_data // _ROWS))):
-            if start < stop:
-                loop.set_from(0, (start, stop, slot))
-                loop[5] = means[start - first :]
-                loop(-(-(stop - start) // _ROWS), self.n_threads)
+            loop.set_from(15, place_of(numbers)[:4])
+        loop(n_pieces, self.n_threads)
 
     def step_(self, step: Step) -> None:
-        params = self._backend.params
-        self._columns(-(-params.n_features // _COLUMNS), self.n_threads)
-        self._sums.step_biases_(step, params.b, params.c)
-        params.W.addmm_(self._scaled.T, self._rows, beta=step.kept, alpha=step.rate)
+        W = self._backend.params.W
+        self._columns(-(-W.shape[1] // _COLUMNS), self.n_threads)
+        self._sums.step_biases_(step)
+        W.addmm_(self._scaled.T, self._rows, beta=step.kept, alpha=step.rate)

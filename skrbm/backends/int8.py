@@ -68,13 +68,15 @@ class Int8Backend(Backend):
     def suffices(self) -> bool:
         return self.input_error <= _MAX_INPUT_ERROR
 
-    def reserve_(self, max_change: float) -> bool:
-        """Take note that the weights are about to change by as much; whether `unit` can stay what it is."""
-        self._headroom -= max_change
-        return self._headroom >= 0.0
+    def know_largest_(self, largest: float) -> None:
+        """Take note of the largest weight, by whoever has rounded the weights on the way."""
+        self._headroom = 127.0 * self.unit - largest
+        if self._headroom < 0.0:
+            self.refresh_(0.0)
 
     def refresh_(self, max_change: float = math.inf) -> None:
-        if not self.reserve_(max_change):
+        self._headroom -= max_change
+        if self._headroom < 0.0:
             low, high = self.params.W.aminmax()
             largest = max(-float(low), float(high), 1e-6)
             # A quarter in reserve: looking for the largest weight takes as long as rounding.

@@ -24,7 +24,6 @@ from skrbm.support.loops import (
     contracting,
     draw_bytes,
     f4,
-    f8,
     fill,
     i1,
     i4,
@@ -40,7 +39,7 @@ from skrbm.support.loops import (
 ROWS = 8  # whose sums are added up first
 _ROWS_OF_W = 4  # that are worked on at a time
 _COLUMNS = 64  # the same
-_ZERO, _MAGIC = F(0), F(1.5 * 2**23)  # see `backends.int8`
+_ZERO, _MAGIC, _MAGNITUDE = F(0), F(1.5 * 2**23), np.int32(0x7FFFFFFF)  # see `backends.int8`
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------------
@@ -90,6 +89,16 @@ def _segment(first, n_units, done):
     return min(min(SEGMENT, n_units - done), TABLE - (first + done) % TABLE)
 
 
+@contracting
+def _rows_of(piece, n_data, n_chains):
+    """The rows of a piece: those of the data come first, and no piece has rows of both phases."""
+    n_of_data = (n_data + ROWS - 1) // ROWS
+    if piece < n_of_data:
+        return piece * ROWS, min((piece + 1) * ROWS, n_data)
+    start = n_data + (piece - n_of_data) * ROWS
+    return start, min(start + ROWS, n_data + n_chains)
+
+
 # -- the two layers ----------------------------------------------------------------------------------------------------
 
 
@@ -120,26 +129,27 @@ def draw_sums(a):
 def hidden_int8(a):
     """P(h = 1 | v) of rows from integer sums: draws of h, means rounded for Σ h v', and the sums over rows.
 
-    Written are, for rows from `first` to `end`, h (n_drawn, n_hidden) of those that are drawn; the rounded means
+    Written are, for the pieces from the first one on, h (n_drawn, n_hidden) of the rows that are drawn; the rounded means
     (n, n_hidden + 2), negative for chains, with a one behind in the column of the phase; and the totals of each piece
     (1 + n_directions, n_hidden).
     """
-    first_row, end_row, slot, n_data, n_chains = a[2], a[3], a[4], a[5], a[6]
-    sums, unit, bias, n_hidden, totals = a[7], F(as_float64(a[8])), a[9], a[10], a[11]
-    v, n_features, directions, n_directions = a[12], a[13], a[14], a[15]
-    rounded, dither, stride = a[16], a[17], a[18]
-    place_of_data, place_of_chains, level_of_data, level_of_chains = a[19], a[20], as_float64(a[21]), as_float64(a[22])
-    h, first_drawn, end_drawn = a[23], a[24], a[25]
-    key0, key1, position, low = np.uint64(a[27]), np.uint64(a[28]), a[29], a[30]
+    first_piece, first_row, n_data, n_chains = a[2], a[3], a[4], a[5]
+    sums, unit, bias, n_hidden, totals = a[6], F(as_float64(a[7])), a[8], a[9], a[10]
+    v, n_features, directions, n_directions = a[11], a[12], a[13], a[14]
+    rounded, dither, stride = a[15], a[16], a[17]
+    place_of_data, place_of_chains, level_of_data, level_of_chains = a[18], a[19], as_float64(a[20]), as_float64(a[21])
+    h, first_drawn, end_drawn = a[22], a[23], a[24]
+    key0, key1, position, low = np.uint64(a[26]), np.uint64(a[27]), a[28], a[29]
     memory, means = room_for_bytes(), f4(room_for_floats(), 0, SEGMENT)
     shares = f4(room_for_floats(), 0, 1 + n_directions)
     while True:
-        piece = next_piece(a)
-        if piece >= a[1]:
+        piece = first_piece + next_piece(a)
+        if piece >= first_piece + a[1]:
             break
-        start, total = first_row + piece * ROWS, (slot + piece) * (1 + n_directions) * n_hidden
+        start, end = _rows_of(piece, n_data, n_chains)
+        total = piece * (1 + n_directions) * n_hidden
         _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
-        for row in range(start, min(start + ROWS, end_row)):
+        for row in range(start, end):
             is_data = row < n_data
             shares[0] = F(1.0 / n_data) if is_data else F(-1.0 / n_chains)
             level = F(level_of_data) if is_data else F(level_of_chains)
@@ -166,19 +176,20 @@ def hidden_int8(a):
 
 def hidden_float32(a):
     """The same from the means themselves, in float32; `scaled` (n, n_hidden) are the means times s."""
-    first_row, end_row, slot, n_data, n_chains = a[2], a[3], a[4], a[5], a[6]
-    means, n_hidden, totals, scaled = a[7], a[8], a[9], a[10]
-    v, n_features, directions, n_directions = a[11], a[12], a[13], a[14]
-    h, first_drawn, end_drawn = a[15], a[16], a[17]
-    key0, key1, position, low = np.uint64(a[19]), np.uint64(a[20]), a[21], a[22]
+    first_piece, first_row, n_data, n_chains = a[2], a[3], a[4], a[5]
+    means, n_hidden, totals, scaled = a[6], a[7], a[8], a[9]
+    v, n_features, directions, n_directions = a[10], a[11], a[12], a[13]
+    h, first_drawn, end_drawn = a[14], a[15], a[16]
+    key0, key1, position, low = np.uint64(a[18]), np.uint64(a[19]), a[20], a[21]
     memory = room_for_bytes()
     while True:
-        piece = next_piece(a)
-        if piece >= a[1]:
+        piece = first_piece + next_piece(a)
+        if piece >= first_piece + a[1]:
             break
-        start, total = first_row + piece * ROWS, (slot + piece) * (1 + n_directions) * n_hidden
+        start, end = _rows_of(piece, n_data, n_chains)
+        total = piece * (1 + n_directions) * n_hidden
         _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
-        for row in range(start, min(start + ROWS, end_row)):
+        for row in range(start, end):
             share = F(1.0 / n_data) if row < n_data else F(-1.0 / n_chains)
             row_means = f4(means, (row - first_row) * n_hidden, n_hidden)
             if first_drawn <= row < end_drawn:
@@ -221,40 +232,32 @@ def column_means(a):
 @contracting
 def _means_of_counts(counts, n_rows, out, n):
     for i in range(n):
-        out[i] = F(counts[i]) / F(n_rows)
+        out[i] = F(counts[i]) / n_rows
 
 
-def means_of_counts(a):
-    """⟨v⟩ of the data and of the chains, (2, n_features), from integer sums over each."""
-    counts, n_data, n_chains, n_features, out = a[2], a[3], a[4], a[5], a[6]
-    while next_piece(a) < a[1]:
-        _means_of_counts(i4(counts, 0, n_features), n_data, f4(out, 0, n_features), n_features)
-        _means_of_counts(i4(counts, n_features, n_features), n_chains, f4(out, n_features, n_features), n_features)
-
-
-@summing
-def _largest_bound(left, n, n_hidden):
-    largest = 0.0
-    for j in range(n_hidden):
-        total = 0.0
-        for d in range(n):
-            total += left[d * n_hidden + j] ** 2
-        largest = max(largest, total)
-    return largest
+@contracting
+def _approach(goal, rate, values, n):
+    for i in range(n):
+        values[i] += rate * (goal[i] - values[i])
 
 
 def step_biases(a):
     """From the totals to the terms of low rank, and the step of the biases; one piece.
 
     `left` (n_directions, n_hidden) are what goes off Δ⟨h v'⟩, times the directions: Δ⟨h⟩ for μ, and what the damping
-    takes of Δ⟨h (v - μ)'⟩. b moves by rate Δ⟨v⟩, c by rate (Δ⟨h⟩ - ΔW μ), and by what the decay of W μ is. `bound` is
-    the largest squared norm of a column of what the damping takes.
+    takes of Δ⟨h (v - μ)'⟩. b moves by rate Δ⟨v⟩, c by rate (Δ⟨h⟩ - ΔW μ), and by what the decay of W μ is. Then μ moves
+    towards ⟨v⟩ of the data, but not its copy among the directions. `means_v` are found from sums where there are any.
     """
     totals, n_pieces, n_hidden, n_features = a[2], a[3], a[4], a[5]
     directions, n_directions, is_centered, damping = a[6], a[7], a[8], a[9]
-    left, sign, rate, decayed, W_mu = a[10], F(as_float64(a[11])), F(as_float64(a[12])), F(as_float64(a[13])), a[14]
-    b, c, means_v, bound = a[15], a[16], a[17], a[18]
+    left, sign, counts, n_data, n_chains = a[10], F(as_float64(a[11])), a[12], a[13], a[14]
+    b, c, means_v, mu, offset_rate = a[15], a[16], a[17], a[18], F(as_float64(a[19]))
+    rate, decayed, W_mu = F(as_float64(a[20])), F(as_float64(a[21])), a[22]
     while next_piece(a) < a[1]:
+        data_v, model_v = f4(means_v, 0, n_features), f4(means_v, n_features, n_features)
+        if counts != 0:
+            _means_of_counts(i4(counts, 0, n_features), F(n_data), data_v, n_features)
+            _means_of_counts(i4(counts, n_features, n_features), F(n_chains), model_v, n_features)
         size = (1 + n_directions) * n_hidden
         total = f4(totals, 0, size)
         for piece in range(1, n_pieces):
@@ -263,12 +266,13 @@ def step_biases(a):
         hidden_bias = f4(c, 0, n_hidden)
         _add(rate, dh, hidden_bias, n_hidden)
         if is_centered:
-            mu = f4(directions, 0, n_features)
+            old_mu = f4(directions, 0, n_features)
             for d in range(n_directions):
-                onto = _dot(f4(directions, d * n_features, n_features), mu, n_features)
+                onto = _dot(f4(directions, d * n_features, n_features), old_mu, n_features)
                 _add(-onto, dh, f4(totals, (1 + d) * n_hidden, n_hidden), n_hidden)
             _add(-rate, f4(totals, n_hidden, n_hidden), hidden_bias, n_hidden)
             _scale(sign, dh, f4(left, 0, n_hidden), n_hidden)
+            _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
             if decayed != _ZERO:
                 _add(decayed, f4(W_mu, 0, n_hidden), hidden_bias, n_hidden)
         for d in range(is_centered, n_directions):
@@ -278,11 +282,9 @@ def step_biases(a):
             if is_centered:
                 onto = _dot(f4(directions, d * n_features, n_features), f4(directions, 0, n_features), n_features)
                 _add(rate * share * onto, excess, hidden_bias, n_hidden)
-        n_damped = n_directions - is_centered
-        f8(bound, 0, 1)[0] = _largest_bound(f4(left, is_centered * n_hidden, n_damped * n_hidden), n_damped, n_hidden)
         visible_bias = f4(b, 0, n_features)
-        _add(rate, f4(means_v, 0, n_features), visible_bias, n_features)
-        _add(-rate, f4(means_v, n_features, n_features), visible_bias, n_features)
+        _add(rate, data_v, visible_bias, n_features)
+        _add(-rate, model_v, visible_bias, n_features)
 
 
 @contracting
@@ -293,34 +295,33 @@ def _descend(W, sums, kept, factor, weight, direction, n):
 
 @contracting
 def _narrow(W, per_unit, out, n):
+    """Round, and return the bits of the largest magnitude."""
+    largest = np.int32(0)
     for i in range(n):
         out[i] = np.int8(bits_of(W[i] * per_unit + _MAGIC))
+        largest = max(largest, np.int32(bits_of(W[i]) & _MAGNITUDE))  # numba's integers grow
+    return largest
 
 
 def descend_int8(a):
     """W ← kept W + factor Σ h v' - rate left' directions, and its copy in int8; a piece is `_ROWS_OF_W` rows.
 
-    Without any direction the first one has to be of zeros. The copy is left out where `per_unit` is 0.
+    Without any direction the first one has to be of zeros. `largest` is the largest magnitude of a weight by piece.
     """
-    W, sums, n_hidden, n_features, W8 = a[2], a[3], a[4], a[5], a[6]
-    left, directions, n_directions = a[7], a[8], a[9]
-    kept, factor, rate, per_unit = (
-        F(as_float64(a[10])),
-        F(as_float64(a[11])),
-        F(as_float64(a[12])),
-        F(as_float64(a[13])),
-    )
+    W, sums, n_hidden, n_features, W8, largest = a[2], a[3], a[4], a[5], a[6], a[7]
+    left, directions, n_directions = a[8], a[9], a[10]
+    kept, factor, rate, per_unit = F(as_float64(a[11])), F(as_float64(a[12])), F(as_float64(a[13])), F(as_float64(a[14]))
     while True:
-        first = next_piece(a) * _ROWS_OF_W
-        if first >= n_hidden:
+        piece = next_piece(a)
+        if piece >= a[1]:
             break
-        for j in range(first, min(first + _ROWS_OF_W, n_hidden)):
-            row = f4(W, j * n_features, n_features)
+        found = np.int32(0)
+        for j in range(piece * _ROWS_OF_W, min((piece + 1) * _ROWS_OF_W, n_hidden)):
+            row, of_sums = f4(W, j * n_features, n_features), i4(sums, j * n_features, n_features)
             weight = rate * f4(left, j, 1)[0]
-            of_sums = i4(sums, j * n_features, n_features)
             _descend(row, of_sums, kept, factor, weight, f4(directions, 0, n_features), n_features)
             for d in range(1, n_directions):
                 weight = rate * f4(left, d * n_hidden + j, 1)[0]
                 _add(-weight, f4(directions, d * n_features, n_features), row, n_features)
-            if per_unit != _ZERO:
-                _narrow(row, per_unit, i1(W8, j * n_features, n_features), n_features)
+            found = max(found, _narrow(row, per_unit, i1(W8, j * n_features, n_features), n_features))
+        i4(largest, piece, 1)[0] = found

