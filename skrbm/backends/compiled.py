@@ -19,8 +19,9 @@ from skrbm.backends.protocol import Phases
 from skrbm.machines.restricted import RBMParameters
 from skrbm.support.compiled import Bound, Loop
 from skrbm.support.kernels import int8_mm
-from skrbm.support.randomness import Uniform, dither_table, draw_compiled_, place_of
+from skrbm.support.randomness import TABLE, Stream, Uniform, draw_compiled_, place_of, signed, tables
 
+_SMALL = 1 << 15  # weights up to which sums over the states that are on beat torch's products
 _ROWS, _ROWS_OF_W, _COLUMNS = 8, 4, 64  # as in `loops`
 _NOTHING = Uniform((0, 0), 0, 0)
 
@@ -31,6 +32,7 @@ def _loop(name: str) -> Loop:
 
 _DRAW_SUMS, _HIDDEN_INT8, _HIDDEN_FLOAT32 = _loop("draw_sums"), _loop("hidden_int8"), _loop("hidden_float32")
 _COLUMN_MEANS, _STEP_BIASES, _DESCEND = _loop("column_means"), _loop("step_biases"), _loop("descend_int8")
+_UPDATES = _loop("updates_of_small")
 
 
 class Terms(NamedTuple):
@@ -79,7 +81,7 @@ class Step(NamedTuple):
 
     rate: float
     kept: float
-    W_mu: Tensor | None
+    W_mu: Tensor | None = None
 
 
 class CompiledPhases(ABC):
@@ -162,7 +164,7 @@ class PhasesInInt8(CompiledPhases):
         directions = terms.directions if terms.n else W.new_zeros((1, n_features))
         self._sums = _Sums(params, phases, terms, left, self._products[n_hidden:])
         stride, nothing = 0 if self._level == model_level else n_hidden, place_of(_NOTHING)
-        rows = (phases.all, n_features, terms.directions, terms.n, self._rounded, dither_table(), stride)
+        rows = (phases.all, n_features, terms.directions, terms.n, self._rounded, tables()[0], stride)
         sums = (self._to_h, 0.0, params.c, n_hidden, self._sums.totals)
         draws = (0, 0, self._level, model_level, h, 0, 0, *nothing)
         self._hidden = _HIDDEN_INT8.bind(0, 0, n_data, n_chains, *sums, *rows, *draws)
@@ -241,3 +243,70 @@ class PhasesInFloat32(CompiledPhases):
         self._columns(-(-W.shape[1] // _COLUMNS), self.n_threads)
         self._sums.step_biases_(step)
         W.addmm_(self._scaled.T, self._rows, beta=step.kept, alpha=step.rate)
+
+
+class SmallMachine:
+    """Whole updates of a machine so small that its products are best made in the loop as well: float32, one thread.
+
+    Parameters
+    ----------
+    params : RBMParameters
+        Changed in place.
+    h : Tensor of shape (n_chains, n_hidden) or None
+        Persistent chains, moved on; None for contrastive divergence.
+    v : Tensor of shape (n_data + n_chains, n_features)
+        Memory for the rows of an update, in the end those of the last.
+    n_data : int
+        Rows of an update.
+    terms : Terms
+        Of the step.
+    k : int
+        Gibbs steps.
+    """
+
+    def __init__(self, params: RBMParameters, h: Tensor | None, v: Tensor, n_data: int, terms: Terms, k: int) -> None:
+        W, n_chains = params.W, len(v) - n_data
+        n_hidden, n_features = W.shape
+        self.h = W.new_empty((n_chains, n_hidden)) if h is None else h
+        self._positions = torch.empty(2, dtype=torch.int64)
+        widest = max(n_features, n_hidden, len(v))
+        largest = max(n_chains * n_features, n_features * n_hidden)
+        damping = torch.cat((terms.share[:, None], terms.directions[int(terms.is_centered) :]), 1)
+        memory = (
+            v,
+            self.h,
+            W.new_empty((len(v), n_hidden)),
+            W.new_empty(largest),
+            W,
+            torch.empty_like(W),
+            params.b,
+            params.c,
+            0 if terms.mu is None else terms.mu,
+            damping,
+            len(damping),
+            W.new_empty(widest),
+            torch.empty(widest, dtype=torch.int32),
+            W.new_empty(2 * (n_hidden + n_features)),
+            W.new_empty((max(len(damping), 1), n_hidden)),
+            torch.empty(max(n_data * n_features, n_chains * max(n_features, n_hidden)) + 32, dtype=torch.uint8),
+        )
+        sizes = (n_data, n_chains, n_features, n_hidden, k, int(h is None), 0)
+        self._loop = _UPDATES.bind(0, 0, *sizes, *memory, 0.0, 0.0, terms.offset_rate, 0, 0, 0, 0, self._positions)
+        self._loop[33] = tables()[1]
+
+    @staticmethod
+    def suits(n_hidden: int, n_features: int, n_data: int, n_chains: int) -> bool:
+        """Whether a machine is small enough, and draws few enough states at a time."""
+        draws = max(n_data * n_features, n_chains * max(n_features, n_hidden))
+        return n_hidden * n_features <= _SMALL and draws <= TABLE
+
+    def update_(self, rows: Tensor, is_drawn: bool, n: int, pixels: Stream, chains: Stream, step: Step) -> None:
+        """Make `n` updates on so many rows (n * n_data, n_features), float32, which are drawn first if so asked."""
+        loop = self._loop
+        self._positions[0], self._positions[1] = pixels.position, chains.position
+        loop.set_from(0, (n, rows))
+        loop[8] = int(is_drawn)
+        loop.set_from(25, (step.rate, step.kept))
+        loop.set_from(28, (*signed(pixels.key), *signed(chains.key)))
+        loop(1)
+        pixels.position, chains.position = self._positions.tolist()

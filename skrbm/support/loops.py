@@ -36,8 +36,8 @@ def _pointer_to(element: Any) -> Any:
     return pointer
 
 
-_f4, _f8, _i4, _i1, _u1, _u8 = map(
-    _pointer_to, (types.float32, types.float64, types.int32, types.int8, types.uint8, types.uint64)
+_f4, _f8, _i8, _i4, _i1, _u1, _u8 = map(
+    _pointer_to, (types.float32, types.float64, types.int64, types.int32, types.int8, types.uint8, types.uint64)
 )
 
 
@@ -51,6 +51,12 @@ def f4(address, first, n):
 def f8(address, first, n):
     """The same of float64."""
     return carray(_f8(address + 8 * first), n)
+
+
+@contracting
+def i8(address, first, n):
+    """The same of int64."""
+    return carray(_i8(address + 8 * first), n)
 
 
 @contracting

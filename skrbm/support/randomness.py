@@ -87,6 +87,13 @@ class Stream:
     use : str
         What the stream is used for. Streams of one seed and different uses are independent of each other.
 
+    Attributes
+    ----------
+    key : tuple of int
+        Which stream it is, by two words.
+    position : int
+        How many blocks of four words have been used.
+
     Notes
     -----
     All that a stream consists of is a key, from the seed and the use, and a position, which every draw moves on. So
@@ -112,12 +119,12 @@ class Stream:
     def __init__(self, seed: int | Sequence[int] | None = None, use: str = "") -> None:
         sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(use.encode()),))
         key0, key1 = sequence.generate_state(2, np.uint64).tolist()
-        self._key, self._position, self._use = (key0, key1), 0, use
+        self.key, self.position, self._use = (key0, key1), 0, use
         self._device_generators: dict[str, torch.Generator] = {}
 
     def __repr__(self) -> str:
         """Streams that are about to draw the same numbers (on the CPU) look alike."""
-        state = zlib.crc32(repr((self._key, self._position)).encode())
+        state = zlib.crc32(repr((self.key, self.position)).encode())
         return f"Stream({f'{self._use!r}, ' if self._use else ''}state {state:08x})"
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -125,8 +132,8 @@ class Stream:
     def state(self) -> dict[str, Any]:
         """Everything the next draws depend on, as arrays and numbers that can be pickled anywhere."""
         return {
-            "key": self._key,
-            "position": self._position,
+            "key": self.key,
+            "position": self.position,
             "devices": {name: g.get_state().numpy() for name, g in self._device_generators.items()},
         }
 
@@ -136,7 +143,7 @@ class Stream:
             words = state["cpu"]["state"]["state"]
             state = {**Stream([int(word) for word in words]).state(), "devices": state["devices"]}
         key0, key1 = state["key"]
-        self._key, self._position = (int(key0), int(key1)), int(state["position"])
+        self.key, self.position = (int(key0), int(key1)), int(state["position"])
         self._device_generators = {}
         for name, values in state["devices"].items():
             try:
@@ -177,13 +184,13 @@ class Stream:
     @contextmanager
     def _generator(self) -> Iterator[np.random.Generator]:
         """numpy's generator on the words from here on; the stream moves on by the blocks that it has begun."""
-        bits = _PHILOX.set_(self._key, self._position)
+        bits = _PHILOX.set_(self.key, self.position)
         yield np.random.Generator(bits)
-        self._position = int(bits.state["state"]["counter"][0])
+        self.position = int(bits.state["state"]["counter"][0])
 
     def _words(self, n_blocks: int) -> np.ndarray:
-        words = _words(self._key, self._position, n_blocks)
-        self._position += n_blocks
+        words = _words(self.key, self.position, n_blocks)
+        self.position += n_blocks
         return words
 
     # -- Bernoulli draws on any device -------------------------------------------------------------------------------
@@ -192,8 +199,8 @@ class Stream:
         """`n` independent numbers, uniform on [0, 1): on the CPU by their place, on other devices as `uniform`."""
         if torch.device(device).type != "cpu":
             return self.uniform(n, device)
-        found = Uniform(self._key, self._position, n)
-        self._position += found.n_blocks
+        found = Uniform(self.key, self.position, n)
+        self.position += found.n_blocks
         return found
 
     def numbers_for(self, *states: Tensor) -> Sequence[Uniform | Tensor]:
@@ -303,11 +310,11 @@ def draw_compiled_(out: Tensor, p: Tensor, uniform: Uniform) -> None:
 
 def place_of(uniform: Uniform) -> tuple[int, int, int, int, Tensor]:
     """What a compiled loop has to know of numbers: how many, the key, the position, and the table of low parts."""
-    return uniform.n, *_signed(uniform.key), uniform.position, _low_part()
+    return uniform.n, *signed(uniform.key), uniform.position, _low_part()
 
 
 @lru_cache
-def _signed(key: tuple[int, int]) -> tuple[int, int]:
+def signed(key: tuple[int, int]) -> tuple[int, int]:
     """Words of 64 bits as signed numbers."""
     key0, key1 = (word - (word >> 63 << 64) for word in key)
     return key0, key1
@@ -337,9 +344,9 @@ def _words(key: tuple[int, int], position: int, n_blocks: int) -> np.ndarray:
     return _PHILOX.set_(key, position).random_raw(4 * n_blocks)
 
 
-def dither_table() -> Tensor:
-    """The table, twice, whose places `Stream.place` draws; for compiled loops."""
-    return _table()
+def tables() -> tuple[Tensor, Tensor]:
+    """For compiled loops the table, twice, that `Stream.dither` reads, and the low parts of uniform numbers from it."""
+    return _table(), _low_part()
 
 
 @cache

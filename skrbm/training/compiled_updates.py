@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skrbm.backends.compiled import CompiledPhases, PhasesInFloat32, PhasesInInt8, Step, Terms
+from skrbm.backends.compiled import CompiledPhases, PhasesInFloat32, PhasesInInt8, SmallMachine, Step, Terms
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.int8 import Int8Backend
 from skrbm.backends.protocol import RowBuffer
 from skrbm.rows.source import binarize_rows
 from skrbm.support.randomness import Uniform
 from skrbm.training.state import SeveralUpdates, TrainState
+
+_MOST = 32  # updates of a small machine that are made at a time
 
 
 class CompiledUpdates(SeveralUpdates):
@@ -23,19 +25,54 @@ class CompiledUpdates(SeveralUpdates):
         Changed in place.
     """
 
-    most_together = 1
+    @property
+    def most_together(self) -> int:
+        settings, state = self._state.settings, self._state
+        n_data = int(settings.batch_size)
+        return _MOST if self._is_small(n_data) else 1
+
+    def _is_small(self, n_data: int) -> bool:
+        state = self._state
+        n_chains = n_data if state.settings.algorithm == "cd" else len(state.h)
+        is_wide = isinstance(state.backend, FloatBackend)
+        return is_wide and SmallMachine.suits(*state.params.W.shape, n_data, n_chains)
+
+    def _small_for(self, n_data: int) -> SmallMachine | None:
+        state = self._state
+        if not self._is_small(n_data):
+            return None
+        is_contrastive, params = state.settings.algorithm == "cd", state.params
+        rows = state.buffer.phases(n_data, n_data if is_contrastive else len(state.h))
+        place = (rows.all.data_ptr(), 0 if is_contrastive else state.h.data_ptr(), state.k)
+        found = self._small.get(n_data)
+        if found is None or found[0] != place:
+            terms = self._terms(params.W.new_empty((self._n_directions(), params.n_features)))
+            h = None if is_contrastive else state.h
+            found = self._small[n_data] = place, SmallMachine(params, h, rows.all, n_data, terms, state.k)
+        return found[1]
 
     def __init__(self, state: TrainState) -> None:
         self._state = state
         self._phases: dict[int, CompiledPhases] = {}  # by rows of data
         self._place: tuple[int, int] = (0, 0)
+        self._small: dict[int, tuple[tuple[int, int, int], SmallMachine]] = {}
 
     @torch.inference_mode()
     def make_(self, rows: Tensor, n: int, n_to_come: int) -> bool:
-        state = self._state
+        state, settings = self._state, self._state.settings
         if not state.is_plain_descent:
             return False
         n_data = len(rows) // n
+        small = self._small_for(n_data)
+        if small is not None:
+            rule = settings.binarize
+            is_drawn = rule == "sample" and rows.is_floating_point()
+            rows = rows if is_drawn else binarize_rows(rows, rule, state.streams.pixels).to(state.params.W)
+            step = Step(state.learning_rate, 1.0 - state.learning_rate * settings.decay)
+            small.update_(rows.contiguous(), is_drawn, n, state.streams.pixels, state.streams.chains, step)
+            state.h = small.h
+            state.n_updates += n
+            return True
         for batch in torch.split(rows, n_data):
             self._update_(batch)
             state.n_updates += 1
@@ -100,18 +137,19 @@ class CompiledUpdates(SeveralUpdates):
         return (self._state.centering.mu is not None) + (0 if damping is None else len(damping.share))
 
     def _make(self, rows: object, h: Tensor) -> CompiledPhases:
-        state, backend, damping = self._state, self._state.backend, self._state.damping
-        n = self._n_directions()
-        directions = state.params.W.new_empty((n, state.params.n_features))
-        if isinstance(backend, FloatBackend):
-            directions = state.buffer.behind
-        share = directions.new_empty(0)
-        if damping is not None:
-            directions[n - len(damping.share) :].copy_(damping.directions)
-            share = damping.share
-        terms = Terms(directions, share, state.centering.mu, state.settings.offset_rate)
+        state, backend = self._state, self._state.backend
+        directions = state.params.W.new_empty((self._n_directions(), state.params.n_features))
+        terms = self._terms(state.buffer.behind if isinstance(backend, FloatBackend) else directions)
         n_threads = torch.get_num_threads()
         if isinstance(backend, Int8Backend):
             return PhasesInInt8(backend, rows, h, terms, n_threads)
         assert isinstance(backend, FloatBackend)
         return PhasesInFloat32(backend, rows, h, terms, n_threads)
+
+    def _terms(self, directions: Tensor) -> Terms:
+        """What the step has beside Σ h v', in the memory for the directions."""
+        state, damping, share = self._state, self._state.damping, directions.new_empty(0)
+        if damping is not None:
+            directions[len(directions) - len(damping.share) :].copy_(damping.directions)
+            share = damping.share
+        return Terms(directions, share, state.centering.mu, state.settings.offset_rate)
