@@ -22,7 +22,7 @@ from skrbm.support.kernels import int8_mm
 from skrbm.support.randomness import TABLE, Stream, Uniform, draw_compiled_, place_of, signed, tables
 
 _SMALL = 1 << 15  # weights up to which sums over the states that are on beat torch's products
-_ROWS, _ROWS_OF_W, _COLUMNS = 8, 4, 64  # as in `loops`
+_ROWS, _ROWS_OF_W, _COLUMNS, _LANES = 8, 4, 64, 16  # as in `loops`
 _NOTHING = Uniform((0, 0), 0, 0)
 
 
@@ -245,6 +245,10 @@ class PhasesInFloat32(CompiledPhases):
         W.addmm_(self._scaled.T, self._rows, beta=step.kept, alpha=step.rate)
 
 
+def _padded(n: int) -> int:
+    return -(-n // _LANES) * _LANES
+
+
 class SmallMachine:
     """Whole updates of a machine so small that its products are best made in the loop as well: float32, one thread.
 
@@ -269,30 +273,23 @@ class SmallMachine:
         n_hidden, n_features = W.shape
         self.h = W.new_empty((n_chains, n_hidden)) if h is None else h
         self._positions = torch.empty(2, dtype=torch.int64)
-        widest = max(n_features, n_hidden, len(v))
-        largest = max(n_chains * n_features, n_features * n_hidden)
-        damping = torch.cat((terms.share[:, None], terms.directions[int(terms.is_centered) :]), 1)
+        wide_v, wide_h, n_damped = _padded(n_features), _padded(n_hidden), len(terms.share)
+        damping = torch.cat((terms.directions[int(terms.is_centered) :].flatten(), terms.share))
+        most_drawn = max(n_data * n_features, n_chains * max(n_features, n_hidden))
         memory = (
             v,
             self.h,
-            W.new_empty((len(v), n_hidden)),
-            W.new_empty(largest),
-            W,
-            torch.empty_like(W),
-            params.b,
-            params.c,
-            0 if terms.mu is None else terms.mu,
-            damping,
-            len(damping),
-            W.new_empty(widest),
-            torch.empty(widest, dtype=torch.int32),
-            W.new_empty(2 * (n_hidden + n_features)),
-            W.new_empty((max(len(damping), 1), n_hidden)),
-            torch.empty(max(n_data * n_features, n_chains * max(n_features, n_hidden)) + 32, dtype=torch.uint8),
+            W.new_zeros((len(v), wide_h)),  # means of h
+            W.new_zeros(max(n_chains * wide_v, n_features * wide_h)),  # means of v, then the gradient
+            W.new_zeros((n_damped, wide_h)),
+            W.new_empty(n_hidden + 2 * n_features),
+            torch.empty(most_drawn + 32, dtype=torch.uint8),
         )
+        weights = (W, W.new_zeros((n_hidden, wide_v)), W.new_zeros((n_features, wide_h)), params.b, params.c)
+        of_terms = (0 if terms.mu is None else terms.mu, damping, n_damped, 0.0, 0.0, terms.offset_rate)
         sizes = (n_data, n_chains, n_features, n_hidden, k, int(h is None), 0)
-        self._loop = _UPDATES.bind(0, 0, *sizes, *memory, 0.0, 0.0, terms.offset_rate, 0, 0, 0, 0, self._positions)
-        self._loop[33] = tables()[1]
+        draws = (0, 0, 0, 0, self._positions, tables()[1])
+        self._loop = _UPDATES.bind(0, 0, *sizes, *memory, *weights, *of_terms, *draws)
 
     @staticmethod
     def suits(n_hidden: int, n_features: int, n_data: int, n_chains: int) -> bool:
@@ -306,7 +303,7 @@ class SmallMachine:
         self._positions[0], self._positions[1] = pixels.position, chains.position
         loop.set_from(0, (n, rows))
         loop[8] = int(is_drawn)
-        loop.set_from(25, (step.rate, step.kept))
-        loop.set_from(28, (*signed(pixels.key), *signed(chains.key)))
+        loop.set_from(24, (step.rate, step.kept))
+        loop.set_from(27, (*signed(pixels.key), *signed(chains.key)))
         loop(1)
         pixels.position, chains.position = self._positions.tolist()

@@ -13,11 +13,13 @@ from __future__ import annotations
 import numpy as np
 
 from skrbm.support.loops import (
+    LANES,
     ONE,
     PER_BYTE,
     SEGMENT,
     TABLE,
     F,
+    add_product,
     as_float64,
     bits_of,
     compare,
@@ -332,48 +334,6 @@ def descend_int8(a):
 
 
 @contracting
-def _gather(values, step, n, some, which):
-    """The numbers of those of `n` values, `step` apart, that aren't 0, behind which zeros follow; how many there are."""
-    found = 0
-    for i in range(n):
-        value = values[i * step]
-        if value != _ZERO:
-            which[found] = i
-            some[found] = value
-            found += 1
-    return found
-
-
-@contracting
-def _add_four(w0, w1, w2, w3, row0, row1, row2, row3, total, n):
-    for i in range(n):
-        total[i] += (w0 * row0[i] + w1 * row1[i]) + (w2 * row2[i] + w3 * row3[i])
-
-
-@contracting
-def _add_rows(matrix, width, some, which, n_found, total_at):
-    """Add the rows of a matrix (…, width) that `which` names, times `some`, to what is at an address."""
-    total, done = f4(total_at, 0, width), 0
-    while done + 4 <= n_found:
-        _add_four(
-            some[done],
-            some[done + 1],
-            some[done + 2],
-            some[done + 3],
-            f4(matrix, which[done] * width, width),
-            f4(matrix, which[done + 1] * width, width),
-            f4(matrix, which[done + 2] * width, width),
-            f4(matrix, which[done + 3] * width, width),
-            total,
-            width,
-        )
-        done += 4
-    while done < n_found:
-        _add(some[done], f4(matrix, which[done] * width, width), total, width)
-        done += 1
-
-
-@contracting
 def _copy(values, out, n):
     for i in range(n):
         out[i] = values[i]
@@ -386,38 +346,45 @@ def _sigmoid_of(x, n):
 
 
 @contracting
-def _means(states, width, matrix, out_width, bias, out, n_rows, some, which):
-    """σ(bias + states matrix) of rows of states (n_rows, width), most of which are zeros; (n_rows, out_width)."""
+def _means(states, width, matrix, n_out, padded, bias, out, n_rows):
+    """σ(bias + states matrix) of rows of states (n_rows, width): (n_rows, padded), of which n_out columns count."""
     for row in range(n_rows):
-        n_found = _gather(f4(states, row * width, width), 1, width, some, which)
-        of_row = f4(out, row * out_width, out_width)
-        _copy(f4(bias, 0, out_width), of_row, out_width)
-        _add_rows(matrix, out_width, some, which, n_found, out + 4 * row * out_width)
-        _sigmoid_of(of_row, out_width)
+        _copy(f4(bias, 0, n_out), f4(out, row * padded, n_out), n_out)
+    add_product(states, width, 1, n_rows, width, matrix, padded, out)
+    for row in range(n_rows):
+        _sigmoid_of(f4(out, row * padded, n_out), n_out)
 
 
 @contracting
-def _draw_all(means, out, n, position, key0, key1, low, memory):
-    """Draw `n` states, at most `TABLE`; the position behind."""
-    n_blocks = (n + 31) // 32
+def _draw_all(means, padded, out, n_rows, n, position, key0, key1, low, memory):
+    """Draw rows of `n` states, at most `TABLE` in all; the position behind."""
+    n_blocks = (n_rows * n + 31) // 32
     fill(memory, position + 1, n_blocks, key0, key1)
     place = place_of_low(position, key0, key1)
-    compare(u1(memory, 0, n), f4(low, place, n), f4(means, 0, n), f4(out, 0, n), n)
+    for row in range(n_rows):
+        first = row * n
+        compare(u1(memory, first, n), f4(low, place + first, n), f4(means, row * padded, n), f4(out, first, n), n)
     return position + 1 + n_blocks
 
 
 @contracting
-def _transpose(matrix, n_rows, n_columns, out):
-    """Write the transpose of a matrix (n_rows, n_columns)."""
-    to = f4(out, 0, n_rows * n_columns)
-    for first in range(0, n_rows, 16):
+def _transpose(matrix, n_rows, n_columns, width, out, out_width):
+    """Write the transpose of a matrix (n_rows, n_columns), whose rows are `width` apart."""
+    for first in range(0, n_rows, LANES):
+        n = min(LANES, n_rows - first)
         for i in range(n_columns):
-            for j in range(first, min(first + 16, n_rows)):
-                to[i * n_rows + j] = f4(matrix, j * n_columns, n_columns)[i]
+            to = f4(out, i * out_width + first, n)
+            for j in range(n):
+                to[j] = f4(matrix, (first + j) * width, n_columns)[i]
 
 
 @contracting
-def _descend_plain(W, gradient, kept, rate, n):
+def _padded(n):
+    return (n + LANES - 1) // LANES * LANES
+
+
+@contracting
+def _move(W, gradient, kept, rate, n):
     for i in range(n):
         W[i] = kept * W[i] + rate * gradient[i]
 
@@ -425,47 +392,46 @@ def _descend_plain(W, gradient, kept, rate, n):
 def updates_of_small(a):
     """Updates in a row, each of which is that of `training.update`: PCD-k or CD-k, in float32, on one thread.
 
-    `positions` (pixels, chains) are where the draws begin, and where they have ended; `W_t` is the transpose of W.
+    `positions` (pixels, chains) are where the draws begin, and where they have ended. Rows of the weights W_in
+    (n_hidden, wide_v), of their transpose W_t (n_features, wide_h), and of all that comes of them have widths that are
+    multiples of `LANES`; what lies between is 0 in the weights, and doesn't matter elsewhere.
     """
     n_updates, rows, n_data, n_chains = a[2], a[3], a[4], a[5]
     n_features, n_hidden, k, is_contrastive, is_drawn = a[6], a[7], a[8], a[9], a[10]
-    v, h, means, gradient = a[11], a[12], a[13], a[14]
-    W, W_t, b, c, mu, damping, n_damped = a[15], a[16], a[17], a[18], a[19], a[20], a[21]
-    some, which, vectors, excess, memory = f4(a[22], 0, 1 << 20), i4(a[23], 0, 1 << 20), a[24], a[25], a[26]
-    rate, kept, offset_rate = F(as_float64(a[27])), F(as_float64(a[28])), F(as_float64(a[29]))
-    pixels0, pixels1, keys0, keys1 = np.uint64(a[30]), np.uint64(a[31]), np.uint64(a[32]), np.uint64(a[33])
-    positions, low = i8(a[34], 0, 2), a[35]
-    n, chains, chain_means = n_data + n_chains, v + 4 * n_data * n_features, means + 4 * n_data * n_hidden
+    v, h, means, gradient, excess, vectors, memory = a[11], a[12], a[13], a[14], a[15], a[16], a[17]
+    W, W_in, W_t, b, c, mu, damping, n_damped = a[18], a[19], a[20], a[21], a[22], a[23], a[24], a[25]
+    rate, kept, offset_rate = F(as_float64(a[26])), F(as_float64(a[27])), F(as_float64(a[28]))
+    pixels0, pixels1, keys0, keys1 = np.uint64(a[29]), np.uint64(a[30]), np.uint64(a[31]), np.uint64(a[32])
+    positions, low = i8(a[33], 0, 2), a[34]
+    wide_v, wide_h = _padded(n_features), _padded(n_hidden)
+    n, chains, chain_means = n_data + n_chains, v + 4 * n_data * n_features, means + 4 * n_data * wide_h
     pixels_at, chains_at = positions[0], positions[1]
-    dh, dW_mu, data_v, model_v = (
-        f4(vectors, 0, n_hidden),
-        f4(vectors, n_hidden, n_hidden),
-        f4(vectors, 2 * n_hidden, n_features),
-        f4(vectors, 2 * n_hidden + n_features, n_features),
-    )
+    dh, data_v, model_v = f4(vectors, 0, n_hidden), f4(vectors, n_hidden, n_features), f4(vectors, n_hidden + n_features, n_features)
     while next_piece(a) < a[1]:
-        _transpose(W, n_hidden, n_features, W_t)
+        for j in range(n_hidden):
+            _copy(f4(W, j * n_features, n_features), f4(W_in, j * wide_v, n_features), n_features)
+        _transpose(W, n_hidden, n_features, n_features, W_t, wide_h)
         for update in range(n_updates):
             batch = rows + 4 * update * n_data * n_features
             if is_drawn:
-                pixels_at = _draw_all(batch, v, n_data * n_features, pixels_at, pixels0, pixels1, low, memory)
+                pixels_at = _draw_all(batch, n_features, v, n_data, n_features, pixels_at, pixels0, pixels1, low, memory)
             else:
                 _copy(f4(batch, 0, n_data * n_features), f4(v, 0, n_data * n_features), n_data * n_features)
-            _means(v, n_features, W_t, n_hidden, c, means, n_data, some, which)
+            _means(v, n_features, W_t, n_hidden, wide_h, c, means, n_data)
             if is_contrastive:
-                chains_at = _draw_all(means, h, n_chains * n_hidden, chains_at, keys0, keys1, low, memory)
+                chains_at = _draw_all(means, wide_h, h, n_chains, n_hidden, chains_at, keys0, keys1, low, memory)
             for step in range(k):
-                _means(h, n_hidden, W, n_features, b, gradient, n_chains, some, which)
-                chains_at = _draw_all(gradient, chains, n_chains * n_features, chains_at, keys0, keys1, low, memory)
-                _means(chains, n_features, W_t, n_hidden, c, chain_means, n_chains, some, which)
+                _means(h, n_hidden, W_in, n_features, wide_v, b, gradient, n_chains)
+                chains_at = _draw_all(gradient, wide_v, chains, n_chains, n_features, chains_at, keys0, keys1, low, memory)
+                _means(chains, n_features, W_t, n_hidden, wide_h, c, chain_means, n_chains)
                 if not is_contrastive or step < k - 1:
-                    chains_at = _draw_all(chain_means, h, n_chains * n_hidden, chains_at, keys0, keys1, low, memory)
+                    chains_at = _draw_all(chain_means, wide_h, h, n_chains, n_hidden, chains_at, keys0, keys1, low, memory)
             # Sums over rows: the means become means times s.
             _clear(dh, n_hidden)
             _clear(data_v, n_features)
             _clear(model_v, n_features)
             for row in range(n):
-                of_h, of_v = f4(means, row * n_hidden, n_hidden), f4(v, row * n_features, n_features)
+                of_h, of_v = f4(means, row * wide_h, n_hidden), f4(v, row * n_features, n_features)
                 if row < n_data:
                     _scale(F(1.0 / n_data), of_h, of_h, n_hidden)
                     _add(F(1.0 / n_data), of_v, data_v, n_features)
@@ -473,42 +439,34 @@ def updates_of_small(a):
                     _scale(F(-1.0 / n_chains), of_h, of_h, n_hidden)
                     _add(F(1.0 / n_chains), of_v, model_v, n_features)
                 _add(ONE, of_h, dh, n_hidden)
-            # Δ⟨(v - μ) h'⟩, (n_features, n_hidden).
-            _clear(f4(gradient, 0, n_features * n_hidden), n_features * n_hidden)
-            for i in range(n_features):
-                n_found = _gather(f4(v, i, n * n_features - i), n_features, n, some, which)
-                _add_rows(means, n_hidden, some, which, n_found, gradient + 4 * i * n_hidden)
-                if mu != 0:
-                    _add(-f4(mu, i, 1)[0], dh, f4(gradient, i * n_hidden, n_hidden), n_hidden)
-            for d in range(n_damped):
-                share, U = f4(damping, d * (n_features + 1), 1)[0], damping + 4 * (d * (n_features + 1) + 1)
-                of_d = f4(excess, d * n_hidden, n_hidden)
-                _clear(of_d, n_hidden)
+            # Δ⟨(v - μ) h'⟩ (n_features, n_hidden), less what the damping takes.
+            _clear(f4(gradient, 0, n_features * wide_h), n_features * wide_h)
+            add_product(v, 1, n_features, n_features, n, means, wide_h, gradient)
+            if mu != 0:
                 for i in range(n_features):
-                    _add(share * f4(U, i, 1)[0], f4(gradient, i * n_hidden, n_hidden), of_d, n_hidden)
-            for d in range(n_damped):
-                U = damping + 4 * (d * (n_features + 1) + 1)
-                for i in range(n_features):
-                    _add(
-                        -f4(U, i, 1)[0],
-                        f4(excess, d * n_hidden, n_hidden),
-                        f4(gradient, i * n_hidden, n_hidden),
-                        n_hidden,
-                    )
-            # The step; c stays what it is for the centred machine, whose hidden bias is c + Wμ.
-            hidden_bias = f4(c, 0, n_hidden)
+                    _add(-f4(mu, i, 1)[0], dh, f4(gradient, i * wide_h, n_hidden), n_hidden)
+            if n_damped:
+                _clear(f4(excess, 0, n_damped * wide_h), n_damped * wide_h)
+                add_product(damping, n_features, 1, n_damped, n_features, gradient, wide_h, excess)
+                for d in range(n_damped):
+                    of_d = f4(excess, d * wide_h, n_hidden)
+                    _scale(-f4(damping, n_damped * n_features + d, 1)[0], of_d, of_d, n_hidden)
+                add_product(damping, 1, n_features, n_features, n_damped, excess, wide_h, gradient)
+            # The step; c + Wμ, the hidden bias of the centred machine, isn't moved by the decay.
+            hidden_bias, visible_bias = f4(c, 0, n_hidden), f4(b, 0, n_features)
             _add(rate, dh, hidden_bias, n_hidden)
             for i in range(n_features):
-                of_W, of_gradient = f4(W_t, i * n_hidden, n_hidden), f4(gradient, i * n_hidden, n_hidden)
+                of_W, of_gradient = f4(W_t, i * wide_h, n_hidden), f4(gradient, i * wide_h, n_hidden)
                 if mu != 0:
                     offset = f4(mu, i, 1)[0]
                     _add((ONE - kept) * offset, of_W, hidden_bias, n_hidden)
                     _add(-rate * offset, of_gradient, hidden_bias, n_hidden)
-                _descend_plain(of_W, of_gradient, kept, rate, n_hidden)
-            _transpose(W_t, n_features, n_hidden, W)
-            visible_bias = f4(b, 0, n_features)
+                _move(of_W, of_gradient, kept, rate, n_hidden)
+            _transpose(W_t, n_features, n_hidden, wide_h, W_in, wide_v)
             _add(rate, data_v, visible_bias, n_features)
             _add(-rate, model_v, visible_bias, n_features)
             if mu != 0:
                 _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
+        for j in range(n_hidden):
+            _copy(f4(W_in, j * wide_v, n_features), f4(W, j * n_features, n_features), n_features)
         positions[0], positions[1] = pixels_at, chains_at

@@ -281,3 +281,82 @@ def exp(x):
 def sigmoid(x):
     """1 / (1 + exp(-x)) in float32."""
     return ONE / (ONE + exp(-x))
+
+
+# -- products ----------------------------------------------------------------------------------------------------------
+
+LANES = 16  # numbers that a vector has here; LLVM splits it where the processor's are shorter
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+
+def _block(n_rows: int, n_vectors: int) -> Any:
+    """What adds a block of a product, so many rows by so many vectors, all of which stay in registers.
+
+    LLVM makes no such code of loops by itself.
+    """
+
+    @intrinsic
+    def add_block(typing_context, a, row_step, step, b, width, out, out_width, n):
+        def generate(context, builder, signature, args):
+            a, row_step, step, b, width, out, out_width, n = args
+            number, places = (lambda value: ir.Constant(_INT64, value)), []
+
+            def vector_at(address):
+                return builder.inttoptr(address, _VECTOR.as_pointer())
+
+            for i in range(n_rows):
+                of_row = builder.add(out, builder.mul(number(4 * i), out_width))
+                for j in range(n_vectors):
+                    place = vector_at(builder.add(of_row, number(4 * LANES * j)))
+                    total = cgutils.alloca_once(builder, _VECTOR)
+                    builder.store(builder.load(place, align=4), total)
+                    places.append((place, total))
+            with cgutils.for_range(builder, n) as loop:
+                of_b = builder.add(b, builder.mul(number(4), builder.mul(loop.index, width)))
+                vectors = [
+                    builder.load(vector_at(builder.add(of_b, number(4 * LANES * j))), align=4) for j in range(n_vectors)
+                ]
+                for i in range(n_rows):
+                    place = builder.add(builder.mul(number(i), row_step), builder.mul(loop.index, step))
+                    address = builder.add(a, builder.mul(number(4), place))
+                    value = builder.load(builder.inttoptr(address, ir.FloatType().as_pointer()), align=4)
+                    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+                    same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+                    factor = builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), same)
+                    for j, vector in enumerate(vectors):
+                        total = places[i * n_vectors + j][1]
+                        product = builder.fmul(factor, vector, flags=["contract"])
+                        builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
+            for place, total in places:
+                builder.store(builder.load(total), place, align=4)
+            return context.get_dummy_value()
+
+        return types.none(*[types.int64] * 8), generate
+
+    return add_block
+
+
+_block_4_2, _block_4_1, _block_1_2, _block_1_1 = _block(4, 2), _block(4, 1), _block(1, 2), _block(1, 1)
+
+
+@contracting
+def add_product(a, row_step, step, n_rows, n, b, width, out):
+    """out += a b, where out is (n_rows, width), b (n, width), and width a multiple of `LANES`; a[i, j] is at
+    i row_step + j step. All are addresses of float32.
+    """
+    row = 0
+    while row < n_rows:
+        many = row + 4 <= n_rows
+        of_a, of_out, column = a + 4 * row * row_step, out + 4 * row * width, 0
+        while column < width:
+            wide = column + 2 * LANES <= width
+            if many and wide:
+                _block_4_2(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+            elif many:
+                _block_4_1(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+            elif wide:
+                _block_1_2(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+            else:
+                _block_1_1(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+            column += 2 * LANES if wide else LANES
+        row += 4 if many else 1
