@@ -17,12 +17,12 @@ from skrbm.backends.floats import FloatBackend
 from skrbm.backends.int8 import Int8Backend, levels
 from skrbm.backends.protocol import Phases
 from skrbm.machines.restricted import RBMParameters
-from skrbm.support.compiled import Bound, Loop
+from skrbm.support.compiled import LANES, Bound, Loop
 from skrbm.support.kernels import int8_mm
 from skrbm.support.randomness import TABLE, Stream, Uniform, draw_compiled_, place_of, signed, tables
 
-_SMALL = 1 << 15  # weights up to which sums over the states that are on beat torch's products
-_ROWS, _ROWS_OF_W, _COLUMNS, _LANES = 8, 4, 64, 16  # as in `loops`
+_SMALL = 1 << 17  # weights up to which updates are made as a whole: torch takes longer, on one thread
+_ROWS, _ROWS_OF_W, _COLUMNS = 8, 4, 64  # as in `loops`
 _NOTHING = Uniform((0, 0), 0, 0)
 
 
@@ -246,7 +246,7 @@ class PhasesInFloat32(CompiledPhases):
 
 
 def _padded(n: int) -> int:
-    return -(-n // _LANES) * _LANES
+    return -(-n // LANES) * LANES
 
 
 class SmallMachine:

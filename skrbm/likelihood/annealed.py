@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from skrbm.likelihood.result import LogPartition, warn_if_few_count
-from skrbm.machines.restricted import free_energy
+from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.machines.units import Unit
+from skrbm.sampling.compiled import CompiledAnnealing, Weights
 from skrbm.sampling.kernels import gibbs_init, gibbs_step
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.kernels import linear
@@ -27,6 +28,7 @@ from skrbm.support.randomness import Stream
 Schedule = Literal["uniform", "adaptive"] | Sequence[float]
 
 _BLOCK = 1 << 22  # elements of a layer that are annealed at a time: 16 MB in float32
+_STEPS_TOGETHER = 50  # that compiled loops make at a time
 _RAISE_BLOCK = 1 << 20  # the same, of rows that each have several runs
 _PILOT_STEPS, _PILOT_CHAINS = 500, 50  # of the runs that an adapted schedule rests on
 
@@ -101,8 +103,17 @@ def _increments(
     """The chains before each step, and what it adds to their log-weights (n_chains,)."""
     machine = path.machine
     W, c, visible, hidden = machine.W, machine.c, machine.visible, machine.hidden
+    weights = Weights.of(machine, len(v), len(betas) - 1)
+    if weights is not None and _steps_are_small(machine, betas):
+        chains = CompiledAnnealing(weights, path.base_b, v)
+        for first in range(0, len(betas) - 1, _STEPS_TOGETHER):
+            some = torch.tensor(betas[first : first + _STEPS_TOGETHER + 1], dtype=torch.float64)
+            is_last = first + _STEPS_TOGETHER >= len(betas) - 1
+            for increment in chains.run_(some, stream, is_last):
+                yield chains.v, increment
+        return
     bias_difference = machine.b - path.base_b
-    largest_input = float((c.abs() + W.abs().sum(1)).max())
+    largest_input = _largest_input(machine)
     for step, (before, beta) in enumerate(pairwise(betas), 1):
         inputs = linear(v, W, c)  # (n_chains, n_hidden), at inverse temperature 1
         along = v @ bias_difference if bias_difference.ndim == 1 else (v * bias_difference).sum(1)
@@ -112,6 +123,15 @@ def _increments(
         if step < len(betas) - 1:
             h = hidden.sample(hidden.mean_(inputs.mul_(beta)), stream)
             v = visible.sample(visible.mean_(linear(h.mul_(beta), W.T, path.bias(beta))), stream)
+
+
+def _largest_input(machine: RBMParameters) -> float:
+    return float((machine.c.abs() + machine.W.abs().sum(1)).max())
+
+
+def _steps_are_small(machine: RBMParameters, betas: Sequence[float]) -> bool:
+    """Whether no input of a hidden unit moves by 1 or more from one bridge to the next."""
+    return max(abs(beta - before) for before, beta in pairwise(betas)) * _largest_input(machine) < 1.0
 
 
 def _cumulant_step(unit: Unit, inputs: Tensor, before: float, beta: float, largest: float) -> Tensor:

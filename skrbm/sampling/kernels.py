@@ -21,6 +21,7 @@ from torch import Tensor
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.protocol import Backend
 from skrbm.machines.restricted import RBMParameters, check_states, sample_h_given_v
+from skrbm.sampling.compiled import CompiledGibbs, Weights
 from skrbm.support.progress import Progress
 from skrbm.support.randomness import Stream, check_stream
 
@@ -166,7 +167,7 @@ def gibbs_step_(
     v : Tensor of shape (n_chains, n_features)
         Overwritten by the visible states in between.
     stream : Stream
-        Randomness: the draws of both layers come from one call.
+        Randomness.
     rows : Tensor of shape (n, n_features), optional
         Rows that end with the memory of `v`, such as those of an update: P(h = 1 | v) is wanted of all of them.
     given : Tensor of shape (n_chains, n_features), optional
@@ -299,6 +300,13 @@ def run_chains(
     watch = kernel.watch(model) if watch is None else watch
     n_early = n_steps // 2
     found = torch.empty_like(v)
+    weights = _weights(kernel, model, len(v), n_steps, given)
+    if weights is not None:
+        for rows in _row_blocks(kernel, model, v):
+            chains, total = CompiledGibbs(weights, kernel.init(model, v[rows], stream).h), torch.zeros_like(v[rows])
+            chains.run_(n_steps, stream, total, n_steps - n_early if mean else 0)
+            found[rows] = total.div_(n_steps - n_early) if mean else chains.v
+        return found, watch
     for rows, fixed, infos in _blocks(kernel, model, v, n_steps, stream, given, watch):
         total = torch.zeros_like(v[rows])
         for step, info in enumerate(infos):
@@ -355,6 +363,16 @@ def record_chains(
     _check_run(kernel, model, v, n_steps, stream, given)
     watch = kernel.watch(model) if watch is None else watch
     chains = v.new_empty((len(v), n_steps // thin, v.shape[1]))
+    weights = _weights(kernel, model, len(v), n_steps, given)
+    if weights is not None:
+        for rows in _row_blocks(kernel, model, v):
+            moving = CompiledGibbs(weights, kernel.init(model, v[rows], stream).h)
+            for i in range(chains.shape[1]):
+                moving.run_(thin, stream)
+                chains[rows, i] = moving.v
+            if rest := n_steps - thin * chains.shape[1]:
+                moving.run_(rest, stream)
+        return chains, watch
     for rows, _, infos in _blocks(kernel, model, v, n_steps, stream, given, watch):
         for step, info in enumerate(infos, 1):
             if step % thin == 0:
@@ -389,7 +407,6 @@ def _blocks(
     kernel: Kernel, model: Any, v: Tensor, n_steps: int, stream: Stream, given: Tensor | None, watch: Watch
 ) -> Iterator[tuple[slice, Tensor | None, Iterator[Any]]]:
     """As many chains at a time as there is memory for: which, what is given of them, and the infos of their steps."""
-    n_rows = max(1, _BLOCK // (kernel.n_copies(model) * max(model.n_features, model.n_hidden)))
 
     def watched(start: Any, v: Tensor, fixed: Tensor | None) -> Iterator[Any]:
         for step, (state, info) in enumerate(steps(kernel, model, start, n_steps, stream)):
@@ -398,9 +415,22 @@ def _blocks(
             watch.add_(state, info, step >= n_steps // 2)
             yield info
 
-    for first in range(0, len(v), n_rows):
-        rows = slice(first, first + n_rows)
+    for rows in _row_blocks(kernel, model, v):
         fixed = None if given is None else given[rows]
         start = kernel.init(model, v[rows], stream, fixed)
         watch.start_(start)
         yield rows, fixed, watched(start, v[rows], fixed)
+
+
+def _row_blocks(kernel: Kernel, model: Any, v: Tensor) -> Iterator[slice]:
+    """As many chains at a time as there is memory for."""
+    n_rows = max(1, _BLOCK // (kernel.n_copies(model) * max(model.n_features, model.n_hidden)))
+    for first in range(0, len(v), n_rows):
+        yield slice(first, min(first + n_rows, len(v)))
+
+
+def _weights(kernel: Kernel, model: Any, n_chains: int, n_steps: int, given: Tensor | None) -> Weights | None:
+    """What compiled loops need, where these can do what is asked for: plain Gibbs steps of free units."""
+    if kernel is not GIBBS or given is not None or not isinstance(model, RBMParameters):
+        return None
+    return Weights.of(model, n_chains, n_steps)

@@ -12,7 +12,9 @@ import ctypes
 import os
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 SWITCH = "SKRBM_COMPILED"  # the environment variable that turns compiled loops off when it is 0
+LANES = 16  # numbers in a vector: rows of matrices are best as long as a multiple
 _N_ARGUMENTS = 40  # at most, of a loop
 _Arguments = ctypes.c_int64 * (_N_ARGUMENTS + 2)
 
@@ -29,6 +32,27 @@ _Arguments = ctypes.c_int64 * (_N_ARGUMENTS + 2)
 def is_compiled() -> bool:
     """Whether loops can be compiled here: numba is installed, and nobody has turned it off."""
     return os.environ.get(SWITCH, "1") != "0" and _has_numba()
+
+
+_are_loaded: ContextVar[bool] = ContextVar("are_loaded", default=False)
+
+
+@contextmanager
+def loaded_loops(are_loaded: bool = True) -> Iterator[None]:
+    """Inside, loops are loaded already, whoever asks `loops_pay`: as in what follows on a fit by compiled loops.
+
+    What is computed may depend on it in the last bits, so it doesn't depend on what the process has done before.
+    """
+    token = _are_loaded.set(are_loaded)
+    try:
+        yield
+    finally:
+        _are_loaded.reset(token)
+
+
+def loops_pay(is_long: bool) -> bool:
+    """Whether compiled loops are to be used for some work: they can be, and it is long, or they are loaded already."""
+    return is_compiled() and (is_long or _are_loaded.get())
 
 
 class Loop:

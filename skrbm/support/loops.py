@@ -278,6 +278,14 @@ def exp(x):
 
 
 @contracting
+def expm1(x):
+    """exp(x) - 1 in float32 without its cancellation; |x| up to 1, where the series is cut off at 2e-8."""
+    p = F(1 / 3628800) * x + F(1 / 362880)
+    p = (((p * x + F(1 / 40320)) * x + F(1 / 5040)) * x + F(1 / 720)) * x + F(1 / 120)
+    return ((((p * x + F(1 / 24)) * x + F(1 / 6)) * x + F(0.5)) * x + ONE) * x
+
+
+@contracting
 def sigmoid(x):
     """1 / (1 + exp(-x)) in float32."""
     return ONE / (ONE + exp(-x))
@@ -286,63 +294,107 @@ def sigmoid(x):
 # -- products ----------------------------------------------------------------------------------------------------------
 
 LANES = 16  # numbers that a vector has here; LLVM splits it where the processor's are shorter
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_INT32, _FLOAT32 = ir.IntType(32), ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT32, LANES)
+
+
+def _number(value: int) -> Any:
+    return ir.Constant(_INT64, value)
+
+
+def _at(builder: Any, address: Any, element: Any, index: Any) -> Any:
+    """A pointer to an element of four bytes or a vector, `index` numbers behind an address."""
+    return builder.inttoptr(builder.add(address, builder.mul(_number(4), index)), element.as_pointer())
+
+
+def _in_all_lanes(builder: Any, value: Any) -> Any:
+    empty = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(empty, value, ir.Constant(_INT32, 0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES))
+
+
+class _Totals:
+    """Vectors that are read, added to, and written back: in between they stay in registers, which LLVM makes of what
+    looks like memory here.
+    """
+
+    def __init__(self, builder: Any, places: list[Any]) -> None:
+        self._builder, self._places = builder, places
+        self._totals = [cgutils.alloca_once(builder, _VECTOR) for _ in places]
+        for place, total in zip(places, self._totals, strict=True):
+            builder.store(builder.load(place, align=4), total)
+
+    def add(self, i: int, factor: Any, vector: Any) -> None:
+        builder, total = self._builder, self._totals[i]
+        product = builder.fmul(factor, vector, flags=["contract"])
+        builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
+
+    def write(self) -> None:
+        for place, total in zip(self._places, self._totals, strict=True):
+            self._builder.store(self._builder.load(total), place, align=4)
 
 
 def _block(n_rows: int, n_vectors: int) -> Any:
-    """What adds a block of a product, so many rows by so many vectors, all of which stay in registers.
-
-    LLVM makes no such code of loops by itself.
-    """
+    """What adds a block of a product: so many rows by so many vectors."""
 
     @intrinsic
-    def add_block(typing_context, a, row_step, step, b, width, out, out_width, n):
+    def add_block(typing_context, a, row_step, step, b, width, out, n):
         def generate(context, builder, signature, args):
-            a, row_step, step, b, width, out, out_width, n = args
-            number, places = (lambda value: ir.Constant(_INT64, value)), []
-
-            def vector_at(address):
-                return builder.inttoptr(address, _VECTOR.as_pointer())
-
-            for i in range(n_rows):
-                of_row = builder.add(out, builder.mul(number(4 * i), out_width))
-                for j in range(n_vectors):
-                    place = vector_at(builder.add(of_row, number(4 * LANES * j)))
-                    total = cgutils.alloca_once(builder, _VECTOR)
-                    builder.store(builder.load(place, align=4), total)
-                    places.append((place, total))
+            a, row_step, step, b, width, out, n = args
+            block = [(i, j) for i in range(n_rows) for j in range(n_vectors)]
+            ahead = [builder.add(builder.mul(_number(i), width), _number(LANES * j)) for i, j in block]
+            totals = _Totals(builder, [_at(builder, out, _VECTOR, index) for index in ahead])
             with cgutils.for_range(builder, n) as loop:
-                of_b = builder.add(b, builder.mul(number(4), builder.mul(loop.index, width)))
+                row = builder.mul(loop.index, width)
                 vectors = [
-                    builder.load(vector_at(builder.add(of_b, number(4 * LANES * j))), align=4) for j in range(n_vectors)
+                    builder.load(_at(builder, b, _VECTOR, builder.add(row, _number(LANES * j))), align=4)
+                    for j in range(n_vectors)
                 ]
                 for i in range(n_rows):
-                    place = builder.add(builder.mul(number(i), row_step), builder.mul(loop.index, step))
-                    address = builder.add(a, builder.mul(number(4), place))
-                    value = builder.load(builder.inttoptr(address, ir.FloatType().as_pointer()), align=4)
-                    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-                    same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-                    factor = builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), same)
+                    place = builder.add(builder.mul(_number(i), row_step), builder.mul(loop.index, step))
+                    factor = _in_all_lanes(builder, builder.load(_at(builder, a, _FLOAT32, place), align=4))
                     for j, vector in enumerate(vectors):
-                        total = places[i * n_vectors + j][1]
-                        product = builder.fmul(factor, vector, flags=["contract"])
-                        builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
-            for place, total in places:
-                builder.store(builder.load(total), place, align=4)
+                        totals.add(i * n_vectors + j, factor, vector)
+            totals.write()
             return context.get_dummy_value()
 
-        return types.none(*[types.int64] * 8), generate
+        return types.none(*[types.int64] * 7), generate
 
     return add_block
 
 
+def _rows(n_vectors: int) -> Any:
+    """What adds so many vectors of each of the rows that are named, times factors."""
+
+    @intrinsic
+    def add_rows(typing_context, which, factors, n, b, width, out):
+        def generate(context, builder, signature, args):
+            which, factors, n, b, width, out = args
+            totals = _Totals(builder, [_at(builder, out, _VECTOR, _number(LANES * j)) for j in range(n_vectors)])
+            with cgutils.for_range(builder, n) as loop:
+                row = builder.sext(builder.load(_at(builder, which, _INT32, loop.index), align=4), _INT64)
+                factor = _in_all_lanes(builder, builder.load(_at(builder, factors, _FLOAT32, loop.index), align=4))
+                of_row = builder.mul(row, width)
+                for j in range(n_vectors):
+                    place = _at(builder, b, _VECTOR, builder.add(of_row, _number(LANES * j)))
+                    totals.add(j, factor, builder.load(place, align=4))
+            totals.write()
+            return context.get_dummy_value()
+
+        return types.none(*[types.int64] * 6), generate
+
+    return add_rows
+
+
 _block_4_2, _block_4_1, _block_1_2, _block_1_1 = _block(4, 2), _block(4, 1), _block(1, 2), _block(1, 1)
+_rows_8, _rows_4, _rows_1 = _rows(8), _rows(4), _rows(1)
 
 
 @contracting
 def add_product(a, row_step, step, n_rows, n, b, width, out):
-    """out += a b, where out is (n_rows, width), b (n, width), and width a multiple of `LANES`; a[i, j] is at
-    i row_step + j step. All are addresses of float32.
+    """Add a b to out (n_rows, width), where b is (n, width), and width a multiple of `LANES`.
+
+    All are addresses of float32; a[i, j] is `i row_step + j step` numbers behind the first.
     """
     row = 0
     while row < n_rows:
@@ -351,12 +403,57 @@ def add_product(a, row_step, step, n_rows, n, b, width, out):
         while column < width:
             wide = column + 2 * LANES <= width
             if many and wide:
-                _block_4_2(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+                _block_4_2(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, n)
             elif many:
-                _block_4_1(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+                _block_4_1(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, n)
             elif wide:
-                _block_1_2(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+                _block_1_2(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, n)
             else:
-                _block_1_1(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, width, n)
+                _block_1_1(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, n)
             column += 2 * LANES if wide else LANES
         row += 4 if many else 1
+
+
+@contracting
+def gather(values, step, n, which, factors):
+    """The numbers of those of `n` values that aren't 0, `step` apart, and these values; how many there are."""
+    found = 0
+    for i in range(n):
+        value = values[i * step]
+        which[found] = i
+        factors[found] = value
+        found += value != _NOTHING
+    return found
+
+
+_NOTHING = F(0)
+_DENSE = 0.4  # share of values that aren't 0, from which on the plain product is faster
+
+
+@contracting
+def add_sparse_product(a, n_rows, n, b, width, out, which, factors, counts):
+    """The same for rows (n_rows, n) most of which is 0; in other words for states of units, few of which are on.
+
+    `which`, `factors` (n_rows, n) and `counts` (n_rows,) are memory. The columns are worked on in blocks, whose part of
+    b stays in the processor's second cache while all rows pass by.
+    """
+    n_found, of_rows = 0, i8(counts, 0, n_rows)
+    for row in range(n_rows):
+        first = row * n
+        of_rows[row] = gather(f4(a, first, n), 1, n, i4(which, first, n), f4(factors, first, n))
+        n_found += of_rows[row]
+    if n_found > _DENSE * n_rows * n:
+        add_product(a, n, 1, n_rows, n, b, width, out)
+        return
+    column = 0
+    while column < width:
+        n_columns = 8 * LANES if column + 8 * LANES <= width else (4 * LANES if column + 4 * LANES <= width else LANES)
+        for row in range(n_rows):
+            names, values, to = which + 4 * row * n, factors + 4 * row * n, out + 4 * (row * width + column)
+            if n_columns == 8 * LANES:
+                _rows_8(names, values, of_rows[row], b + 4 * column, width, to)
+            elif n_columns == 4 * LANES:
+                _rows_4(names, values, of_rows[row], b + 4 * column, width, to)
+            else:
+                _rows_1(names, values, of_rows[row], b + 4 * column, width, to)
+        column += n_columns
