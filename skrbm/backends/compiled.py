@@ -7,6 +7,7 @@ copy in 8 bits. The draws are those of the plain backends, number by number.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -245,6 +246,33 @@ class PhasesInFloat32(CompiledPhases):
         W.addmm_(self._scaled.T, self._rows, beta=step.kept, alpha=step.rate)
 
 
+class Follow(NamedTuple):
+    """A mean of the parameters that follows them: see `skrbm.training.observers.Average`.
+
+    Attributes
+    ----------
+    W, b, c : Tensor
+        The mean.
+    every, until_look : int
+        How many updates there are from one look to the next, and to the first.
+    n_looks : int
+        Looks so far.
+    share : float
+        The rate of look t is min(1, share / (t + share - 1)).
+    """
+
+    W: Tensor | int
+    b: Tensor | int
+    c: Tensor | int
+    every: int
+    until_look: int
+    n_looks: int
+    share: float
+
+
+_NOBODY = Follow(0, 0, 0, 0, 0, 0, 1.0)
+
+
 def _padded(n: int) -> int:
     return -(-n // LANES) * LANES
 
@@ -289,7 +317,9 @@ class SmallMachine:
         of_terms = (0 if terms.mu is None else terms.mu, damping, n_damped, 0.0, 0.0, terms.offset_rate)
         sizes = (n_data, n_chains, n_features, n_hidden, k, int(h is None), 0)
         draws = (0, 0, 0, 0, self._positions, tables()[1])
-        self._loop = _UPDATES.bind(0, 0, *sizes, *memory, *weights, *of_terms, *draws)
+        self._n_data, self._changes = n_data, torch.empty(max(n_chains, 1), dtype=torch.float64)
+        looks = (*_NOBODY, self._changes, 0, W.new_zeros((n_chains, wide_h)), W.new_zeros((n_chains, wide_h)))
+        self._loop = _UPDATES.bind(0, 0, *sizes, *memory, *weights, *of_terms, *draws, *looks)
 
     @staticmethod
     def suits(n_hidden: int, n_features: int, n_data: int, n_chains: int) -> bool:
@@ -297,13 +327,46 @@ class SmallMachine:
         draws = max(n_data * n_features, n_chains * max(n_features, n_hidden))
         return n_hidden * n_features <= _SMALL and draws <= TABLE
 
-    def update_(self, rows: Tensor, is_drawn: bool, n: int, pixels: Stream, chains: Stream, step: Step) -> None:
-        """Make `n` updates on so many rows (n * n_data, n_features), float32, which are drawn first if so asked."""
-        loop = self._loop
+    def update_(
+        self,
+        rows: Tensor,
+        is_drawn: bool,
+        streams: tuple[Stream, Stream],
+        step: Step,
+        follow: Follow | None = None,
+        n_looked_at: int = 0,
+    ) -> float:
+        """Updates in a row.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_updates * n_data, n_features)
+            What is learned, float32.
+        is_drawn : bool
+            Whether each value is drawn first, as a Bernoulli variable of that probability.
+        streams : tuple of Stream
+            Randomness of these draws, and of the chains.
+        step : Step
+            How to step.
+        follow : Follow, optional
+            A mean of the parameters.
+        n_looked_at : int
+            Of the first so many chains the changes of free energy at the last update are looked at, if any.
+
+        Returns
+        -------
+        float
+            ½ Var(F_after(v) - F_before(v)), see `step_divergence`; NaN where nothing was looked at.
+        """
+        pixels, chains = streams
+        loop, n_looked_at = self._loop, min(n_looked_at, len(self.h))
         self._positions[0], self._positions[1] = pixels.position, chains.position
-        loop.set_from(0, (n, rows))
+        loop.set_from(0, (len(rows) // self._n_data, rows))
         loop[8] = int(is_drawn)
         loop.set_from(24, (step.rate, step.kept))
         loop.set_from(27, (*signed(pixels.key), *signed(chains.key)))
+        loop.set_from(33, follow or _NOBODY)
+        loop[41] = n_looked_at
         loop(1)
         pixels.position, chains.position = self._positions.tolist()
+        return 0.5 * float(self._changes[:n_looked_at].var(correction=0)) if n_looked_at else math.nan

@@ -25,7 +25,9 @@ from skrbm.support.loops import (
     compare,
     contracting,
     draw_bytes,
+    expm1_of_any,
     f4,
+    f8,
     fill,
     i1,
     i4,
@@ -348,9 +350,7 @@ def _sigmoid_of(x, n):
 @contracting
 def _means(states, width, matrix, n_out, padded, bias, out, n_rows):
     """σ(bias + states matrix) of rows of states (n_rows, width): (n_rows, padded), of which n_out columns count."""
-    for row in range(n_rows):
-        _copy(f4(bias, 0, n_out), f4(out, row * padded, n_out), n_out)
-    add_product(states, width, 1, n_rows, width, matrix, padded, out)
+    _inputs(states, width, matrix, n_out, padded, bias, out, n_rows)
     for row in range(n_rows):
         _sigmoid_of(f4(out, row * padded, n_out), n_out)
 
@@ -379,6 +379,29 @@ def _transpose(matrix, n_rows, n_columns, width, out, out_width):
 
 
 @contracting
+def _follow(values, rate, mean, n):
+    for i in range(n):
+        mean[i] += rate * (values[i] - mean[i])
+
+
+@summing
+def _product_of_ratios(x, new_x, n):
+    """Π (1 + e^new_x) / (1 + e^x), as Π (1 + σ(x) (exp(new_x - x) - 1))."""
+    product = 1.0
+    for i in range(n):
+        product *= 1.0 + np.float64(sigmoid(x[i]) * expm1_of_any(new_x[i] - x[i]))
+    return product
+
+
+@contracting
+def _inputs(states, width, matrix, n_out, padded, bias, out, n_rows):
+    """bias + states matrix of rows of states (n_rows, width): (n_rows, padded), of which n_out columns count."""
+    for row in range(n_rows):
+        _copy(f4(bias, 0, n_out), f4(out, row * padded, n_out), n_out)
+    add_product(states, width, 1, n_rows, width, matrix, padded, out)
+
+
+@contracting
 def _padded(n):
     return (n + LANES - 1) // LANES * LANES
 
@@ -395,6 +418,9 @@ def updates_of_small(a):
     `positions` (pixels, chains) are where the draws begin, and where they have ended. Rows of the weights W_in
     (n_hidden, wide_v), of their transpose W_t (n_features, wide_h), and of all that comes of them have widths that are
     multiples of `LANES`; what lies between is 0 in the weights, and doesn't matter elsewhere.
+
+    A mean of the parameters follows, once every `every` updates, first after `until_look`: see `observers.Average`. Of
+    the last update `changes` are by how much the free energies of the first chains change, if they are asked for.
     """
     n_updates, rows, n_data, n_chains = a[2], a[3], a[4], a[5]
     n_features, n_hidden, k, is_contrastive, is_drawn = a[6], a[7], a[8], a[9], a[10]
@@ -403,6 +429,8 @@ def updates_of_small(a):
     rate, kept, offset_rate = F(as_float64(a[26])), F(as_float64(a[27])), F(as_float64(a[28]))
     pixels0, pixels1, keys0, keys1 = np.uint64(a[29]), np.uint64(a[30]), np.uint64(a[31]), np.uint64(a[32])
     positions, low = i8(a[33], 0, 2), a[34]
+    mean_W, mean_b, mean_c, every, until_look, n_looks = a[35], a[36], a[37], a[38], a[39], a[40]
+    share, changes, n_looked_at, inputs, new_inputs = as_float64(a[41]), a[42], a[43], a[44], a[45]
     wide_v, wide_h = _padded(n_features), _padded(n_hidden)
     n, chains, chain_means = n_data + n_chains, v + 4 * n_data * n_features, means + 4 * n_data * wide_h
     pixels_at, chains_at = positions[0], positions[1]
@@ -452,6 +480,9 @@ def updates_of_small(a):
                     of_d = f4(excess, d * wide_h, n_hidden)
                     _scale(-f4(damping, n_damped * n_features + d, 1)[0], of_d, of_d, n_hidden)
                 add_product(damping, 1, n_features, n_features, n_damped, excess, wide_h, gradient)
+            is_looked_at = n_looked_at > 0 and update == n_updates - 1
+            if is_looked_at:
+                _inputs(chains, n_features, W_t, n_hidden, wide_h, c, inputs, n_looked_at)
             # The step; c + Wμ, the hidden bias of the centred machine, isn't moved by the decay.
             hidden_bias, visible_bias = f4(c, 0, n_hidden), f4(b, 0, n_features)
             _add(rate, dh, hidden_bias, n_hidden)
@@ -467,6 +498,27 @@ def updates_of_small(a):
             _add(-rate, model_v, visible_bias, n_features)
             if mu != 0:
                 _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
+            if is_looked_at:
+                _inputs(chains, n_features, W_t, n_hidden, wide_h, c, new_inputs, n_looked_at)
+                for row in range(n_looked_at):
+                    of_v = f4(chains, row * n_features, n_features)
+                    change = -np.float64(rate) * np.float64(
+                        _dot(of_v, data_v, n_features) - _dot(of_v, model_v, n_features)
+                    )
+                    for start in range(0, n_hidden, LANES):
+                        some = min(LANES, n_hidden - start)
+                        first = row * wide_h + start
+                        change -= np.log(_product_of_ratios(f4(inputs, first, some), f4(new_inputs, first, some), some))
+                    f8(changes, row, 1)[0] = change
+            if every and update + 1 >= until_look and (update + 1 - until_look) % every == 0:
+                n_looks += 1
+                follows = F(min(1.0, share / (n_looks + share - 1.0)))
+                for j in range(n_hidden):
+                    _follow(
+                        f4(W_in, j * wide_v, n_features), follows, f4(mean_W, j * n_features, n_features), n_features
+                    )
+                _follow(visible_bias, follows, f4(mean_b, 0, n_features), n_features)
+                _follow(hidden_bias, follows, f4(mean_c, 0, n_hidden), n_hidden)
         for j in range(n_hidden):
             _copy(f4(W_in, j * wide_v, n_features), f4(W, j * n_features, n_features), n_features)
         positions[0], positions[1] = pixels_at, chains_at

@@ -13,6 +13,7 @@ from skrbm.estimators.fitted import Fitted, learned_of
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
 from skrbm.support.checks import warn
+from skrbm.support.compiled import loaded_loops
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import is_bits
 from skrbm.support.threads import one_thread
@@ -41,7 +42,8 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
         return
     with one_thread():
         some = rows.some(_N_ROWS, stream)
-    verdict = verdict_of(model, some, stream)
+    with loaded_loops(_is_compiled(model)):
+        verdict = verdict_of(model, some, stream)
     problems = list(verdict.problems)
     if verdict.learned < LEAST_LEARNED:
         slower += f"Less weight decay (weight_decay={model.weight_decay!r}) lets few rows be learned. "
@@ -69,6 +71,12 @@ def _n_updates(model: Any) -> int:
     """How many it has learned by; many where that isn't known."""
     carried = learned_of(model).carried
     return 10_000 if carried is None else int(carried["n_updates"])
+
+
+def _is_compiled(model: Any) -> bool:
+    """Whether it has learned by compiled loops, which are loaded then."""
+    carried = learned_of(model).carried
+    return carried is not None and bool(carried.get("is_compiled"))
 
 
 def _divergence_at_full_rate(model: Any) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters, check_states, input_to_h
 from skrbm.machines.units import Unit
+from skrbm.support.compiled import Loop, loops_pay
 from skrbm.support.kernels import linear
 from skrbm.support.tensors import is_bits
 
@@ -16,6 +17,9 @@ _BITS = (0.0, 1.0)  # states of units whose cumulant is softplus
 _BLOCK = 1 << 20  # elements of a temporary where units are flipped one by one
 _PRODUCT_BLOCK = 1 << 22  # elements of a factor where they are not
 _DEVICE_BLOCK = 1 << 24  # of either on a GPU, which has no cache to stay in, but takes time to launch anything
+_EFFECT = Loop("skrbm.likelihood.loops", "effect_of_bits")
+_LEAST_SUMS = 1 << 31  # terms that pay for loading a compiled loop
+_LARGEST_LOG = 600.0  # of a product of factors, up to which float64 holds it
 _MAX_NODES, _LARGEST = 64, 100.0  # points, and weights, up to which products are quicker
 
 
@@ -73,11 +77,29 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     inputs = input_to_h(params, v)  # (n, n_hidden)
     largest = float(params.W.abs().max())
     nodes = _nodes(largest, v.dtype) if largest < _LARGEST and params.hidden.states == _BITS else None
-    if nodes is not None and len(nodes) <= _MAX_NODES and is_bits(v):
+    if largest < _LARGEST and _suits_loop(params, v):
+        logits = params.b + _effect_by_loop(v, inputs, params.W, largest)
+    elif nodes is not None and len(nodes) <= _MAX_NODES and is_bits(v):
         logits = params.b + _effect_of_bits(v, inputs, params.W, nodes)
     else:
         logits = params.b + _effect(v, inputs, params.W, params.hidden)
     return (v * logits - params.visible.cumulant(logits)).sum(1)
+
+
+def _suits_loop(params: RBMParameters, v: Tensor) -> bool:
+    """Whether a compiled loop takes these rows."""
+    suits = v.dtype == torch.float32 and v.device.type == "cpu" and params.hidden.states == _BITS
+    return suits and loops_pay(v.numel() * params.n_hidden >= _LEAST_SUMS) and is_bits(v)
+
+
+def _effect_by_loop(v: Tensor, inputs: Tensor, W: Tensor, largest: float) -> Tensor:
+    """The same as `_effect`, for v of zeros and ones: each unit's part is the logarithm of a product of few factors."""
+    n_factors = max(1, int(_LARGEST_LOG / max(largest, 1.0)))
+    total, product = (torch.zeros(v.shape, dtype=torch.float64) for _ in range(2))
+    up, down = W.expm1().contiguous(), (-W).expm1().contiguous()
+    rows = (v.to(torch.int8).contiguous(), inputs.sigmoid().contiguous(), up, down, product, total)
+    _EFFECT(len(v), v.shape[1], len(W), n_factors, *rows, n_threads=torch.get_num_threads())
+    return torch.where(v > 0, -total, total).to(v.dtype)
 
 
 def _effect(v: Tensor, inputs: Tensor, W: Tensor, hidden: Unit) -> Tensor:

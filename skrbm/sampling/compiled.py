@@ -98,22 +98,23 @@ class CompiledGibbs:
 
     Attributes
     ----------
-    v : Tensor of shape (n_chains, n_features)
-        Visible states after the last step.
+    h, v : Tensor of shape (n_chains, n_hidden) and (n_chains, n_features)
+        States after the last step.
     """
 
+    h: Tensor
     v: Tensor
 
     def __init__(self, weights: Weights, h: Tensor) -> None:
-        self._weights, self._h = weights, h.clone(memory_format=torch.contiguous_format)
+        self._weights, self.h = weights, h.clone(memory_format=torch.contiguous_format)
         self.v = h.new_empty((len(h), weights.machine.n_features))
         self._memory = weights.memory(len(h))
 
     def run_(self, n_steps: int, stream: Stream, total: Tensor | None = None, n_late: int = 0) -> None:
         """So many steps; P(v = 1 | h) of the last `n_late` is added to `total` (n_chains, n_features)."""
-        n, block = len(self._h), _block(len(self._h))
-        place = _take(stream, (self.v.numel(), self._h.numel()), n_steps)
-        states = (self._h, self.v, self.v if total is None else total)
+        n, block = len(self.h), _block(len(self.h))
+        place = _take(stream, (self.v.numel(), self.h.numel()), n_steps)
+        states = (self.h, self.v, self.v if total is None else total)
         sizes = (n, n_steps, n_late, block)
         loop = _GIBBS.bind(*sizes, *self._weights.arguments, *states, *self._memory, *place)
         loop(-(-n // block), torch.get_num_threads())

@@ -380,6 +380,20 @@ def record_chains(
     return chains, watch
 
 
+@torch.no_grad()
+def moved_on(params: RBMParameters, h: Tensor, n_steps: int, stream: Stream) -> Tensor:
+    """Hidden states (n_chains, n_hidden) after so many steps of block Gibbs sampling."""
+    weights = Weights.of(params, len(h), n_steps)
+    if weights is not None:
+        chains = CompiledGibbs(weights, h)
+        chains.run_(n_steps, stream)
+        return chains.h
+    state = GibbsState(h)
+    for moved, _ in steps(GIBBS, params, state, n_steps, stream):
+        state = moved
+    return state.h
+
+
 def _check_run(kernel: Any, model: Any, v: Any, n_steps: int, stream: Any, given: Any) -> None:
     """Raise unless chains can be run with these."""
     if not isinstance(kernel, Kernel):

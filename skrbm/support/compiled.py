@@ -25,7 +25,7 @@ from torch import Tensor
 
 SWITCH = "SKRBM_COMPILED"  # the environment variable that turns compiled loops off when it is 0
 LANES = 16  # numbers in a vector: rows of matrices are best as long as a multiple
-_N_ARGUMENTS = 40  # at most, of a loop
+_N_ARGUMENTS = 60  # at most, of a loop
 _Arguments = ctypes.c_int64 * (_N_ARGUMENTS + 2)
 
 

@@ -286,6 +286,12 @@ def expm1(x):
 
 
 @contracting
+def expm1_of_any(x):
+    """The same of any x that `exp` takes."""
+    return expm1(x) if abs(x) <= ONE else exp(x) - ONE
+
+
+@contracting
 def sigmoid(x):
     """1 / (1 + exp(-x)) in float32."""
     return ONE / (ONE + exp(-x))

@@ -11,6 +11,7 @@ from skrbm.backends.int8 import Int8Backend
 from skrbm.backends.protocol import RowBuffer
 from skrbm.rows.source import binarize_rows
 from skrbm.support.randomness import Uniform
+from skrbm.training.pace import LOOKED_AT
 from skrbm.training.state import SeveralUpdates, TrainState
 
 _MOST = 32  # updates of a small machine that are made at a time
@@ -24,6 +25,10 @@ class CompiledUpdates(SeveralUpdates):
     state : TrainState
         Changed in place.
     """
+
+    @property
+    def looks_itself(self) -> bool:
+        return self._is_small(int(self._state.settings.batch_size))
 
     @property
     def most_together(self) -> int:
@@ -69,8 +74,15 @@ class CompiledUpdates(SeveralUpdates):
             is_drawn = rule == "sample" and rows.is_floating_point()
             rows = rows if is_drawn else binarize_rows(rows, rule, state.streams.pixels).to(state.params.W)
             step = Step(state.learning_rate, 1.0 - state.learning_rate * settings.decay)
-            small.update_(rows.contiguous(), is_drawn, n, state.streams.pixels, state.streams.chains, step)
+            streams = (state.streams.pixels, state.streams.chains)
+            follow = None if state.average is None else state.average.follow()
+            n_looked_at = LOOKED_AT if state.pace.is_due(state.n_updates + n - 1) else 0
+            divergence = small.update_(rows.contiguous(), is_drawn, streams, step, follow, n_looked_at)
             state.h = small.h
+            if state.average is not None:
+                state.average.has_followed_(n)
+            if n_looked_at:
+                state.take_look_(divergence, state.n_updates + n)
             state.n_updates += n
             return True
         for batch in torch.split(rows, n_data):

@@ -231,6 +231,8 @@ class DeviceUpdates(SeveralUpdates):
         Changed in place.
     """
 
+    looks_itself = False
+
     def __init__(self, state: TrainState) -> None:
         self._state = state
         self._updates: _PlainUpdates | None = None

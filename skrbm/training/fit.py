@@ -14,8 +14,9 @@ from torch import Tensor
 from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
-from skrbm.sampling.kernels import GIBBS, GibbsState, steps
+from skrbm.sampling.kernels import moved_on
 from skrbm.support.checks import warn
+from skrbm.support.compiled import loaded_loops
 from skrbm.support.files import to_plain
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import is_bits, to_numpy, to_tensor
@@ -146,6 +147,10 @@ class Run:
 
     def epoch_(self) -> None:
         """Train for an epoch, and take note of it. One that ruins the machine is gone back on, at a lower rate."""
+        with loaded_loops(self.state.settings.is_compiled):
+            self._epoch_()
+
+    def _epoch_(self) -> None:
         state, observers = self.state, () if self.trajectory is None else (self.trajectory,)
         before, n_retreats = state.model.clone(), 0
         can_retreat = state.pace.is_free and not self.was_ruined
@@ -204,6 +209,10 @@ class Run:
 
     def finished(self) -> Learned:
         """What the fit hands out in the end, from the last epoch that is over: the best machine, its chains run on."""
+        with loaded_loops(self.state.settings.is_compiled):
+            return self._finished()
+
+    def _finished(self) -> Learned:
         learned, state = self.last, self.state
         assert learned is not None, "a fit that has no epoch behind it has nothing to hand out"
         if self.best is not None:
@@ -214,10 +223,8 @@ class Run:
         if state.settings.algorithm == "pcd" and (state.average is not None or self.best is not None):
             place = state.params.placement
             params = learned.params.to(place.device)
-            chains = GibbsState(to_tensor(learned.h, *place))
-            for moved, _ in steps(GIBBS, params, chains, _LAST_STEPS, state.streams.chains):
-                chains = moved
-            learned = replace(learned, h=to_numpy(chains.h))
+            h = to_tensor(learned.h, *place)
+            learned = replace(learned, h=to_numpy(moved_on(params, h, _LAST_STEPS, state.streams.chains)))
         return learned
 
     def _balanced(self, learned: Learned) -> Learned:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skrbm.likelihood.log_partition import log_partition
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
-from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h, sample_v_given_h
+from skrbm.machines.restricted import RBMParameters, free_energy, input_to_h, mean_v_given_h, sample_v_given_h
 from skrbm.rows.source import HeldOut
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
@@ -80,8 +80,9 @@ def measure(
     stream : Stream
         Randomness of what the chains show.
     """
-    energy, fantasies = free_energy(params, v).mean(), sample_v_given_h(params, h_chains, stream)
-    mean_h = mean_h_given_v(params, v)
+    inputs, fantasies = input_to_h(params, v), sample_v_given_h(params, h_chains, stream)
+    energy = -(params.visible.log_weight(v, params.b) + params.hidden.cumulant(inputs).sum(1)).mean()
+    mean_h = params.hidden.mean_(inputs)
     energy_held_out = math.nan if held_out is None else _mean(free_energy(params, held_out.v), held_out.weight)
     return Measures(
         loss=float(energy - free_energy(params, fantasies).mean()),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skrbm.backends.compiled import Follow
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.sampling.kernels import GIBBS, GibbsState, gibbs_init, gibbs_step, steps
 from skrbm.support.files import to_plain
@@ -88,6 +89,16 @@ class Average(Observer):
         self._n_looks += 1
         rate = min(1.0, self._n / (self._n_looks + self._n - 1.0))
         self.params.lerp_(params, rate)
+
+    def follow(self) -> Follow:
+        """The mean for a compiled loop that looks itself, and then says so by `has_followed_`."""
+        tensors = self.params.tensors
+        return Follow(tensors["W"], tensors["b"], tensors["c"], self.every, self.until_look, self._n_looks, self._n)
+
+    def has_followed_(self, n_updates: int) -> None:
+        """Take note of what a loop has done in so many updates."""
+        before, self._n_updates = self._n_updates, self._n_updates + n_updates
+        self._n_looks += self._n_updates // self.every - before // self.every
 
     def state(self) -> dict[str, Any]:
         """Everything that it carries on."""

@@ -80,6 +80,10 @@ class Pace:
         every = _EARLY_EVERY if n_updates < _EARLY else _EVERY
         return every - n_updates % every
 
+    def until_look(self, n_updates: int) -> int:
+        """How many updates after so many there are to the end of the next one that is looked at, 1 or more."""
+        return 1 if self.is_due(n_updates) else 1 + self.until_due(n_updates)
+
     def look(self, divergence: float, share: float, n_updates: int) -> float:
         """What to multiply the rate by, after an update of this divergence at `share` of the schedule's full rate."""
         self._seen.append(divergence)

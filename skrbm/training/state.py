@@ -32,6 +32,10 @@ class SeveralUpdates(Protocol):
     def most_together(self) -> int:
         """How many at most: a power of two."""
 
+    @property
+    def looks_itself(self) -> bool:
+        """Whether it looks at the last update of a call, and lets the running mean follow."""
+
     def make_(self, rows: Tensor, n: int, n_to_come: int) -> bool:
         """Make `n` updates on so many rows each, of `n_to_come` that are to follow; whether it could."""
 
@@ -158,6 +162,10 @@ class TrainState:
         if not divergence.is_cuda:
             self.hear_of_look_()
 
+    def take_look_(self, divergence: float, n_updates: int) -> None:
+        """Let the rate follow a look at the last of so many updates."""
+        self.scale_rate_(self.pace.look(divergence, self.learning_rate / self.first_rate, n_updates))
+
     def hear_of_look_(self) -> None:
         """Let the rate follow the last look, if it hasn't yet: a GPU is asked at the next one, and so never waited for.
 
@@ -212,6 +220,7 @@ class TrainState:
             "streams": {use: stream.state() for use, stream in self.streams._asdict().items()},
             "n_updates": self.n_updates,
             "n_epochs": self.n_epochs,
+            "is_compiled": self.settings.is_compiled,
             "pace": self.pace.state(),
             "damping": None if self.damping is None else [to_plain(values) for values in self.damping],
         }

@@ -116,15 +116,18 @@ def _make_several_(
     for batch in rows.epoch(state.streams.shuffle, size * together):
         left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
         while len(left):
-            before = state.snapshot()
-            n_quiet = min([state.pace.until_due(state.n_updates), *(observer.until_look for observer in observers)])
-            n_most = 1 if before is not None else min(together, len(left) // n_data, n_quiet)
-            n = 1 << max(n_most, 1).bit_length() - 1  # the largest power of two
+            looks_itself = several.looks_itself and state.is_plain_descent
+            before = None if looks_itself else state.snapshot()
+            others = [observer for observer in observers if not (looks_itself and observer is state.average)]
+            n_quiet = state.pace.until_look(state.n_updates) if looks_itself else state.pace.until_due(state.n_updates)
+            n_quiet = min([n_quiet, *(observer.until_look for observer in others)])
+            n_most = 1 if before is not None else max(min(together, len(left) // n_data, n_quiet), 1)
+            n = n_most if looks_itself else 1 << n_most.bit_length() - 1  # the largest power of two, for a CUDA graph
             v, left = left[: n * n_data], left[n * n_data :]
             if not several.make_(v, n, n_to_come):
                 for part in torch.split(v, n_data):
                     update_(state, Batch(part))
-            _look_(state, before, min(n_data, len(v)), rows.group, observers, n)
+            _look_(state, before, min(n_data, len(v)), rows.group, others, n)
 
 
 def _look_(
