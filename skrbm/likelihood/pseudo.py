@@ -19,7 +19,7 @@ _PRODUCT_BLOCK = 1 << 22  # elements of a factor where they are not
 _DEVICE_BLOCK = 1 << 24  # of either on a GPU, which has no cache to stay in, but takes time to launch anything
 _EFFECT = Loop("skrbm.likelihood.loops", "effect_of_bits")
 _LEAST_SUMS = 1 << 31  # terms that pay for loading a compiled loop
-_LARGEST_LOG = 600.0  # of a product of factors, up to which float64 holds it
+_LARGEST_LOG = 40.0, 600.0  # of products of factors, for float32 and float64: half of what each can hold, and more
 _MAX_NODES, _LARGEST = 64, 100.0  # points, and weights, up to which products are quicker
 
 
@@ -77,7 +77,7 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     inputs = input_to_h(params, v)  # (n, n_hidden)
     largest = float(params.W.abs().max())
     nodes = _nodes(largest, v.dtype) if largest < _LARGEST and params.hidden.states == _BITS else None
-    if largest < _LARGEST and _suits_loop(params, v):
+    if largest < _LARGEST_LOG[0] and _suits_loop(params, v):
         logits = params.b + _effect_by_loop(v, inputs, params.W, largest)
     elif nodes is not None and len(nodes) <= _MAX_NODES and is_bits(v):
         logits = params.b + _effect_of_bits(v, inputs, params.W, nodes)
@@ -94,11 +94,12 @@ def _suits_loop(params: RBMParameters, v: Tensor) -> bool:
 
 def _effect_by_loop(v: Tensor, inputs: Tensor, W: Tensor, largest: float) -> Tensor:
     """The same as `_effect`, for v of zeros and ones: each unit's part is the logarithm of a product of few factors."""
-    n_factors = max(1, int(_LARGEST_LOG / max(largest, 1.0)))
-    total, product = (torch.zeros(v.shape, dtype=torch.float64) for _ in range(2))
-    up, down = W.expm1().contiguous(), (-W).expm1().contiguous()
-    rows = (v.to(torch.int8).contiguous(), inputs.sigmoid().contiguous(), up, down, product, total)
-    _EFFECT(len(v), v.shape[1], len(W), n_factors, *rows, n_threads=torch.get_num_threads())
+    n_few = max(1, min(16, int(_LARGEST_LOG[0] / max(largest, 1e-3))))
+    n_many = max(1, min(64, int(_LARGEST_LOG[1] / (n_few * max(largest, 1e-3)))))
+    up, few = W.expm1().contiguous(), torch.empty_like(v)
+    total, many = torch.zeros(v.shape, dtype=torch.float64), torch.empty(v.shape, dtype=torch.float64)
+    rows = (v.contiguous(), inputs.sigmoid().contiguous(), up, (-W).expm1().sub_(up).contiguous(), few, many, total)
+    _EFFECT(len(v), v.shape[1], len(W), n_few, n_many, *rows, n_threads=torch.get_num_threads())
     return torch.where(v > 0, -total, total).to(v.dtype)
 
 

@@ -31,7 +31,7 @@ from skrbm.training.state import Streams, TrainState, start_state
 from skrbm.training.update import EpochRecord, epoch_
 
 _KEPT_ROWS = 100  # training rows that a model keeps, for chains that start at data
-_WATCHED_ROWS = 1000  # training rows that are measured after each epoch
+_WATCHED_ROWS, _LEAST_WATCHED = 1000, 200  # training rows that are measured after each epoch: a tenth, within bounds
 _LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
 _LEAST_TO_BALANCE = 1000  # updates, before which modes have hardly come apart, and a look takes as long as learning
 STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing can be learned from there
@@ -337,7 +337,8 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
         trajectory = Trajectory.after(kept, params, base_bias(base_rates, params), streams.start.spawn("trajectory"))
     stream = streams.start.spawn("monitor")
     # By the rule that was asked for: the draws of the measures are then the same for rows of bits.
-    watched = binarize_rows(rows.some(_WATCHED_ROWS, stream), asked.binarize, stream)
+    n_watched = min(max(rows.n_own_rows // 10, _LEAST_WATCHED), _WATCHED_ROWS)
+    watched = binarize_rows(rows.some(n_watched, stream), asked.binarize, stream)
     past = {} if learned is None or learned.history is None else learned.history
     run = Run(
         state,
