@@ -14,16 +14,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrbm.backends.floats import FloatBackend
 from skrbm.backends.int8 import Int8Backend, levels
 from skrbm.backends.protocol import Phases
 from skrbm.machines.restricted import RBMParameters
 from skrbm.support.compiled import LANES, Bound, Loop
 from skrbm.support.kernels import int8_mm
-from skrbm.support.randomness import TABLE, Stream, Uniform, draw_compiled_, place_of, signed, tables
+from skrbm.support.randomness import TABLE, Stream, Uniform, place_of, signed, tables
 
 _SMALL = 1 << 17  # weights up to which updates are made as a whole: torch takes longer, on one thread
 _ROWS, _ROWS_OF_W, _COLUMNS = 8, 4, 64  # as in `loops`
+_BLOCKS, _MOST_ROWS = 8, 128  # blocks that rows are divided into, and rows of a block at most, whatever the threads
 _NOTHING = Uniform((0, 0), 0, 0)
 
 
@@ -33,7 +33,7 @@ def _loop(name: str) -> Loop:
 
 _DRAW_SUMS, _HIDDEN_INT8, _HIDDEN_FLOAT32 = _loop("draw_sums"), _loop("hidden_int8"), _loop("hidden_float32")
 _COLUMN_MEANS, _STEP_BIASES, _DESCEND = _loop("column_means"), _loop("step_biases"), _loop("descend_int8")
-_UPDATES = _loop("updates_of_small")
+_DRAW, _DESCEND_FLOAT32, _UPDATES = _loop("draw_layer"), _loop("descend_float32"), _loop("updates_of_small")
 
 
 class Terms(NamedTuple):
@@ -131,7 +131,7 @@ class _Sums:
         n_pieces = self.n_of_data + self.n_of_chains
         self.totals, self.means_v = W.new_empty((n_pieces, 1 + terms.n, len(W))), W.new_empty((2, W.shape[1]))
         sums = (self.totals, n_pieces, *W.shape, terms.directions, terms.n, int(terms.is_centered), terms.share)
-        of_left = (left, 1.0, counts, n_data, n_chains) if counts is not None else (left, -1.0, 0, n_data, n_chains)
+        of_left = (left, 0 if counts is None else counts, n_data, n_chains)
         mu = W if terms.mu is None else terms.mu
         moved = (params.b, params.c, self.means_v, mu, terms.offset_rate)
         self._loop = _STEP_BIASES.bind(*sums, *of_left, *moved, 0.0, 0.0, 0)
@@ -139,7 +139,7 @@ class _Sums:
 
     def step_biases_(self, step: Step) -> None:
         is_decayed = step.W_mu is not None
-        self._loop.set_from(18, (step.rate, 1.0 - step.kept if is_decayed else 0.0, step.W_mu if is_decayed else 0))
+        self._loop.set_from(17, (step.rate, 1.0 - step.kept if is_decayed else 0.0, step.W_mu if is_decayed else 0))
         self._loop(1)
 
     def pieces(self, first: int, end: int, n_data: int) -> tuple[int, int]:
@@ -207,43 +207,95 @@ class PhasesInInt8(CompiledPhases):
         backend.know_largest_(float(self._largest.max().view(torch.float32)))
 
 
-class PhasesInFloat32(CompiledPhases):
-    """In float32. The directions lie right behind the rows, lest the terms of low rank take a pass over W."""
+class WideWeights:
+    """The weights twice more, as compiled loops in float32 want them: in rows of whole vectors, and transposed.
 
-    def __init__(self, backend: FloatBackend, phases: Phases, h: Tensor, terms: Terms, n_threads: int) -> None:
-        self._backend, self.phases, self.h, self.terms, self.n_threads = backend, phases, h, terms, n_threads
-        params, W = backend.params, backend.params.W
+    Parameters
+    ----------
+    W : Tensor of shape (n_hidden, n_features)
+        The weights.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (n_hidden, padded)
+        The weights, or these themselves where their rows are whole vectors.
+    transposed : Tensor of shape (n_features, padded)
+        Their transpose.
+    """
+
+    rows: Tensor
+    transposed: Tensor
+
+    def __init__(self, W: Tensor) -> None:
         n_hidden, n_features = W.shape
-        n, n_data, n_chains = len(phases.all), phases.n_data, phases.n_chains
-        self._scaled = W.new_empty((n + terms.n, n_hidden))
-        self._rows = phases.all.as_strided((n + terms.n, n_features), (n_features, 1))
-        self._sums = _Sums(params, phases, terms, self._scaled[n:], None)
-        sums = (0, n_hidden, self._sums.totals, self._scaled)
-        rows = (phases.all, n_features, terms.directions, terms.n)
-        self._hidden = _HIDDEN_FLOAT32.bind(0, 0, n_data, n_chains, *sums, *rows, h, 0, 0, *place_of(_NOTHING))
+        self._W = W
+        self.rows = W if n_features % LANES == 0 and W.is_contiguous() else W.new_zeros((n_hidden, _padded(n_features)))
+        self.transposed = W.new_zeros((n_features, _padded(n_hidden)))
+
+    def refresh_(self) -> None:
+        """Take over the weights."""
+        n_hidden, n_features = self._W.shape
+        if self.rows is not self._W:
+            self.rows[:, :n_features] = self._W
+        self.transposed[:, :n_hidden] = self._W.T
+
+
+class PhasesInFloat32(CompiledPhases):
+    """In float32, by sums over the units that are on."""
+
+    def __init__(
+        self, params: RBMParameters, weights: WideWeights, phases: Phases, h: Tensor, terms: Terms, n_threads: int
+    ) -> None:
+        self.phases, self.h, self.terms, self.n_threads = phases, h, terms, n_threads
+        W, n_data, n_chains = params.W, phases.n_data, phases.n_chains
+        n_hidden, n_features = W.shape
+        n, wide_h, widest = len(phases.all), _padded(n_hidden), max(_padded(n_hidden), _padded(n_features))
+        most = max(n_hidden, n_features)
+        left = W.new_zeros((max(terms.n, 1), n_hidden))
+        self._sums = _Sums(params, phases, terms, left, None)
+        self._counts = torch.empty(n, dtype=torch.int64)
+        room = (torch.empty(n * most, dtype=torch.int32), W.new_empty(n * most), self._counts)
+        nothing, means = place_of(_NOTHING), W.new_zeros((n, wide_h))
+        self._n_block = min(max(-(-n_chains // _BLOCKS), _ROWS), _MOST_ROWS)
+        inputs = W.new_zeros((n_chains, widest))
+        to = (n_chains, self._n_block, inputs, widest, most, *room, *nothing)
+        self._draw_v = _DRAW.bind(h, n_hidden, weights.rows, n_features, params.b, phases.chains, *to)
+        self._draw_h = _DRAW.bind(phases.chains, n_features, weights.transposed, n_hidden, params.c, h, *to)
+        self._pieces_of_block = max(1, self._n_block // _ROWS)
+        rows = (phases.all, n_features, weights.transposed, n_hidden, params.c, means, self._sums.totals)
+        draws = (terms.directions, terms.n, h, 0, 0, most, *room, *nothing)
+        self._hidden = _HIDDEN_FLOAT32.bind(0, 0, self._pieces_of_block, n_data, n_chains, *rows, *draws)
         self._columns = _COLUMN_MEANS.bind(phases.all, n_data, n_chains, n_features, self._sums.means_v)
+        of_W = (W, weights.rows, weights.transposed, W.new_empty((n_features, wide_h)))
+        of_terms = (left, terms.directions, terms.n, 0.0, 0.0)
+        found = (torch.empty(n_features * n, dtype=torch.int32), W.new_empty(n_features * n), 0.0)
+        self._descend = _DESCEND_FLOAT32.bind(phases.all, n, means, n_features, n_hidden, *of_W, *of_terms, *found)
 
     def draw_v_(self, numbers: Uniform) -> None:
-        draw_compiled_(self.phases.chains, self._backend.mean_v(self.h), numbers)
+        self._draw_(self._draw_v, numbers)
 
     def draw_h_(self, numbers: Uniform) -> None:
-        draw_compiled_(self.h, self._backend.mean_h(self.phases.chains), numbers)
+        self._draw_(self._draw_h, numbers)
+
+    def _draw_(self, loop: Bound, numbers: Uniform) -> None:
+        loop.set_from(14, place_of(numbers)[:4])
+        loop(-(-self.phases.n_chains // self._n_block), self.n_threads)
 
     def hidden_(self, first: int, end: int, numbers: Uniform | None, places: tuple[int, int]) -> None:
-        means = self._backend.mean_h(self.phases.all[first:end])
         loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
-        loop.set_from(0, (piece, first))
-        loop[4] = means
-        loop.set_from(13, (end if numbers is None else end - len(self.h), end))
+        loop.set_from(0, (piece, piece + n_pieces))
+        loop.set_from(15, (end if numbers is None else end - len(self.h), end))
         if numbers is not None:
-            loop.set_from(15, place_of(numbers)[:4])
-        loop(n_pieces, self.n_threads)
+            loop.set_from(21, place_of(numbers)[:4])
+        loop(-(-n_pieces // self._pieces_of_block), self.n_threads)
 
     def step_(self, step: Step) -> None:
-        W = self._backend.params.W
-        self._columns(-(-W.shape[1] // _COLUMNS), self.n_threads)
+        n_features = self.phases.all.shape[1]
+        self._columns(-(-n_features // _COLUMNS), self.n_threads)
         self._sums.step_biases_(step)
-        W.addmm_(self._scaled.T, self._rows, beta=step.kept, alpha=step.rate)
+        self._descend.set_from(12, (step.kept, step.rate))
+        self._descend[16] = float(self._counts.sum()) / self.phases.all.numel()
+        self._descend(-(-n_features // LANES), self.n_threads)
 
 
 class Follow(NamedTuple):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from skrbm.support.loops import (
+    DENSE,
     LANES,
     ONE,
     PER_BYTE,
@@ -20,23 +21,30 @@ from skrbm.support.loops import (
     TABLE,
     F,
     add_product,
+    add_rows,
     as_float64,
     bits_of,
     compare,
     contracting,
+    copy,
     draw_bytes,
+    draw_row,
     expm1_of_any,
     f4,
     f8,
     fill,
+    gather,
     i1,
     i4,
     i8,
+    layer,
     next_piece,
+    padded,
     place_of_low,
     room_for_bytes,
     room_for_floats,
     sigmoid,
+    sigmoid_of,
     summing,
     u1,
 )
@@ -179,38 +187,66 @@ def hidden_int8(a):
             ones[0], ones[1] = np.int8(is_data), np.int8(not is_data)
 
 
-def hidden_float32(a):
-    """The same from the means themselves, in float32; `scaled` (n, n_hidden) are the means times s."""
-    first_piece, first_row, n_data, n_chains = a[2], a[3], a[4], a[5]
-    means, n_hidden, totals, scaled = a[6], a[7], a[8], a[9]
-    v, n_features, directions, n_directions = a[10], a[11], a[12], a[13]
-    h, first_drawn, end_drawn = a[14], a[15], a[16]
-    key0, key1, position, low = np.uint64(a[18]), np.uint64(a[19]), a[20], a[21]
-    memory = room_for_bytes()
+def draw_layer(a):
+    """States (n, n_units) in float32 given those of the other layer (n, width); a piece is `n_block` rows."""
+    states, width, matrix, n_units, bias = a[2], a[3], a[4], a[5], a[6]
+    out, n_rows, n_block, inputs, widest, most = a[7], a[8], a[9], a[10], a[11], a[12]
+    which, factors, counts = a[13], a[14], a[15]
+    key0, key1, position, low = np.uint64(a[17]), np.uint64(a[18]), a[19], a[20]
+    memory, wide = room_for_bytes(), padded(n_units)
     while True:
-        piece = first_piece + next_piece(a)
-        if piece >= first_piece + a[1]:
+        first = next_piece(a) * n_block
+        if first >= n_rows:
             break
-        start, end = _rows_of(piece, n_data, n_chains)
-        total = piece * (1 + n_directions) * n_hidden
-        _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
-        for row in range(start, end):
-            share = F(1.0 / n_data) if row < n_data else F(-1.0 / n_chains)
-            row_means = f4(means, (row - first_row) * n_hidden, n_hidden)
-            if first_drawn <= row < end_drawn:
-                first, done = (row - first_drawn) * n_hidden, 0
-                while done < n_hidden:
-                    n = _segment(first, n_hidden, done)
-                    bytes_, at = draw_bytes(memory, position, first + done, n, key0, key1)
-                    some = f4(means, (row - first_row) * n_hidden + done, n)
-                    compare(u1(bytes_, 0, n), f4(low, at, n), some, f4(h, first + done, n), n)
-                    done += n
-            _scale(share, row_means, f4(scaled, row * n_hidden, n_hidden), n_hidden)
-            _add(share, row_means, f4(totals, total, n_hidden), n_hidden)
-            row_v = f4(v, row * n_features, n_features)
-            for d in range(n_directions):
-                along = share * _dot(row_v, f4(directions, d * n_features, n_features), n_features)
-                _add(along, row_means, f4(totals, total + (1 + d) * n_hidden, n_hidden), n_hidden)
+        n, x = min(n_block, n_rows - first), inputs + 4 * first * widest
+        room = (which + 4 * first * most, factors + 4 * first * most, counts + 8 * first)
+        layer(states + 4 * first * width, width, matrix, n_units, bias, x, n, room)
+        for row in range(n):
+            sigmoid_of(f4(x, row * wide, n_units), n_units)
+            to = out + 4 * (first + row) * n_units
+            draw_row(x + 4 * row * wide, to, n_units, first + row, position, key0, key1, low, memory)
+
+
+def hidden_float32(a):
+    """The same as `hidden_int8` in float32: draws of h, the means times s (n, padded), and the sums over rows.
+
+    A piece is `n_block` of those that have their sums for themselves.
+    """
+    first_piece, end_piece, n_block, n_data, n_chains = a[2], a[3], a[4], a[5], a[6]
+    v, n_features, W_t, n_hidden, c, means, totals = a[7], a[8], a[9], a[10], a[11], a[12], a[13]
+    directions, n_directions, h, first_drawn, end_drawn, most = a[14], a[15], a[16], a[17], a[18], a[19]
+    which, factors, counts = a[20], a[21], a[22]
+    key0, key1, position, low = np.uint64(a[24]), np.uint64(a[25]), a[26], a[27]
+    memory, wide = room_for_bytes(), padded(n_hidden)
+    while True:
+        piece = first_piece + next_piece(a) * n_block
+        if piece >= end_piece:
+            break
+        last = min(piece + n_block, end_piece)
+        start, _ = _rows_of(piece, n_data, n_chains)
+        _, end = _rows_of(last - 1, n_data, n_chains)
+        room = (which + 4 * start * most, factors + 4 * start * most, counts + 8 * start)
+        x = means + 4 * start * wide
+        layer(v + 4 * start * n_features, n_features, W_t, n_hidden, c, x, end - start, room)
+        while piece < last:
+            start, end = _rows_of(piece, n_data, n_chains)
+            total = piece * (1 + n_directions) * n_hidden
+            _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
+            for row in range(start, end):
+                share = F(1.0 / n_data) if row < n_data else F(-1.0 / n_chains)
+                x = means + 4 * row * wide
+                of_row = f4(x, 0, n_hidden)
+                sigmoid_of(of_row, n_hidden)
+                if first_drawn <= row < end_drawn:
+                    at = row - first_drawn
+                    draw_row(x, h + 4 * at * n_hidden, n_hidden, at, position, key0, key1, low, memory)
+                _scale(share, of_row, of_row, n_hidden)
+                _add(ONE, of_row, f4(totals, total, n_hidden), n_hidden)
+                row_v = f4(v, row * n_features, n_features)
+                for d in range(n_directions):
+                    along = _dot(row_v, f4(directions, d * n_features, n_features), n_features)
+                    _add(along, of_row, f4(totals, total + (1 + d) * n_hidden, n_hidden), n_hidden)
+            piece += 1
 
 
 def column_means(a):
@@ -255,9 +291,9 @@ def step_biases(a):
     """
     totals, n_pieces, n_hidden, n_features = a[2], a[3], a[4], a[5]
     directions, n_directions, is_centered, damping = a[6], a[7], a[8], a[9]
-    left, sign, counts, n_data, n_chains = a[10], F(as_float64(a[11])), a[12], a[13], a[14]
-    b, c, means_v, mu, offset_rate = a[15], a[16], a[17], a[18], F(as_float64(a[19]))
-    rate, decayed, W_mu = F(as_float64(a[20])), F(as_float64(a[21])), a[22]
+    left, counts, n_data, n_chains = a[10], a[11], a[12], a[13]
+    b, c, means_v, mu, offset_rate = a[14], a[15], a[16], a[17], F(as_float64(a[18]))
+    rate, decayed, W_mu = F(as_float64(a[19])), F(as_float64(a[20])), a[21]
     while next_piece(a) < a[1]:
         data_v, model_v = f4(means_v, 0, n_features), f4(means_v, n_features, n_features)
         if counts != 0:
@@ -276,14 +312,14 @@ def step_biases(a):
                 onto = _dot(f4(directions, d * n_features, n_features), old_mu, n_features)
                 _add(-onto, dh, f4(totals, (1 + d) * n_hidden, n_hidden), n_hidden)
             _add(-rate, f4(totals, n_hidden, n_hidden), hidden_bias, n_hidden)
-            _scale(sign, dh, f4(left, 0, n_hidden), n_hidden)
+            copy(dh, f4(left, 0, n_hidden), n_hidden)
             _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
             if decayed != _ZERO:
                 _add(decayed, f4(W_mu, 0, n_hidden), hidden_bias, n_hidden)
         for d in range(is_centered, n_directions):
             share = f4(damping, d - is_centered, 1)[0]
             excess = f4(totals, (1 + d) * n_hidden, n_hidden)
-            _scale(sign * share, excess, f4(left, d * n_hidden, n_hidden), n_hidden)
+            _scale(share, excess, f4(left, d * n_hidden, n_hidden), n_hidden)
             if is_centered:
                 onto = _dot(f4(directions, d * n_features, n_features), f4(directions, 0, n_features), n_features)
                 _add(rate * share * onto, excess, hidden_bias, n_hidden)
@@ -332,19 +368,59 @@ def descend_int8(a):
         i4(largest, piece, 1)[0] = found
 
 
+@contracting
+def _move(W, gradient, kept, rate, n):
+    for i in range(n):
+        W[i] = kept * W[i] + rate * gradient[i]
+
+
+@contracting
+def _write_columns(matrix, width, n_rows, n_columns, first, out, out_width):
+    """Write rows of a matrix (…, width), from the first on, as columns of another."""
+    for j in range(n_columns):
+        to = f4(out, j * out_width + first, n_rows)
+        for i in range(n_rows):
+            to[i] = f4(matrix, (first + i) * width, n_columns)[j]
+
+
+def descend_float32(a):
+    """W ← kept W + rate (Σ h v' - left' directions) from rows v and means of h times s; a piece is `LANES` columns.
+
+    W lies there transposed (n_features, padded), in rows of whole vectors, and as it is, of which both are written.
+    """
+    v, n, means, n_features, n_hidden = a[2], a[3], a[4], a[5], a[6]
+    W, W_wide, W_t, gradient = a[7], a[8], a[9], a[10]
+    left, directions, n_directions = a[11], a[12], a[13]
+    kept, rate = F(as_float64(a[14])), F(as_float64(a[15]))
+    which, factors, density = a[16], a[17], as_float64(a[18])
+    wide_v, wide_h = padded(n_features), padded(n_hidden)
+    while True:
+        piece = next_piece(a)
+        if piece >= a[1]:
+            break
+        first = piece * LANES
+        n_columns = min(LANES, n_features - first)
+        of_piece, names = gradient + 4 * first * wide_h, which + 4 * first * n
+        values = factors + 4 * first * n
+        _clear(f4(of_piece, 0, n_columns * wide_h), n_columns * wide_h)
+        if density > DENSE:
+            add_product(v + 4 * first, 1, n_features, n_columns, n, means, wide_h, of_piece)
+        else:
+            for i in range(n_columns):
+                n_found = gather(f4(v, first + i, n * n_features - first - i), n_features, n, i4(names, 0, n), f4(values, 0, n))
+                add_rows(names, values, n_found, means, wide_h, of_piece + 4 * i * wide_h)
+        for i in range(n_columns):
+            of_gradient, of_W = f4(of_piece, i * wide_h, n_hidden), f4(W_t, (first + i) * wide_h, n_hidden)
+            for d in range(n_directions):
+                weight = f4(directions, d * n_features + first + i, 1)[0]
+                _add(-weight, f4(left, d * n_hidden, n_hidden), of_gradient, n_hidden)
+            _move(of_W, of_gradient, kept, rate, n_hidden)
+        _write_columns(W_t, wide_h, n_columns, n_hidden, first, W, n_features)
+        if W_wide != W:
+            _write_columns(W_t, wide_h, n_columns, n_hidden, first, W_wide, wide_v)
+
+
 # -- small machines: whole updates, their products with the weights among them -----------------------------------------
-
-
-@contracting
-def _copy(values, out, n):
-    for i in range(n):
-        out[i] = values[i]
-
-
-@contracting
-def _sigmoid_of(x, n):
-    for i in range(n):
-        x[i] = sigmoid(x[i])
 
 
 @contracting
@@ -352,7 +428,7 @@ def _means(states, width, matrix, n_out, padded, bias, out, n_rows):
     """σ(bias + states matrix) of rows of states (n_rows, width): (n_rows, padded), of which n_out columns count."""
     _inputs(states, width, matrix, n_out, padded, bias, out, n_rows)
     for row in range(n_rows):
-        _sigmoid_of(f4(out, row * padded, n_out), n_out)
+        sigmoid_of(f4(out, row * padded, n_out), n_out)
 
 
 @contracting
@@ -397,19 +473,8 @@ def _product_of_ratios(x, new_x, n):
 def _inputs(states, width, matrix, n_out, padded, bias, out, n_rows):
     """bias + states matrix of rows of states (n_rows, width): (n_rows, padded), of which n_out columns count."""
     for row in range(n_rows):
-        _copy(f4(bias, 0, n_out), f4(out, row * padded, n_out), n_out)
+        copy(f4(bias, 0, n_out), f4(out, row * padded, n_out), n_out)
     add_product(states, width, 1, n_rows, width, matrix, padded, out)
-
-
-@contracting
-def _padded(n):
-    return (n + LANES - 1) // LANES * LANES
-
-
-@contracting
-def _move(W, gradient, kept, rate, n):
-    for i in range(n):
-        W[i] = kept * W[i] + rate * gradient[i]
 
 
 def updates_of_small(a):
@@ -431,20 +496,20 @@ def updates_of_small(a):
     positions, low = i8(a[33], 0, 2), a[34]
     mean_W, mean_b, mean_c, every, until_look, n_looks = a[35], a[36], a[37], a[38], a[39], a[40]
     share, changes, n_looked_at, inputs, new_inputs = as_float64(a[41]), a[42], a[43], a[44], a[45]
-    wide_v, wide_h = _padded(n_features), _padded(n_hidden)
+    wide_v, wide_h = padded(n_features), padded(n_hidden)
     n, chains, chain_means = n_data + n_chains, v + 4 * n_data * n_features, means + 4 * n_data * wide_h
     pixels_at, chains_at = positions[0], positions[1]
     dh, data_v, model_v = f4(vectors, 0, n_hidden), f4(vectors, n_hidden, n_features), f4(vectors, n_hidden + n_features, n_features)
     while next_piece(a) < a[1]:
         for j in range(n_hidden):
-            _copy(f4(W, j * n_features, n_features), f4(W_in, j * wide_v, n_features), n_features)
+            copy(f4(W, j * n_features, n_features), f4(W_in, j * wide_v, n_features), n_features)
         _transpose(W, n_hidden, n_features, n_features, W_t, wide_h)
         for update in range(n_updates):
             batch = rows + 4 * update * n_data * n_features
             if is_drawn:
                 pixels_at = _draw_all(batch, n_features, v, n_data, n_features, pixels_at, pixels0, pixels1, low, memory)
             else:
-                _copy(f4(batch, 0, n_data * n_features), f4(v, 0, n_data * n_features), n_data * n_features)
+                copy(f4(batch, 0, n_data * n_features), f4(v, 0, n_data * n_features), n_data * n_features)
             _means(v, n_features, W_t, n_hidden, wide_h, c, means, n_data)
             if is_contrastive:
                 chains_at = _draw_all(means, wide_h, h, n_chains, n_hidden, chains_at, keys0, keys1, low, memory)
@@ -520,5 +585,5 @@ def updates_of_small(a):
                 _follow(visible_bias, follows, f4(mean_b, 0, n_features), n_features)
                 _follow(hidden_bias, follows, f4(mean_c, 0, n_hidden), n_hidden)
         for j in range(n_hidden):
-            _copy(f4(W_in, j * wide_v, n_features), f4(W, j * n_features, n_features), n_features)
+            copy(f4(W_in, j * wide_v, n_features), f4(W, j * n_features, n_features), n_features)
         positions[0], positions[1] = pixels_at, chains_at

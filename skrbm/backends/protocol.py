@@ -65,8 +65,6 @@ class RowBuffer:
         Number of columns.
     dtype, device
         Of the rows.
-    n_behind : int
-        Rows of another use right behind the chains.
 
     Attributes
     ----------
@@ -74,23 +72,17 @@ class RowBuffer:
         All of it. Another tensor takes its place where it had to grow.
     """
 
-    def __init__(self, n_features: int, dtype: torch.dtype, device: torch.device, n_behind: int = 0) -> None:
-        self.memory: Tensor = torch.empty((n_behind, n_features), dtype=dtype, device=device)
-        self.n_behind = n_behind
+    def __init__(self, n_features: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.memory: Tensor = torch.empty((0, n_features), dtype=dtype, device=device)
         self._n_data = 0  # the most rows of data so far
 
     def phases(self, n_data: int, n_chains: int) -> Phases:
         """Memory for so many rows of data and chains."""
-        if n_data > self._n_data or self._n_data + n_chains + self.n_behind > len(self.memory):
+        if n_data > self._n_data or self._n_data + n_chains > len(self.memory):
             self._n_data = max(n_data, self._n_data)
-            rows, n = self.memory, self._n_data + n_chains + self.n_behind
-            self.memory = aligned_empty((n, rows.shape[1]), rows.dtype, rows.device)
+            rows = self.memory
+            self.memory = aligned_empty((self._n_data + n_chains, rows.shape[1]), rows.dtype, rows.device)
         return Phases(self.memory[self._n_data - n_data : self._n_data + n_chains], n_data)
-
-    @property
-    def behind(self) -> Tensor:
-        """The rows of another use."""
-        return self.memory[len(self.memory) - self.n_behind :]
 
 
 class Damping(NamedTuple):

@@ -11,31 +11,22 @@ from __future__ import annotations
 import numpy as np
 
 from skrbm.support.loops import (
-    LANES,
-    ONE,
-    SEGMENT,
     TABLE,
     F,
-    add_sparse_product,
     as_float64,
-    compare,
     contracting,
-    draw_bytes,
+    draw_row,
     expm1,
     f4,
     f8,
+    layer,
     next_piece,
+    padded,
     room_for_bytes,
-    room_for_floats,
     sigmoid,
+    sigmoid_of,
     summing,
-    u1,
 )
-
-
-@contracting
-def _padded(n):
-    return (n + LANES - 1) // LANES * LANES
 
 
 @contracting
@@ -45,42 +36,9 @@ def _blocks(n):
 
 
 @contracting
-def _repeat(values, out, n):
-    for i in range(n):
-        out[i] = values[i]
-
-
-@contracting
 def _add(values, total, n):
     for i in range(n):
         total[i] += values[i]
-
-
-@contracting
-def _sigmoid_of(x, out, n):
-    for i in range(n):
-        out[i] = sigmoid(x[i])
-
-
-@contracting
-def _draw_row(means, out, n_units, row, position, key0, key1, low, memory):
-    """Draw the states of a row of means, which are `n_units` of a draw of all rows."""
-    done = 0
-    while done < n_units:
-        element = row * n_units + done
-        n = min(min(SEGMENT, n_units - done), TABLE - element % TABLE)
-        bytes_, place = draw_bytes(memory, position, element, n, key0, key1)
-        compare(u1(bytes_, 0, n), f4(low, place, n), f4(means, done, n), f4(out, done, n), n)
-        done += n
-
-
-@contracting
-def _layer(states, width, matrix, n_units, bias, out, n_rows, which, factors, counts):
-    """Inputs bias + states matrix, (n_rows, padded)."""
-    padded = _padded(n_units)
-    for row in range(n_rows):
-        _repeat(f4(bias, 0, n_units), f4(out, row * padded, n_units), n_units)
-    add_sparse_product(states, n_rows, width, matrix, padded, out, which, factors, counts)
 
 
 def gibbs(a):
@@ -94,7 +52,7 @@ def gibbs(a):
     h, v, total = a[12], a[13], a[14]
     inputs, which, factors, counts = a[15], a[16], a[17], a[18]
     key0, key1, position, low = np.uint64(a[19]), np.uint64(a[20]), a[21], a[22]
-    memory, wide_v, wide_h = room_for_bytes(), _padded(n_features), _padded(n_hidden)
+    memory, wide_v, wide_h = room_for_bytes(), padded(n_features), padded(n_hidden)
     widest, most = max(wide_v, wide_h), max(n_features, n_hidden)
     of_v, of_h = _blocks(n_chains * n_features), _blocks(n_chains * n_hidden)
     while True:
@@ -102,28 +60,24 @@ def gibbs(a):
         if first >= n_chains:
             break
         n = min(n_block, n_chains - first)
-        x, names, values, found = (
-            inputs + 4 * first * widest,
-            which + 4 * first * most,
-            factors + 4 * first * most,
-            counts + 8 * first,
-        )
+        x = inputs + 4 * first * widest
+        room = (which + 4 * first * most, factors + 4 * first * most, counts + 8 * first)
         some_h, some_v = h + 4 * first * n_hidden, v + 4 * first * n_features
         for step in range(n_steps):
             at = position + step * (of_v + of_h)
-            _layer(some_h, n_hidden, W, n_features, b, x, n, names, values, found)
+            layer(some_h, n_hidden, W, n_features, b, x, n, room)
             for row in range(n):
                 means = x + 4 * row * wide_v
-                _sigmoid_of(f4(means, 0, n_features), f4(means, 0, n_features), n_features)
-                _draw_row(means, some_v + 4 * row * n_features, n_features, first + row, at, key0, key1, low, memory)
+                sigmoid_of(f4(means, 0, n_features), n_features)
+                draw_row(means, some_v + 4 * row * n_features, n_features, first + row, at, key0, key1, low, memory)
                 if step >= n_steps - n_late:
                     _add(f4(means, 0, n_features), f4(total, (first + row) * n_features, n_features), n_features)
-            _layer(some_v, n_features, W_t, n_hidden, c, x, n, names, values, found)
+            layer(some_v, n_features, W_t, n_hidden, c, x, n, room)
             for row in range(n):
                 means = x + 4 * row * wide_h
-                _sigmoid_of(f4(means, 0, n_hidden), f4(means, 0, n_hidden), n_hidden)
+                sigmoid_of(f4(means, 0, n_hidden), n_hidden)
                 of_row = some_h + 4 * row * n_hidden
-                _draw_row(means, of_row, n_hidden, first + row, at + of_v, key0, key1, low, memory)
+                draw_row(means, of_row, n_hidden, first + row, at + of_v, key0, key1, low, memory)
 
 
 @summing
@@ -182,7 +136,7 @@ def anneal(a):
     v, h, base, base_step, betas, increments = a[12], a[13], a[14], a[15], a[16], a[17]
     inputs, which, factors, counts, zeros, biases = a[18], a[19], a[20], a[21], a[22], a[23]
     key0, key1, position, low = np.uint64(a[24]), np.uint64(a[25]), a[26], a[27]
-    memory, wide_v, wide_h = room_for_bytes(), _padded(n_features), _padded(n_hidden)
+    memory, wide_v, wide_h = room_for_bytes(), padded(n_features), padded(n_hidden)
     widest, most = max(wide_v, wide_h), max(n_features, n_hidden)
     of_h, of_v = _blocks(n_chains * n_hidden), _blocks(n_chains * n_features)
     while True:
@@ -190,19 +144,15 @@ def anneal(a):
         if first >= n_chains:
             break
         n = min(n_block, n_chains - first)
-        x, names, values, found = (
-            inputs + 4 * first * widest,
-            which + 4 * first * most,
-            factors + 4 * first * most,
-            counts + 8 * first,
-        )
+        x = inputs + 4 * first * widest
+        room = (which + 4 * first * most, factors + 4 * first * most, counts + 8 * first)
         some_h, some_v = h + 4 * first * n_hidden, v + 4 * first * n_features
         bias = f4(biases, first * n_features, n_features)
         for step in range(n_steps):
             before, beta = f8(betas, step, 1)[0], f8(betas, step + 1, 1)[0]
             at = position + step * (of_h + of_v)
             is_over = is_last and step == n_steps - 1
-            _layer(some_v, n_features, W_t, n_hidden, c, x, n, names, values, found)
+            layer(some_v, n_features, W_t, n_hidden, c, x, n, room)
             for row in range(n):
                 of_base = f4(base, (first + row) * base_step, n_features)
                 of_row, of_x = f4(some_v, row * n_features, n_features), x + 4 * row * wide_h
@@ -216,14 +166,14 @@ def anneal(a):
                 if not is_over:
                     _scaled_sigmoid(f4(of_x, 0, n_hidden), F(beta), n_hidden)
                     to = some_h + 4 * row * n_hidden
-                    _draw_row(of_x, to, n_hidden, first + row, at, key0, key1, low, memory)
+                    draw_row(of_x, to, n_hidden, first + row, at, key0, key1, low, memory)
             if is_over:
                 break
-            _layer(some_h, n_hidden, W, n_features, zeros, x, n, names, values, found)
+            layer(some_h, n_hidden, W, n_features, zeros, x, n, room)
             for row in range(n):
                 of_base, of_x = f4(base, (first + row) * base_step, n_features), x + 4 * row * wide_v
                 if base_step or row == 0:
                     _bridge_bias(of_base, f4(b, 0, n_features), F(beta), bias, n_features)
                 _bridge_means(f4(of_x, 0, n_features), F(beta), bias, n_features)
                 to = some_v + 4 * row * n_features
-                _draw_row(of_x, to, n_features, first + row, at + of_h, key0, key1, low, memory)
+                draw_row(of_x, to, n_features, first + row, at + of_h, key0, key1, low, memory)

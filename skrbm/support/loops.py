@@ -433,7 +433,23 @@ def gather(values, step, n, which, factors):
 
 
 _NOTHING = F(0)
-_DENSE = 0.4  # share of values that aren't 0, from which on the plain product is faster
+DENSE = 0.4  # share of values that aren't 0, from which on the plain product is faster
+
+
+@contracting
+def add_rows(which, factors, n, b, width, out):
+    """Add rows of b (…, width) that are named, times factors, to one at `out`."""
+    column = 0
+    while column < width:
+        if column + 8 * LANES <= width:
+            _rows_8(which, factors, n, b + 4 * column, width, out + 4 * column)
+            column += 8 * LANES
+        elif column + 4 * LANES <= width:
+            _rows_4(which, factors, n, b + 4 * column, width, out + 4 * column)
+            column += 4 * LANES
+        else:
+            _rows_1(which, factors, n, b + 4 * column, width, out + 4 * column)
+            column += LANES
 
 
 @contracting
@@ -448,7 +464,7 @@ def add_sparse_product(a, n_rows, n, b, width, out, which, factors, counts):
         first = row * n
         of_rows[row] = gather(f4(a, first, n), 1, n, i4(which, first, n), f4(factors, first, n))
         n_found += of_rows[row]
-    if n_found > _DENSE * n_rows * n:
+    if n_found > DENSE * n_rows * n:
         add_product(a, n, 1, n_rows, n, b, width, out)
         return
     column = 0
@@ -463,3 +479,44 @@ def add_sparse_product(a, n_rows, n, b, width, out, which, factors, counts):
             else:
                 _rows_1(names, values, of_rows[row], b + 4 * column, width, to)
         column += n_columns
+
+
+@contracting
+def padded(n):
+    """The next multiple of `LANES`."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@contracting
+def copy(values, out, n):
+    """Copy `n` numbers."""
+    for i in range(n):
+        out[i] = values[i]
+
+
+@contracting
+def layer(states, width, matrix, n_units, bias, out, n_rows, room):
+    """Inputs bias + states matrix of rows of states (n_rows, width): (n_rows, padded(n_units)); see `add_sparse_product`."""
+    which, factors, counts = room
+    for row in range(n_rows):
+        copy(f4(bias, 0, n_units), f4(out, row * padded(n_units), n_units), n_units)
+    add_sparse_product(states, n_rows, width, matrix, padded(n_units), out, which, factors, counts)
+
+
+@contracting
+def draw_row(means, out, n_units, row, position, key0, key1, low, memory):
+    """Draw the states of a row of means, which are `n_units` of a draw of all rows. All but numbers are addresses."""
+    done = 0
+    while done < n_units:
+        element = row * n_units + done
+        n = min(min(SEGMENT, n_units - done), TABLE - element % TABLE)
+        bytes_, place = draw_bytes(memory, position, element, n, key0, key1)
+        compare(u1(bytes_, 0, n), f4(low, place, n), f4(means, done, n), f4(out, done, n), n)
+        done += n
+
+
+@contracting
+def sigmoid_of(x, n):
+    """σ of each of `n` numbers, in their place."""
+    for i in range(n):
+        x[i] = sigmoid(x[i])

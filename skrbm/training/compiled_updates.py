@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skrbm.backends.compiled import CompiledPhases, PhasesInFloat32, PhasesInInt8, SmallMachine, Step, Terms
+from skrbm.backends.compiled import CompiledPhases, PhasesInFloat32, PhasesInInt8, SmallMachine, Step, Terms, WideWeights
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.int8 import Int8Backend
-from skrbm.backends.protocol import RowBuffer
 from skrbm.rows.source import binarize_rows
 from skrbm.support.randomness import Uniform
 from skrbm.training.pace import LOOKED_AT
@@ -25,6 +24,9 @@ class CompiledUpdates(SeveralUpdates):
     state : TrainState
         Changed in place.
     """
+
+    def begin_(self) -> None:
+        self._weights.refresh_()
 
     @property
     def looks_itself(self) -> bool:
@@ -60,6 +62,7 @@ class CompiledUpdates(SeveralUpdates):
         self._state = state
         self._phases: dict[int, CompiledPhases] = {}  # by rows of data
         self._place: tuple[int, int] = (0, 0)
+        self._weights = WideWeights(state.params.W)
         self._small: dict[int, tuple[tuple[int, int, int], SmallMachine]] = {}
 
     @torch.inference_mode()
@@ -127,10 +130,6 @@ class CompiledUpdates(SeveralUpdates):
         """The memory of updates with so many rows; μ in it is what it is now."""
         state = self._state
         is_contrastive, params, centering = state.settings.algorithm == "cd", state.params, state.centering
-        if state.buffer.n_behind != self._n_directions():
-            state.buffer = RowBuffer(
-                params.n_features, state.backend.state_dtype, params.W.device, n_behind=self._n_directions()
-            )
         rows = state.buffer.phases(n_data, n_data if is_contrastive else len(state.h))
         place = (state.buffer.memory.data_ptr(), 0 if is_contrastive else state.h.data_ptr())
         if place != self._place:
@@ -151,12 +150,11 @@ class CompiledUpdates(SeveralUpdates):
     def _make(self, rows: object, h: Tensor) -> CompiledPhases:
         state, backend = self._state, self._state.backend
         directions = state.params.W.new_empty((self._n_directions(), state.params.n_features))
-        terms = self._terms(state.buffer.behind if isinstance(backend, FloatBackend) else directions)
+        terms = self._terms(directions)
         n_threads = torch.get_num_threads()
         if isinstance(backend, Int8Backend):
             return PhasesInInt8(backend, rows, h, terms, n_threads)
-        assert isinstance(backend, FloatBackend)
-        return PhasesInFloat32(backend, rows, h, terms, n_threads)
+        return PhasesInFloat32(state.params, self._weights, rows, h, terms, n_threads)
 
     def _terms(self, directions: Tensor) -> Terms:
         """What the step has beside Σ h v', in the memory for the directions."""

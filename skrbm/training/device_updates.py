@@ -240,6 +240,9 @@ class DeviceUpdates(SeveralUpdates):
         self._n_last = 0  # rows of the last batch of another size
         self._n_warm = 0  # runs without a graph so far: the first sets up what mustn't be set up during a recording
 
+    def begin_(self) -> None:
+        """Nothing to do: what is recorded works on the machine itself."""
+
     @property
     def most_together(self) -> int:
         """How many updates it makes at a time at most: a power of two."""

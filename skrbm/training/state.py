@@ -36,6 +36,9 @@ class SeveralUpdates(Protocol):
     def looks_itself(self) -> bool:
         """Whether it looks at the last update of a call, and lets the running mean follow."""
 
+    def begin_(self) -> None:
+        """Before an epoch: the machine may be another than after the last call."""
+
     def make_(self, rows: Tensor, n: int, n_to_come: int) -> bool:
         """Make `n` updates on so many rows each, of `n_to_come` that are to follow; whether it could."""
 

@@ -109,6 +109,7 @@ def _make_several_(
     state: TrainState, several: SeveralUpdates, rows: SharedRows, observers: Sequence[Observer]
 ) -> None:
     """An epoch of updates, several at a time, as far as nothing is to be looked at in between."""
+    several.begin_()
     size, together = int(state.settings.batch_size), 1
     if rows.has_full_batches and state.is_plain_descent:
         together = several.most_together
