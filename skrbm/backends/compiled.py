@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,12 +19,11 @@ from skrbm.backends.protocol import Phases
 from skrbm.machines.restricted import RBMParameters
 from skrbm.support.compiled import LANES, Bound, Loop
 from skrbm.support.kernels import int8_mm
-from skrbm.support.randomness import TABLE, Stream, Uniform, place_of, signed, tables
+from skrbm.support.randomness import TABLE, Stream, blocks_for, signed, tables
 
 _SMALL = 1 << 17  # weights up to which updates are made as a whole: torch takes longer, on one thread
-_ROWS, _ROWS_OF_W, _COLUMNS = 8, 4, 64  # as in `loops`
+_ROWS, _ROWS_OF_W, _COLUMNS, _PIECE = 8, 4, 64, 1 << 12  # as in `loops`
 _BLOCKS, _MOST_ROWS = 8, 128  # blocks that rows are divided into, and rows of a block at most, whatever the threads
-_NOTHING = Uniform((0, 0), 0, 0)
 
 
 def _loop(name: str) -> Loop:
@@ -33,7 +32,14 @@ def _loop(name: str) -> Loop:
 
 _DRAW_SUMS, _HIDDEN_INT8, _HIDDEN_FLOAT32 = _loop("draw_sums"), _loop("hidden_int8"), _loop("hidden_float32")
 _COLUMN_MEANS, _STEP_BIASES, _DESCEND = _loop("column_means"), _loop("step_biases"), _loop("descend_int8")
+_INPUTS = _loop("inputs_float32")
+_UNPACK = {torch.int8: _loop("unpack_i1"), torch.float32: _loop("unpack_f4")}
+_DRAW_GREYS = {torch.int8: _loop("draw_greys_i1"), torch.float32: _loop("draw_greys_f4")}
 _DRAW, _DESCEND_FLOAT32, _UPDATES = _loop("draw_layer"), _loop("descend_float32"), _loop("updates_of_small")
+
+
+def padded(n: int) -> int:
+    return -(-n // LANES) * LANES
 
 
 class Terms(NamedTuple):
@@ -76,13 +82,10 @@ class Step(NamedTuple):
         The learning rate.
     kept : float
         What the decay leaves of the weights.
-    W_mu : Tensor of shape (n_hidden,) or None
-        Wμ before the step, where the visible layer is centred.
     """
 
     rate: float
     kept: float
-    W_mu: Tensor | None = None
 
 
 class CompiledPhases(ABC):
@@ -96,50 +99,64 @@ class CompiledPhases(ABC):
         Hidden states, moved on.
     terms : Terms
         Of the step.
-    n_threads : int
-        How many threads may take part.
     """
 
     phases: Phases
     h: Tensor
     terms: Terms
-    n_threads: int
+    takes_places: ClassVar[bool]  # of a table, for rounding
 
     @abstractmethod
-    def draw_v_(self, numbers: Uniform) -> None:
+    def set_key_(self, key: tuple[int, int]) -> None:
+        """Take the key of the stream, from which all draws come: those of a layer by their position in it."""
+
+    @abstractmethod
+    def draw_v_(self, position: int) -> None:
         """Draw v of the chains given h."""
 
     @abstractmethod
-    def draw_h_(self, numbers: Uniform) -> None:
+    def draw_h_(self, position: int) -> None:
         """Draw h given v of the chains."""
 
     @abstractmethod
-    def hidden_(self, first: int, end: int, numbers: Uniform | None, places: tuple[int, int]) -> None:
-        """Take rows `first` to `end` into the sums over rows; draw h of the last ones of these, if there are numbers."""
+    def hidden_(self, first: int, end: int, position: int | None, of_places: int) -> None:
+        """Take rows `first` to `end` into the sums over rows; draw h of the last of these, if there is a position."""
 
     @abstractmethod
-    def step_(self, step: Step) -> None:
-        """Step along what the sums say, and let μ follow."""
+    def step_(self, step: Step, n_looked_at: int) -> float:
+        """Step along what the sums say, and let μ follow.
+
+        Returns ½ Var(F_after(v) - F_before(v)) over so many chains, see `step_divergence`; NaN for none.
+        """
+
+    @abstractmethod
+    def forget_(self) -> None:
+        """Of the machine as the last step left it: it may be another."""
 
 
 class _Sums:
     """Memory for the sums over rows, and the step of the biases and of μ."""
 
-    def __init__(self, params: RBMParameters, phases: Phases, terms: Terms, left: Tensor, counts: Tensor | None) -> None:
+    def __init__(self, params: RBMParameters, phases: Phases, terms: Terms, counts: Tensor | None, n_parts: int) -> None:
         W, n_data, n_chains = params.W, phases.n_data, phases.n_chains
         self.n_of_data, self.n_of_chains = -(-n_data // _ROWS), -(-n_chains // _ROWS)
         n_pieces = self.n_of_data + self.n_of_chains
         self.totals, self.means_v = W.new_empty((n_pieces, 1 + terms.n, len(W))), W.new_empty((2, W.shape[1]))
+        self.left = W.new_zeros((max(terms.n, 1), len(W)))
+        self.W_mu = W.new_zeros((n_parts, len(W)))
+        self.directions = terms.directions if terms.n else W.new_zeros((1, W.shape[1]))
         sums = (self.totals, n_pieces, *W.shape, terms.directions, terms.n, int(terms.is_centered), terms.share)
-        of_left = (left, 0 if counts is None else counts, n_data, n_chains)
-        mu = W if terms.mu is None else terms.mu
-        moved = (params.b, params.c, self.means_v, mu, terms.offset_rate)
-        self._loop = _STEP_BIASES.bind(*sums, *of_left, *moved, 0.0, 0.0, 0)
-        self._is_centered = terms.is_centered
+        of_left = (self.left, 0 if counts is None else counts, n_data, n_chains)
+        self._params, self._mu, self.is_known = params, terms.mu, False
+        moved = (params.b, params.c, self.means_v, W if terms.mu is None else terms.mu, terms.offset_rate)
+        self._loop = _STEP_BIASES.bind(*sums, *of_left, *moved, 0.0, 0.0, self.W_mu, n_parts)
 
     def step_biases_(self, step: Step) -> None:
-        is_decayed = step.W_mu is not None
-        self._loop.set_from(17, (step.rate, 1.0 - step.kept if is_decayed else 0.0, step.W_mu if is_decayed else 0))
+        if self._mu is not None and not self.is_known:
+            self.W_mu.zero_()
+            torch.mv(self._params.W, self._mu, out=self.W_mu[0])
+            self.is_known = True
+        self._loop.set_from(17, (step.rate, 1.0 - step.kept))
         self._loop(1)
 
     def pieces(self, first: int, end: int, n_data: int) -> tuple[int, int]:
@@ -148,11 +165,27 @@ class _Sums:
         return start, (self.n_of_data if end <= n_data else self.n_of_data + self.n_of_chains) - start
 
 
+class _Look:
+    """How far a step moves the machine, by the free energies of some chains before it and after it."""
+
+    def __init__(self, params: RBMParameters, v: Tensor) -> None:
+        self._params, self._v, self._b, self.c = params, v, params.b.clone(), params.c.clone()
+
+    def divergence(self, before: Tensor, after: Tensor) -> float:
+        """From W v (n, n_hidden) before and after."""
+        params = self._params
+        of_h = params.hidden.cumulant(after + params.c).sum(1) - params.hidden.cumulant(before + self.c).sum(1)
+        change = of_h.double() + (self._v @ (params.b - self._b)).double()
+        return 0.5 * float(change.var(correction=0))
+
+
 class PhasesInInt8(CompiledPhases):
     """In integers of 8 bits; see `Int8Backend`."""
 
-    def __init__(self, backend: Int8Backend, phases: Phases, h: Tensor, terms: Terms, n_threads: int) -> None:
-        self._backend, self.phases, self.h, self.terms, self.n_threads = backend, phases, h, terms, n_threads
+    takes_places: ClassVar[bool] = True
+
+    def __init__(self, backend: Int8Backend, phases: Phases, h: Tensor, terms: Terms) -> None:
+        self._backend, self.phases, self.h, self.terms = backend, phases, h, terms
         params, W = backend.params, backend.params.W
         n_hidden, n_features = W.shape
         n, n_data, n_chains = len(phases.all), phases.n_data, phases.n_chains
@@ -161,50 +194,77 @@ class PhasesInInt8(CompiledPhases):
         self._to_h = torch.empty((n, n_hidden), dtype=torch.int32)
         self._rounded = torch.empty((n, n_hidden + 2), dtype=torch.int8)
         self._products = torch.empty((n_hidden + 2, n_features), dtype=torch.int32)
-        left = W.new_zeros((max(terms.n, 1), n_hidden))
-        directions = terms.directions if terms.n else W.new_zeros((1, n_features))
-        self._sums = _Sums(params, phases, terms, left, self._products[n_hidden:])
-        stride, nothing = 0 if self._level == model_level else n_hidden, place_of(_NOTHING)
-        rows = (phases.all, n_features, terms.directions, terms.n, self._rounded, tables()[0], stride)
-        sums = (self._to_h, 0.0, params.c, n_hidden, self._sums.totals)
-        draws = (0, 0, self._level, model_level, h, 0, 0, *nothing)
-        self._hidden = _HIDDEN_INT8.bind(0, 0, n_data, n_chains, *sums, *rows, *draws)
-        self._draw_v = _DRAW_SUMS.bind(self._to_v, phases.chains, params.b, n_features, 0.0, *nothing)
-        self._draw_h = _DRAW_SUMS.bind(self._to_h[n_data:], h, params.c, n_hidden, 0.0, *nothing)
+        self._sums = sums = _Sums(params, phases, terms, self._products[n_hidden:], 1)
+        table, low = tables()
+        draws = (0, 0, 0, low)
+        rows = (phases.all, n_features, terms.directions, terms.n, self._rounded, table)
+        stride = 0 if self._level == model_level else n_hidden
+        inputs = (self._to_h, 0.0, params.c, n_hidden, sums.totals)
+        drawn = (stride, self._level, model_level, h, 0, 0, *draws, 0)
+        self._hidden = _HIDDEN_INT8.bind(0, 0, n_data, n_chains, *inputs, *rows, *drawn)
+        self._draw_v = _DRAW_SUMS.bind(self._to_v, phases.chains, params.b, n_features, 0.0, *draws)
+        self._draw_h = _DRAW_SUMS.bind(self._to_h[n_data:], h, params.c, n_hidden, 0.0, *draws)
         self._largest = torch.empty(-(-n_hidden // _ROWS_OF_W), dtype=torch.int32)
         weights = (W, self._products, n_hidden, n_features, backend.narrow, self._largest)
-        self._descend = _DESCEND.bind(*weights, left, directions, max(terms.n, 1), 0.0, 0.0, 0.0, 0.0)
+        of_mu = (0 if terms.mu is None else terms.mu, sums.W_mu)
+        steps = (0.0, 0.0, 0.0, 0.0, *of_mu, 0, 0, 0)
+        self._descend = _DESCEND.bind(*weights, sums.left, sums.directions, max(terms.n, 1), *steps)
 
-    def draw_v_(self, numbers: Uniform) -> None:
+    def set_key_(self, key: tuple[int, int]) -> None:
+        self._hidden.set_from(21, signed(key))
+        self._draw_v.set_from(5, signed(key))
+        self._draw_h.set_from(5, signed(key))
+
+    def draw_v_(self, position: int) -> None:
         int8_mm(self.h, self._backend.narrow, out=self._to_v)
-        self._draw_(self._draw_v, numbers)
+        self._draw_(self._draw_v, position)
 
-    def draw_h_(self, numbers: Uniform) -> None:
+    def draw_h_(self, position: int) -> None:
         int8_mm(self.phases.chains, self._backend.narrow.T, out=self._to_h[self.phases.n_data :])
-        self._draw_(self._draw_h, numbers)
+        self._draw_(self._draw_h, position)
 
-    def _draw_(self, loop: Bound, numbers: Uniform) -> None:
-        loop.set_from(4, (self._backend.unit, *place_of(numbers)[:4]))
-        loop(self.phases.n_chains, self.n_threads)
+    def _draw_(self, loop: Bound, position: int) -> None:
+        loop[4], loop[7] = self._backend.unit, position
+        loop(self.phases.n_chains)
 
-    def hidden_(self, first: int, end: int, numbers: Uniform | None, places: tuple[int, int]) -> None:
+    def hidden_(self, first: int, end: int, position: int | None, of_places: int) -> None:
         int8_mm(self.phases.all[first:end], self._backend.narrow.T, out=self._to_h[first:end])
         loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
-        loop[0], loop[5] = piece, self._backend.unit
-        loop.set_from(16, places)
-        loop.set_from(21, (end if numbers is None else end - len(self.h), end))
-        if numbers is not None:
-            loop.set_from(23, place_of(numbers)[:4])
-        loop(n_pieces, self.n_threads)
+        loop[0], loop[5], loop[23], loop[25] = piece, self._backend.unit, position or 0, of_places
+        loop.set_from(19, (end if position is None else end - len(self.h), end))
+        loop(n_pieces)
 
-    def step_(self, step: Step) -> None:
-        backend = self._backend
+    def step_(self, step: Step, n_looked_at: int) -> float:
+        backend, look = self._backend, None
         int8_mm(self._rounded.T, self.phases.all, out=self._products)
+        if n_looked_at:
+            v = self.phases.chains[:n_looked_at].float()
+            look, inputs = _Look(backend.params, v), v.new_empty((2, len(backend.params.W), len(v)))
+            self._descend.set_from(15, (v, len(v), inputs))
         self._sums.step_biases_(step)
         factor = step.rate / (self._level * self.phases.n_data)
         self._descend.set_from(9, (step.kept, factor, step.rate, 1.0 / backend.unit))
-        self._descend(len(self._largest), self.n_threads)
+        self._descend(len(self._largest))
         backend.know_largest_(float(self._largest.max().view(torch.float32)))
+        if look is None:
+            return math.nan
+        self._descend.set_from(15, (0, 0, 0))
+        return look.divergence(inputs[0].T, inputs[1].T)
+
+    def forget_(self) -> None:
+        self._sums.is_known = False
+
+
+def unpack_(out: Tensor, packed: Tensor) -> None:
+    """Write rows of bits (n, n_features), float32 or int8, from eight to a byte, as `numpy.packbits` packs them."""
+    _UNPACK[out.dtype](len(packed), packed, packed.shape[1], out.shape[1], out)
+
+
+def draw_greys_(out: Tensor, codes: Tensor, divisor: float, stream: Stream) -> None:
+    """Draw states (n, n_features), float32 or int8, with probabilities that are bytes over a divisor."""
+    position, stream.position = stream.position, stream.position + blocks_for(out.numel())
+    draws = (out.numel(), *signed(stream.key), position, tables()[1])
+    _DRAW_GREYS[out.dtype](-(-out.numel() // _PIECE), codes, divisor, out, *draws)
 
 
 class WideWeights:
@@ -229,8 +289,8 @@ class WideWeights:
     def __init__(self, W: Tensor) -> None:
         n_hidden, n_features = W.shape
         self._W = W
-        self.rows = W if n_features % LANES == 0 and W.is_contiguous() else W.new_zeros((n_hidden, _padded(n_features)))
-        self.transposed = W.new_zeros((n_features, _padded(n_hidden)))
+        self.rows = W if n_features % LANES == 0 and W.is_contiguous() else W.new_zeros((n_hidden, padded(n_features)))
+        self.transposed = W.new_zeros((n_features, padded(n_hidden)))
 
     def refresh_(self) -> None:
         """Take over the weights."""
@@ -243,59 +303,83 @@ class WideWeights:
 class PhasesInFloat32(CompiledPhases):
     """In float32, by sums over the units that are on."""
 
-    def __init__(
-        self, params: RBMParameters, weights: WideWeights, phases: Phases, h: Tensor, terms: Terms, n_threads: int
-    ) -> None:
-        self.phases, self.h, self.terms, self.n_threads = phases, h, terms, n_threads
+    takes_places: ClassVar[bool] = False
+
+    def __init__(self, params: RBMParameters, weights: WideWeights, phases: Phases, h: Tensor, terms: Terms) -> None:
+        self._params, self.phases, self.h, self.terms = params, phases, h, terms
         W, n_data, n_chains = params.W, phases.n_data, phases.n_chains
         n_hidden, n_features = W.shape
-        n, wide_h, widest = len(phases.all), _padded(n_hidden), max(_padded(n_hidden), _padded(n_features))
-        most = max(n_hidden, n_features)
-        left = W.new_zeros((max(terms.n, 1), n_hidden))
-        self._sums = _Sums(params, phases, terms, left, None)
+        n, wide_h = len(phases.all), padded(n_hidden)
+        n_pieces, widest, most = -(-n_features // LANES), max(wide_h, padded(n_features)), max(n_hidden, n_features)
+        self._sums = sums = _Sums(params, phases, terms, None, n_pieces)
         self._counts = torch.empty(n, dtype=torch.int64)
         room = (torch.empty(n * most, dtype=torch.int32), W.new_empty(n * most), self._counts)
-        nothing, means = place_of(_NOTHING), W.new_zeros((n, wide_h))
-        self._n_block = min(max(-(-n_chains // _BLOCKS), _ROWS), _MOST_ROWS)
-        inputs = W.new_zeros((n_chains, widest))
-        to = (n_chains, self._n_block, inputs, widest, most, *room, *nothing)
+        self._block = min(max(-(-n_chains // _BLOCKS), _ROWS), _MOST_ROWS)
+        self._means, self._inputs = W.new_zeros((n, wide_h)), W.new_zeros((2, n_chains, wide_h))
+        draws = (0, 0, 0, tables()[1])
+        of_draws = (*room[:2], torch.empty_like(self._counts))
+        to = (n_chains, self._block, W.new_zeros((n_chains, widest)), widest, most, *of_draws, *draws)
         self._draw_v = _DRAW.bind(h, n_hidden, weights.rows, n_features, params.b, phases.chains, *to)
         self._draw_h = _DRAW.bind(phases.chains, n_features, weights.transposed, n_hidden, params.c, h, *to)
-        self._pieces_of_block = max(1, self._n_block // _ROWS)
-        rows = (phases.all, n_features, weights.transposed, n_hidden, params.c, means, self._sums.totals)
-        draws = (terms.directions, terms.n, h, 0, 0, most, *room, *nothing)
-        self._hidden = _HIDDEN_FLOAT32.bind(0, 0, self._pieces_of_block, n_data, n_chains, *rows, *draws)
-        self._columns = _COLUMN_MEANS.bind(phases.all, n_data, n_chains, n_features, self._sums.means_v)
+        self._pieces = max(1, self._block // _ROWS)
+        rows = (phases.all, n_features, weights.transposed, n_hidden, params.c, self._means, sums.totals)
+        drawn = (terms.directions, terms.n, h, 0, 0, most, *room, *draws)
+        self._hidden = _HIDDEN_FLOAT32.bind(0, 0, self._pieces, n_data, n_chains, *rows, *drawn)
+        self._columns = _COLUMN_MEANS.bind(phases.all, n_data, n_chains, n_features, sums.means_v)
+        of_v = (phases.all, n, self._means, n_features, n_hidden)
         of_W = (W, weights.rows, weights.transposed, W.new_empty((n_features, wide_h)))
-        of_terms = (left, terms.directions, terms.n, 0.0, 0.0)
+        of_terms = (sums.left, terms.directions, terms.n, 0.0, 0.0)
         found = (torch.empty(n_features * n, dtype=torch.int32), W.new_empty(n_features * n), 0.0)
-        self._descend = _DESCEND_FLOAT32.bind(phases.all, n, means, n_features, n_hidden, *of_W, *of_terms, *found)
+        of_mu = (0 if terms.mu is None else terms.mu, sums.W_mu)
+        self._descend = _DESCEND_FLOAT32.bind(*of_v, *of_W, *of_terms, *found, *of_mu)
+        looked_at = (phases.chains, n_chains, n_features, weights.transposed, n_hidden, params.c)
+        self._look = _INPUTS.bind(*looked_at, self._inputs, *room)
 
-    def draw_v_(self, numbers: Uniform) -> None:
-        self._draw_(self._draw_v, numbers)
+    def set_key_(self, key: tuple[int, int]) -> None:
+        self._hidden.set_from(21, signed(key))
+        self._draw_v.set_from(14, signed(key))
+        self._draw_h.set_from(14, signed(key))
 
-    def draw_h_(self, numbers: Uniform) -> None:
-        self._draw_(self._draw_h, numbers)
+    def draw_v_(self, position: int) -> None:
+        self._draw_(self._draw_v, position)
 
-    def _draw_(self, loop: Bound, numbers: Uniform) -> None:
-        loop.set_from(14, place_of(numbers)[:4])
-        loop(-(-self.phases.n_chains // self._n_block), self.n_threads)
+    def draw_h_(self, position: int) -> None:
+        self._draw_(self._draw_h, position)
 
-    def hidden_(self, first: int, end: int, numbers: Uniform | None, places: tuple[int, int]) -> None:
+    def _draw_(self, loop: Bound, position: int) -> None:
+        loop[16] = position
+        loop(-(-self.phases.n_chains // self._block))
+
+    def hidden_(self, first: int, end: int, position: int | None, of_places: int) -> None:
         loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
         loop.set_from(0, (piece, piece + n_pieces))
-        loop.set_from(15, (end if numbers is None else end - len(self.h), end))
-        if numbers is not None:
-            loop.set_from(21, place_of(numbers)[:4])
-        loop(-(-n_pieces // self._pieces_of_block), self.n_threads)
+        loop.set_from(15, (end if position is None else end - len(self.h), end))
+        loop[23] = position or 0
+        loop(-(-n_pieces // self._pieces))
 
-    def step_(self, step: Step) -> None:
-        n_features = self.phases.all.shape[1]
-        self._columns(-(-n_features // _COLUMNS), self.n_threads)
+    def step_(self, step: Step, n_looked_at: int) -> float:
+        n_features, density = self._params.n_features, float(self._counts.sum()) / self.phases.all.numel()
+        v = self.phases.chains[:n_looked_at]
+        look = _Look(self._params, v)
+        self._look_(len(v), 0)
+        self._columns(-(-n_features // _COLUMNS))
         self._sums.step_biases_(step)
         self._descend.set_from(12, (step.kept, step.rate))
-        self._descend[16] = float(self._counts.sum()) / self.phases.all.numel()
-        self._descend(-(-n_features // LANES), self.n_threads)
+        self._descend[16] = density
+        self._descend(-(-n_features // LANES))
+        if not n_looked_at:
+            return math.nan
+        self._look_(len(v), 1)
+        before, after = self._inputs[:, : len(v), : self._params.n_hidden]
+        return look.divergence(before - look.c, after - self._params.c)
+
+    def _look_(self, n: int, i: int) -> None:
+        if n:
+            self._look[1], self._look[6] = n, self._inputs[i]
+            self._look(1)
+
+    def forget_(self) -> None:
+        self._sums.is_known = False
 
 
 class Follow(NamedTuple):
@@ -325,10 +409,6 @@ class Follow(NamedTuple):
 _NOBODY = Follow(0, 0, 0, 0, 0, 0, 1.0)
 
 
-def _padded(n: int) -> int:
-    return -(-n // LANES) * LANES
-
-
 class SmallMachine:
     """Whole updates of a machine so small that its products are best made in the loop as well: float32, one thread.
 
@@ -353,7 +433,7 @@ class SmallMachine:
         n_hidden, n_features = W.shape
         self.h = W.new_empty((n_chains, n_hidden)) if h is None else h
         self._positions = torch.empty(2, dtype=torch.int64)
-        wide_v, wide_h, n_damped = _padded(n_features), _padded(n_hidden), len(terms.share)
+        wide_v, wide_h, n_damped = padded(n_features), padded(n_hidden), len(terms.share)
         damping = torch.cat((terms.directions[int(terms.is_centered) :].flatten(), terms.share))
         most_drawn = max(n_data * n_features, n_chains * max(n_features, n_hidden))
         memory = (

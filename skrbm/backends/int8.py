@@ -16,7 +16,7 @@ from skrbm.backends.protocol import Backend, Contrast, Damping, Phases
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import int8_mm
-from skrbm.support.randomness import Stream
+from skrbm.support.randomness import Stream, dither_at
 
 _BLOCK = 1 << 19  # elements of W that are worked on at a time: 2 MB of float32, which stay in the processor's cache
 # Rounding may move an input by this much, root mean square; at 100 units on, the largest weight is about 6 then.
@@ -136,12 +136,16 @@ class Int8Backend(Backend):
         """
         n, n_hidden = mean_h.all.shape
         rounded = mean_h.of(torch.empty((n, n_hidden + 2), dtype=torch.int8))
-        for out, means, factor, ones in (
-            (rounded.data, mean_h.data, level, _DATA),
-            (rounded.chains, mean_h.chains, model_level, _MODEL),
+        for place, out, means, factor, ones in zip(
+            stream.places(),
+            (rounded.data, rounded.chains),
+            (mean_h.data, mean_h.chains),
+            (level, model_level),
+            (_DATA, _MODEL),
+            strict=True,
         ):
             out[:, n_hidden:] = ones
-            dither = stream.dither(n_hidden if level == model_level else means.numel()).view(-1, n_hidden)
+            dither = dither_at(place, n_hidden if level == model_level else means.numel()).view(-1, n_hidden)
             out[:, :n_hidden].copy_(torch.add(dither, means, alpha=factor))  # cut towards 0
         rounded.chains[:, :n_hidden].neg_()
         return rounded.all

@@ -17,6 +17,7 @@ from skrbm.support.loops import (
     LANES,
     ONE,
     PER_BYTE,
+    PIECE,
     SEGMENT,
     TABLE,
     F,
@@ -40,12 +41,16 @@ from skrbm.support.loops import (
     layer,
     next_piece,
     padded,
+    part,
     place_of_low,
+    pointer_f4,
+    pointer_i1,
     room_for_bytes,
     room_for_floats,
     sigmoid,
     sigmoid_of,
     summing,
+    two_places,
     u1,
 )
 
@@ -112,6 +117,68 @@ def _rows_of(piece, n_data, n_chains):
     return start, min(start + ROWS, n_data + n_chains)
 
 
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+@contracting
+def _unpack(packed, out, n):
+    for i in range(n):
+        byte = packed[i // 8]
+        out[i] = (byte >> np.uint8(7 - i % 8)) & np.uint8(1)
+
+
+def unpack_i1(a):
+    """Rows of bits (n, n_features) as int8 from eight to a byte, the first bit in front; a piece is a row."""
+    packed, n_bytes, n_features, out = a[2], a[3], a[4], a[5]
+    while True:
+        row = next_piece(a)
+        if row >= a[1]:
+            break
+        _unpack(u1(packed, row * n_bytes, n_bytes), i1(out, row * n_features, n_features), n_features)
+
+
+def unpack_f4(a):
+    """The same as float32."""
+    packed, n_bytes, n_features, out = a[2], a[3], a[4], a[5]
+    while True:
+        row = next_piece(a)
+        if row >= a[1]:
+            break
+        _unpack(u1(packed, row * n_bytes, n_bytes), f4(out, row * n_features, n_features), n_features)
+
+
+@contracting
+def _greys(codes, divisor, p, n):
+    for i in range(n):
+        p[i] = F(codes[i]) / divisor
+
+
+@contracting
+def _draw_greys(a, out):
+    codes, divisor, n_all = a[2], F(as_float64(a[3])), a[5]
+    key0, key1, position, low = np.uint64(a[6]), np.uint64(a[7]), a[8], a[9]
+    memory, p = room_for_bytes(), f4(room_for_floats(), 0, SEGMENT)
+    while True:
+        first = next_piece(a) * PIECE
+        if first >= n_all:
+            break
+        for start in range(first, min(first + PIECE, n_all), SEGMENT):
+            n = min(SEGMENT, n_all - start)
+            bytes_, place = draw_bytes(memory, position, start, n, key0, key1)
+            _greys(u1(codes, start, n), divisor, p, n)
+            compare(u1(bytes_, 0, n), f4(low, place, n), p, part(out, start, n), n)
+
+
+def draw_greys_i1(a):
+    """States as int8, drawn with probabilities that are bytes over a divisor."""
+    _draw_greys(a, pointer_i1(a[4]))
+
+
+def draw_greys_f4(a):
+    """The same as float32."""
+    _draw_greys(a, pointer_f4(a[4]))
+
+
 # -- the two layers ----------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +191,7 @@ def _draw_sums(bytes_, low, sums, unit, bias, out, n):
 def draw_sums(a):
     """States (n, n_units) as int8 of inputs that are integer sums times a unit, plus a bias; a piece is a row."""
     sums, out, bias, n_units, unit = a[2], a[3], a[4], a[5], F(as_float64(a[6]))
-    key0, key1, position, low = np.uint64(a[8]), np.uint64(a[9]), a[10], a[11]
+    key0, key1, position, low = np.uint64(a[7]), np.uint64(a[8]), a[9], a[10]
     memory = room_for_bytes()
     while True:
         row = next_piece(a)
@@ -150,9 +217,9 @@ def hidden_int8(a):
     sums, unit, bias, n_hidden, totals = a[6], F(as_float64(a[7])), a[8], a[9], a[10]
     v, n_features, directions, n_directions = a[11], a[12], a[13], a[14]
     rounded, dither, stride = a[15], a[16], a[17]
-    place_of_data, place_of_chains, level_of_data, level_of_chains = a[18], a[19], as_float64(a[20]), as_float64(a[21])
-    h, first_drawn, end_drawn = a[22], a[23], a[24]
-    key0, key1, position, low = np.uint64(a[26]), np.uint64(a[27]), a[28], a[29]
+    level_of_data, level_of_chains, h, first_drawn, end_drawn = as_float64(a[18]), as_float64(a[19]), a[20], a[21], a[22]
+    key0, key1, position, low, position_of_places = np.uint64(a[23]), np.uint64(a[24]), a[25], a[26], a[27]
+    place_of_data, place_of_chains = two_places(position_of_places, key0, key1)
     memory, means = room_for_bytes(), f4(room_for_floats(), 0, SEGMENT)
     shares = f4(room_for_floats(), 0, 1 + n_directions)
     while True:
@@ -192,7 +259,7 @@ def draw_layer(a):
     states, width, matrix, n_units, bias = a[2], a[3], a[4], a[5], a[6]
     out, n_rows, n_block, inputs, widest, most = a[7], a[8], a[9], a[10], a[11], a[12]
     which, factors, counts = a[13], a[14], a[15]
-    key0, key1, position, low = np.uint64(a[17]), np.uint64(a[18]), a[19], a[20]
+    key0, key1, position, low = np.uint64(a[16]), np.uint64(a[17]), a[18], a[19]
     memory, wide = room_for_bytes(), padded(n_units)
     while True:
         first = next_piece(a) * n_block
@@ -216,7 +283,7 @@ def hidden_float32(a):
     v, n_features, W_t, n_hidden, c, means, totals = a[7], a[8], a[9], a[10], a[11], a[12], a[13]
     directions, n_directions, h, first_drawn, end_drawn, most = a[14], a[15], a[16], a[17], a[18], a[19]
     which, factors, counts = a[20], a[21], a[22]
-    key0, key1, position, low = np.uint64(a[24]), np.uint64(a[25]), a[26], a[27]
+    key0, key1, position, low = np.uint64(a[23]), np.uint64(a[24]), a[25], a[26]
     memory, wide = room_for_bytes(), padded(n_hidden)
     while True:
         piece = first_piece + next_piece(a) * n_block
@@ -293,7 +360,7 @@ def step_biases(a):
     directions, n_directions, is_centered, damping = a[6], a[7], a[8], a[9]
     left, counts, n_data, n_chains = a[10], a[11], a[12], a[13]
     b, c, means_v, mu, offset_rate = a[14], a[15], a[16], a[17], F(as_float64(a[18]))
-    rate, decayed, W_mu = F(as_float64(a[19])), F(as_float64(a[20])), a[21]
+    rate, decayed, W_mu, n_parts = F(as_float64(a[19])), F(as_float64(a[20])), a[21], a[22]
     while next_piece(a) < a[1]:
         data_v, model_v = f4(means_v, 0, n_features), f4(means_v, n_features, n_features)
         if counts != 0:
@@ -315,7 +382,8 @@ def step_biases(a):
             copy(dh, f4(left, 0, n_hidden), n_hidden)
             _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
             if decayed != _ZERO:
-                _add(decayed, f4(W_mu, 0, n_hidden), hidden_bias, n_hidden)
+                for part in range(n_parts):
+                    _add(decayed, f4(W_mu, part * n_hidden, n_hidden), hidden_bias, n_hidden)
         for d in range(is_centered, n_directions):
             share = f4(damping, d - is_centered, 1)[0]
             excess = f4(totals, (1 + d) * n_hidden, n_hidden)
@@ -347,11 +415,13 @@ def _narrow(W, per_unit, out, n):
 def descend_int8(a):
     """W ← kept W + factor Σ h v' - rate left' directions, and its copy in int8; a piece is `_ROWS_OF_W` rows.
 
-    Without any direction the first one has to be of zeros. `largest` is the largest magnitude of a weight by piece.
+    Without any direction the first one has to be of zeros. `largest` is the largest magnitude of a weight by piece, and
+    `W_mu` is Wμ after the step. `inputs` (2, n_hidden, n_looked_at) are W v of some rows before it and after it.
     """
     W, sums, n_hidden, n_features, W8, largest = a[2], a[3], a[4], a[5], a[6], a[7]
     left, directions, n_directions = a[8], a[9], a[10]
     kept, factor, rate, per_unit = F(as_float64(a[11])), F(as_float64(a[12])), F(as_float64(a[13])), F(as_float64(a[14]))
+    mu, W_mu, looked_at, n_looked_at, inputs = a[15], a[16], a[17], a[18], a[19]
     while True:
         piece = next_piece(a)
         if piece >= a[1]:
@@ -359,12 +429,20 @@ def descend_int8(a):
         found = np.int32(0)
         for j in range(piece * _ROWS_OF_W, min((piece + 1) * _ROWS_OF_W, n_hidden)):
             row, of_sums = f4(W, j * n_features, n_features), i4(sums, j * n_features, n_features)
+            for i in range(n_looked_at):
+                of_v = f4(looked_at, i * n_features, n_features)
+                f4(inputs, j * n_looked_at + i, 1)[0] = _dot(row, of_v, n_features)
             weight = rate * f4(left, j, 1)[0]
             _descend(row, of_sums, kept, factor, weight, f4(directions, 0, n_features), n_features)
             for d in range(1, n_directions):
                 weight = rate * f4(left, d * n_hidden + j, 1)[0]
                 _add(-weight, f4(directions, d * n_features, n_features), row, n_features)
             found = max(found, _narrow(row, per_unit, i1(W8, j * n_features, n_features), n_features))
+            if mu != 0:
+                f4(W_mu, j, 1)[0] = _dot(row, f4(mu, 0, n_features), n_features)
+            for i in range(n_looked_at):
+                of_v = f4(looked_at, i * n_features, n_features)
+                f4(inputs, (n_hidden + j) * n_looked_at + i, 1)[0] = _dot(row, of_v, n_features)
         i4(largest, piece, 1)[0] = found
 
 
@@ -387,12 +465,13 @@ def descend_float32(a):
     """W ← kept W + rate (Σ h v' - left' directions) from rows v and means of h times s; a piece is `LANES` columns.
 
     W lies there transposed (n_features, padded), in rows of whole vectors, and as it is, of which both are written.
+    `W_mu` (n_pieces, n_hidden) are the parts of Wμ after the step.
     """
     v, n, means, n_features, n_hidden = a[2], a[3], a[4], a[5], a[6]
     W, W_wide, W_t, gradient = a[7], a[8], a[9], a[10]
     left, directions, n_directions = a[11], a[12], a[13]
     kept, rate = F(as_float64(a[14])), F(as_float64(a[15]))
-    which, factors, density = a[16], a[17], as_float64(a[18])
+    which, factors, density, mu, W_mu = a[16], a[17], as_float64(a[18]), a[19], a[20]
     wide_v, wide_h = padded(n_features), padded(n_hidden)
     while True:
         piece = next_piece(a)
@@ -415,9 +494,21 @@ def descend_float32(a):
                 weight = f4(directions, d * n_features + first + i, 1)[0]
                 _add(-weight, f4(left, d * n_hidden, n_hidden), of_gradient, n_hidden)
             _move(of_W, of_gradient, kept, rate, n_hidden)
+        if mu != 0:
+            part = f4(W_mu, piece * n_hidden, n_hidden)
+            _clear(part, n_hidden)
+            for i in range(n_columns):
+                _add(f4(mu, first + i, 1)[0], f4(W_t, (first + i) * wide_h, n_hidden), part, n_hidden)
         _write_columns(W_t, wide_h, n_columns, n_hidden, first, W, n_features)
         if W_wide != W:
             _write_columns(W_t, wide_h, n_columns, n_hidden, first, W_wide, wide_v)
+
+
+def inputs_float32(a):
+    """Inputs c + W v of rows (n, padded), see `layer`; one piece."""
+    v, n, n_features, W_t, n_hidden, c, out = a[2], a[3], a[4], a[5], a[6], a[7], a[8]
+    while next_piece(a) < a[1]:
+        layer(v, n_features, W_t, n_hidden, c, out, n, (a[9], a[10], a[11]))
 
 
 # -- small machines: whole updates, their products with the weights among them -----------------------------------------

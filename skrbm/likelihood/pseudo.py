@@ -99,7 +99,7 @@ def _effect_by_loop(v: Tensor, inputs: Tensor, W: Tensor, largest: float) -> Ten
     up, few = W.expm1().contiguous(), torch.empty_like(v)
     total, many = torch.zeros(v.shape, dtype=torch.float64), torch.empty(v.shape, dtype=torch.float64)
     rows = (v.contiguous(), inputs.sigmoid().contiguous(), up, (-W).expm1().sub_(up).contiguous(), few, many, total)
-    _EFFECT(len(v), v.shape[1], len(W), n_few, n_many, *rows, n_threads=torch.get_num_threads())
+    _EFFECT(len(v), v.shape[1], len(W), n_few, n_many, *rows)
     return torch.where(v > 0, -total, total).to(v.dtype)
 
 

@@ -109,7 +109,7 @@ class PassingRows(RowSource):
         order = torch.from_numpy(np.sort(stream.permutation(len(self._sample))[:n]))
         return self._sample[order.to(self._place.device)]
 
-    def epoch(self, stream: Stream, batch_size: int = 100) -> Iterator[Batch]:
+    def epoch(self, stream: Stream, batch_size: int = 100, as_kept: bool = False) -> Iterator[Batch]:
         n_seen = 0
         for v in map(self._tensor, self._passing(stream, batch_size)):
             if self.shuffle:

@@ -61,9 +61,9 @@ class SharedRows(RowSource):
     def some(self, n: int, stream: Stream) -> Tensor:
         return self._source.some(n, stream)
 
-    def epoch(self, stream: Stream, batch_size: int = 100) -> Iterator[Batch]:
+    def epoch(self, stream: Stream, batch_size: int = 100, as_kept: bool = False) -> Iterator[Batch]:
         if self.group.size == 1:  # also of rows that turn out to be more than were seen beforehand
-            yield from self._source.epoch(stream, batch_size)
+            yield from self._source.epoch(stream, batch_size, as_kept)
             return
         n_batches, are_alike = self._plan(batch_size)
         for i, batch in enumerate(islice(self._source.epoch(stream, batch_size), n_batches)):

@@ -20,16 +20,23 @@ class Batch(NamedTuple):
     Attributes
     ----------
     v : Tensor of shape (n, n_features)
-        Floats, or zeros and ones as uint8.
+        Floats, or zeros and ones as uint8; but see `form`.
     weight : Tensor of shape (n,) or None
         Their weights.
     is_even : bool
         Of several processes: whether all have as many rows in theirs, without weights.
+    form : {"values", "packed", "codes"}
+        Where rows are handed out as they are kept, `v` may be bits, eight to a byte, or bytes that stand for multiples
+        of 1 / `divisor`.
+    divisor : float
+        See there.
     """
 
     v: Tensor
     weight: Tensor | None = None
     is_even: bool = False
+    form: Literal["values", "packed", "codes"] = "values"
+    divisor: float = 1.0
 
 
 class HeldOut(NamedTuple):
@@ -82,8 +89,11 @@ class RowSource(Protocol):
     def some(self, n: int, stream: Stream) -> Tensor:
         """`n` different rows, or all if there are fewer, as floats (n, n_features)."""
 
-    def epoch(self, stream: Stream, batch_size: int = 100) -> Iterator[Batch]:
-        """Every row once, in batches of so many; `stream` decides on their order. The last batch has what remains."""
+    def epoch(self, stream: Stream, batch_size: int = 100, as_kept: bool = False) -> Iterator[Batch]:
+        """Every row once, in batches of so many; `stream` decides on their order. The last batch has what remains.
+
+        With `as_kept` they may be handed out in another form than that of values, see `Batch`.
+        """
 
 
 class Mean:

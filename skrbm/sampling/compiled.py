@@ -117,7 +117,7 @@ class CompiledGibbs:
         states = (self.h, self.v, self.v if total is None else total)
         sizes = (n, n_steps, n_late, block)
         loop = _GIBBS.bind(*sizes, *self._weights.arguments, *states, *self._memory, *place)
-        loop(-(-n // block), torch.get_num_threads())
+        loop(-(-n // block))
 
 
 class CompiledAnnealing:
@@ -158,5 +158,5 @@ class CompiledAnnealing:
         chains = (self.v, self._h, self._base, step, betas, increments)
         sizes = (n, n_steps, int(is_last), block)
         loop = _ANNEAL.bind(*sizes, *self._weights.arguments, *chains, *self._memory, *place)
-        loop(-(-n // block), torch.get_num_threads())
+        loop(-(-n // block))
         return increments

@@ -68,8 +68,8 @@ class Loop:
         self._module, self._name = module, name
         self._function: Any = None
 
-    def __call__(self, n_pieces: int, *arguments: Tensor | int | float, n_threads: int = 1) -> None:
-        """Run it.
+    def __call__(self, n_pieces: int, *arguments: Tensor | int | float) -> None:
+        """Run it on as many threads as torch has.
 
         Parameters
         ----------
@@ -77,10 +77,8 @@ class Loop:
             How many pieces the work has.
         *arguments : Tensor, int or float
             Tensors become their addresses: they have to be contiguous, in the types that the loop expects.
-        n_threads : int
-            How many threads of torch's may take part.
         """
-        self.bind(*arguments)(n_pieces, n_threads)
+        self.bind(*arguments)(n_pieces)
 
     def bind(self, *arguments: Tensor | int | float) -> Bound:
         """The loop with its arguments, to be run again and again."""
@@ -113,14 +111,15 @@ class Bound:
         for place, value in enumerate(values, i + 2):
             self._numbers[place] = _number(value)
 
-    def __call__(self, n_pieces: int, n_threads: int = 1) -> None:
-        """Run the loop."""
+    def __call__(self, n_pieces: int) -> None:
+        """Run the loop on as many threads as torch has."""
         self._numbers[0], self._numbers[1] = 0, n_pieces
-        run = _parallel()
-        if n_threads == 1 or n_pieces == 1 or run is None:
+        n_threads = min(n_pieces, torch.get_num_threads())
+        run = _parallel() if n_threads > 1 else None
+        if run is None:
             self._function(self._numbers)
         else:
-            run(self._function, self._numbers, min(n_threads, n_pieces), 0)
+            run(self._function, self._numbers, n_threads, 0)
 
 
 def _number(value: Tensor | int | float) -> int:

@@ -36,7 +36,7 @@ def _pointer_to(element: Any) -> Any:
     return pointer
 
 
-_f4, _f8, _i8, _i4, _i1, _u1, _u8 = map(
+pointer_f4, _f8, _i8, _i4, pointer_i1, _u1, _u8 = map(
     _pointer_to, (types.float32, types.float64, types.int64, types.int32, types.int8, types.uint8, types.uint64)
 )
 
@@ -44,7 +44,7 @@ _f4, _f8, _i8, _i4, _i1, _u1, _u8 = map(
 @contracting
 def f4(address, first, n):
     """`n` numbers of float32 from the one with number `first` behind an address on."""
-    return carray(_f4(address + 4 * first), n)
+    return carray(pointer_f4(address + 4 * first), n)
 
 
 @contracting
@@ -68,7 +68,7 @@ def i4(address, first, n):
 @contracting
 def i1(address, first, n):
     """The same of int8."""
-    return carray(_i1(address + first), n)
+    return carray(pointer_i1(address + first), n)
 
 
 @contracting
@@ -181,6 +181,13 @@ def place_of_low(block, key0, key1):
 
 
 @contracting
+def two_places(block, key0, key1):
+    """Two random places in the table, of one block; see `Stream.places`."""
+    word0, word1, _, _ = philox(np.uint64(block), key0, key1)
+    return np.int64(word0 >> np.uint64(47)), np.int64(word1 >> np.uint64(47))
+
+
+@contracting
 def draw_bytes(address, position, element, n, key0, key1):
     """Write the bytes of `n` numbers from `element` on behind an address; where the first is, and the low part's.
 
@@ -224,12 +231,12 @@ PIECE = 4096  # elements of a draw that one thread works on at a time
 
 def draw_f4_f4(a):
     """States as float32 of probabilities in float32."""
-    _draw(a, _f4(a[2]), _f4(a[3]))
+    _draw(a, pointer_f4(a[2]), pointer_f4(a[3]))
 
 
 def draw_f4_i1(a):
     """States as int8 of probabilities in float32."""
-    _draw(a, _f4(a[2]), _i1(a[3]))
+    _draw(a, pointer_f4(a[2]), pointer_i1(a[3]))
 
 
 def draw_f8_f8(a):

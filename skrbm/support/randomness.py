@@ -74,7 +74,12 @@ class Uniform(NamedTuple):
     @property
     def n_blocks(self) -> int:
         """How many blocks they take in the stream."""
-        return -(-self.n // TABLE) + self.n // TABLE * (TABLE // _PER_BLOCK) + -(-(self.n % TABLE) // _PER_BLOCK)
+        return blocks_for(self.n)
+
+
+def blocks_for(n: int) -> int:
+    """How many blocks `n` uniform numbers take in a stream."""
+    return -(-n // TABLE) + n // TABLE * (TABLE // _PER_BLOCK) + -(-(n % TABLE) // _PER_BLOCK)
 
 
 class Stream:
@@ -226,18 +231,10 @@ class Stream:
             torch.empty_like(p, memory_format=torch.contiguous_format), p, self.numbers(p.numel(), p.device)
         )
 
-    def dither(self, n: int) -> Tensor:
-        """`n` numbers, uniform on [0, 1), for rounding at random: a piece of the table that `uniform` uses; (n,).
-
-        Float32, on the CPU; not to be written to. Not for draws of states: a piece comes again in a long training, and
-        after `TABLE` numbers.
-        """
-        piece = _table()[(place := self.place()) : place + min(n, TABLE)]
-        return piece if n <= TABLE else piece.repeat(-(-n // TABLE))[:n]
-
-    def place(self) -> int:
-        """A random place in the table."""
-        return int(self._words(1)[0]) >> 47
+    def places(self) -> tuple[int, int]:
+        """Two random places in the table of low parts, for `dither_at`; they take a block."""
+        words = self._words(1)
+        return int(words[0]) >> 47, int(words[1]) >> 47
 
     def generator(self, device: torch.device) -> torch.Generator:
         """The generator of the draws on a device other than the CPU."""
@@ -247,6 +244,16 @@ class Stream:
             generator.manual_seed(int(self._words(1)[0]) >> 1)
             self._device_generators[name] = generator
         return self._device_generators[name]
+
+
+def dither_at(place: int, n: int) -> Tensor:
+    """`n` numbers, uniform on [0, 1), for rounding at random: those of the table of low parts from a place on; (n,).
+
+    Float32, on the CPU; not to be written to. Not for draws of states: a piece comes again in a long training, and
+    after `TABLE` numbers.
+    """
+    piece = _table()[place : place + min(n, TABLE)]
+    return piece if n <= TABLE else piece.repeat(-(-n // TABLE))[:n]
 
 
 def check_stream(stream: Any) -> None:
@@ -305,7 +312,7 @@ def _draw_compiled_(out: Tensor, p: Tensor, uniform: Uniform) -> bool:
 def draw_compiled_(out: Tensor, p: Tensor, uniform: Uniform) -> None:
     """`bernoulli_` by a compiled loop, from float32 to float32 or int8, or from float64 to float64; all contiguous."""
     n_pieces = -(-uniform.n // _PIECE)
-    _LOOPS[p.dtype, out.dtype](n_pieces, p, out, *place_of(uniform), n_threads=torch.get_num_threads())
+    _LOOPS[p.dtype, out.dtype](n_pieces, p, out, *place_of(uniform))
 
 
 def place_of(uniform: Uniform) -> tuple[int, int, int, int, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skrbm.backends.cuda_graph import record
-from skrbm.rows.source import binarize_rows
+from skrbm.rows.source import Batch, binarize_rows
 from skrbm.support.kernels import add_mm_, float_mm
 from skrbm.support.randomness import bernoulli_
 from skrbm.support.tensors import aligned_empty
@@ -231,7 +231,7 @@ class DeviceUpdates(SeveralUpdates):
         Changed in place.
     """
 
-    looks_itself = False
+    looks_itself = takes_kept = False
 
     def __init__(self, state: TrainState) -> None:
         self._state = state
@@ -253,19 +253,19 @@ class DeviceUpdates(SeveralUpdates):
             n //= 2
         return n
 
-    def make_(self, rows: Tensor, n: int, n_to_come: int) -> bool:
-        """Make `n` updates on so many rows each; whether it could.
+    def make_(self, batch: Batch, n: int, n_to_come: int) -> bool:
+        """Make `n` updates on as many rows each; whether it could.
 
         Parameters
         ----------
-        rows : Tensor of shape (n * n_data, n_features)
-            The rows.
+        batch : Batch
+            The rows, (n * n_data, n_features).
         n : int
             A power of two, at most `most_together`.
         n_to_come : int
             Updates that are about to follow, these among them: where they are few, recording doesn't pay.
         """
-        state = self._state
+        state, rows = self._state, batch.v
         if not state.is_plain_descent:
             return False
         n_data = len(rows) // n

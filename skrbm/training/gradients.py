@@ -132,21 +132,15 @@ class Centering:
 
     def keep_biases_(self, params: RBMParameters, decay: float, n_updates: int) -> None:
         """Let b̃ and c̃ stay what they are while the weights shrink to `decay` times what they were."""
-        W_mu = self.W_mu(params, decay, n_updates)
-        if W_mu is not None:
-            params.c.add_(W_mu, alpha=1.0 - decay)
-        if self._W_lam is not None:
-            params.b.add_(self._W_lam, alpha=1.0 - decay)
-
-    def W_mu(self, params: RBMParameters, decay: float, n_updates: int) -> Tensor | None:
-        """Wμ, maybe of some updates ago; None where the visible layer isn't centred."""
         if self.mu is None:
-            return None
+            return
         on_cpu = self.mu.device.type == "cpu"  # elsewhere a CUDA graph repeats one update, and the products cost little
         if self._W_mu is None or decay < 1.0 - _SLOW_DECAY or n_updates % _DECAY_EVERY == 0 or not on_cpu:
             self._W_mu = torch.mv(params.W, self.mu)
             self._W_lam = None if self.lam is None else torch.mv(params.W.T, self.lam)
-        return self._W_mu
+        params.c.add_(self._W_mu, alpha=1.0 - decay)
+        if self._W_lam is not None:
+            params.b.add_(self._W_lam, alpha=1.0 - decay)
 
     def move_(self, data_v: Tensor, data_h: Tensor | None = None) -> None:
         """Move the offsets towards the data's means."""

@@ -15,6 +15,7 @@ from skrbm.backends.choose import backend_for
 from skrbm.backends.protocol import Backend, Damping, RowBuffer
 from skrbm.distributed import Group
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v
+from skrbm.rows.source import Batch
 from skrbm.support.files import from_plain, to_plain
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import aligned_empty, read_later
@@ -36,11 +37,15 @@ class SeveralUpdates(Protocol):
     def looks_itself(self) -> bool:
         """Whether it looks at the last update of a call, and lets the running mean follow."""
 
+    @property
+    def takes_kept(self) -> bool:
+        """Whether it takes rows as they are kept, see `Batch`."""
+
     def begin_(self) -> None:
         """Before an epoch: the machine may be another than after the last call."""
 
-    def make_(self, rows: Tensor, n: int, n_to_come: int) -> bool:
-        """Make `n` updates on so many rows each, of `n_to_come` that are to follow; whether it could."""
+    def make_(self, batch: Batch, n: int, n_to_come: int) -> bool:
+        """Make `n` updates on as many rows each, of `n_to_come` that are to follow; whether it could."""
 
 
 class Streams(NamedTuple):

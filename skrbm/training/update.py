@@ -114,7 +114,8 @@ def _make_several_(
     if rows.has_full_batches and state.is_plain_descent:
         together = several.most_together
     n_to_come = max(state.settings.n_epochs - state.n_epochs, 1) * rows.n_batches(size)
-    for batch in rows.epoch(state.streams.shuffle, size * together):
+    as_kept = several.takes_kept and state.is_plain_descent
+    for batch in rows.epoch(state.streams.shuffle, size * together, as_kept):
         left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
         while len(left):
             looks_itself = several.looks_itself and state.is_plain_descent
@@ -124,11 +125,11 @@ def _make_several_(
             n_quiet = min([n_quiet, *(observer.until_look for observer in others)])
             n_most = 1 if before is not None else max(min(together, len(left) // n_data, n_quiet), 1)
             n = n_most if looks_itself else 1 << n_most.bit_length() - 1  # the largest power of two, for a CUDA graph
-            v, left = left[: n * n_data], left[n * n_data :]
-            if not several.make_(v, n, n_to_come):
-                for part in torch.split(v, n_data):
+            some, left = batch._replace(v=left[: n * n_data]), left[n * n_data :]
+            if not several.make_(some, n, n_to_come):
+                for part in torch.split(some.v, n_data):
                     update_(state, Batch(part))
-            _look_(state, before, min(n_data, len(v)), rows.group, others, n)
+            _look_(state, before, min(n_data, len(some.v)), rows.group, others, n)
 
 
 def _look_(
