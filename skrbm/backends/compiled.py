@@ -7,6 +7,7 @@ copy in 8 bits. The draws are those of the plain backends, number by number.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
@@ -72,6 +73,11 @@ class Terms(NamedTuple):
         """Whether the first one is μ."""
         return self.mu is not None
 
+    def take_mu_(self) -> None:
+        """Let the first direction be what μ is now."""
+        if self.mu is not None:
+            ctypes.memmove(self.directions.data_ptr(), self.mu.data_ptr(), 4 * len(self.mu))  # a tenth of copy_'s time
+
 
 class Step(NamedTuple):
     """How to step.
@@ -104,6 +110,8 @@ class CompiledPhases(ABC):
     phases: Phases
     h: Tensor
     terms: Terms
+    data: Tensor
+    chains: Tensor
     takes_places: ClassVar[bool]  # of a table, for rounding
 
     @abstractmethod
@@ -154,7 +162,7 @@ class _Sums:
     def step_biases_(self, step: Step) -> None:
         if self._mu is not None and not self.is_known:
             self.W_mu.zero_()
-            torch.mv(self._params.W, self._mu, out=self.W_mu[0])
+            torch.sum(self._params.W * self._mu, 1, out=self.W_mu[0])  # in an order that threads don't change
             self.is_known = True
         self._loop.set_from(17, (step.rate, 1.0 - step.kept))
         self._loop(1)
@@ -186,6 +194,7 @@ class PhasesInInt8(CompiledPhases):
 
     def __init__(self, backend: Int8Backend, phases: Phases, h: Tensor, terms: Terms) -> None:
         self._backend, self.phases, self.h, self.terms = backend, phases, h, terms
+        self.data, self.chains = phases.data, phases.chains
         params, W = backend.params, backend.params.W
         n_hidden, n_features = W.shape
         n, n_data, n_chains = len(phases.all), phases.n_data, phases.n_chains
@@ -220,12 +229,12 @@ class PhasesInInt8(CompiledPhases):
         self._draw_(self._draw_v, position)
 
     def draw_h_(self, position: int) -> None:
-        int8_mm(self.phases.chains, self._backend.narrow.T, out=self._to_h[self.phases.n_data :])
+        int8_mm(self.chains, self._backend.narrow.T, out=self._to_h[self.phases.n_data :])
         self._draw_(self._draw_h, position)
 
     def _draw_(self, loop: Bound, position: int) -> None:
         loop[4], loop[7] = self._backend.unit, position
-        loop(self.phases.n_chains)
+        loop(len(self.h))
 
     def hidden_(self, first: int, end: int, position: int | None, of_places: int) -> None:
         int8_mm(self.phases.all[first:end], self._backend.narrow.T, out=self._to_h[first:end])
@@ -238,7 +247,7 @@ class PhasesInInt8(CompiledPhases):
         backend, look = self._backend, None
         int8_mm(self._rounded.T, self.phases.all, out=self._products)
         if n_looked_at:
-            v = self.phases.chains[:n_looked_at].float()
+            v = self.chains[:n_looked_at].float()
             look, inputs = _Look(backend.params, v), v.new_empty((2, len(backend.params.W), len(v)))
             self._descend.set_from(15, (v, len(v), inputs))
         self._sums.step_biases_(step)
@@ -307,6 +316,7 @@ class PhasesInFloat32(CompiledPhases):
 
     def __init__(self, params: RBMParameters, weights: WideWeights, phases: Phases, h: Tensor, terms: Terms) -> None:
         self._params, self.phases, self.h, self.terms = params, phases, h, terms
+        self.data, self.chains = phases.data, phases.chains
         W, n_data, n_chains = params.W, phases.n_data, phases.n_chains
         n_hidden, n_features = W.shape
         n, wide_h = len(phases.all), padded(n_hidden)
@@ -348,7 +358,7 @@ class PhasesInFloat32(CompiledPhases):
 
     def _draw_(self, loop: Bound, position: int) -> None:
         loop[16] = position
-        loop(-(-self.phases.n_chains // self._block))
+        loop(-(-len(self.h) // self._block))
 
     def hidden_(self, first: int, end: int, position: int | None, of_places: int) -> None:
         loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
@@ -359,15 +369,15 @@ class PhasesInFloat32(CompiledPhases):
 
     def step_(self, step: Step, n_looked_at: int) -> float:
         n_features, density = self._params.n_features, float(self._counts.sum()) / self.phases.all.numel()
-        v = self.phases.chains[:n_looked_at]
-        look = _Look(self._params, v)
+        v = self.chains[:n_looked_at]
+        look = _Look(self._params, v) if n_looked_at else None
         self._look_(len(v), 0)
         self._columns(-(-n_features // _COLUMNS))
         self._sums.step_biases_(step)
         self._descend.set_from(12, (step.kept, step.rate))
         self._descend[16] = density
         self._descend(-(-n_features // LANES))
-        if not n_looked_at:
+        if look is None:
             return math.nan
         self._look_(len(v), 1)
         before, after = self._inputs[:, : len(v), : self._params.n_hidden]

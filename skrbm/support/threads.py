@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -13,6 +15,8 @@ import torch
 # times as slow as one thread does.
 LEAST_WORK = 200_000_000
 _LOCK = threading.Lock()
+_EVERY, _TRIES = 300, 5  # pieces of work from one trial to the next, and of a trial with either number of threads
+_PAYS = 0.9  # of the time that one thread takes, which all together have to stay below
 
 
 @contextmanager
@@ -31,15 +35,79 @@ def threads_for(n_rows: int, n_hidden: int, n_features: int) -> Iterator[None]:
         return
     with _LOCK:  # lest this thread, if it is a new one, begins with a number that another has not put back yet
         before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    outer, _limited.before = available_threads(), before
     try:
-        if before > 1:
-            with _LOCK:
-                _set_here(1)
+        with _LOCK:
+            _set_here(1)
         yield
     finally:
-        if before > 1:
+        _limited.before = None if outer == before else outer
+        with _LOCK:
+            _set_here(before)
+
+
+class _Limited(threading.local):
+    """How many threads a Python thread had before it was limited; None where it isn't."""
+
+    before: int | None = None
+
+
+_limited = _Limited()
+
+
+def available_threads() -> int:
+    """How many threads this Python thread would have if it wasn't limited."""
+    return _limited.before or torch.get_num_threads()
+
+
+class Threads:
+    """As many threads as make work go fastest just now: one, or all that are available.
+
+    A second thread is worth a lot on an idle machine, and less than nothing beside a busy process, whose turns the
+    others then wait for. So both are tried, again and again. For work whose results don't depend on it, in pieces that
+    are alike.
+
+    Parameters
+    ----------
+    most : int
+        How many are available.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._n_done, self._chosen = most, 0, torch.get_num_threads()
+        self._seconds: dict[int, list[float]] = {}
+        self._before = self._chosen
+
+    def begin_(self) -> float:
+        """Before a piece: set the number of threads; the time."""
+        turn = self._n_done % _EVERY
+        n = self._chosen
+        if self._most > 1 and turn < 2 * _TRIES:
+            n = 1 if turn < _TRIES else self._most
+        if n != torch.get_num_threads():
             with _LOCK:
-                _set_here(before)
+                _set_here(n)
+        return time.perf_counter()
+
+    def end_(self, began: float) -> None:
+        """After it."""
+        turn, self._n_done = self._n_done % _EVERY, self._n_done + 1
+        if self._most == 1 or turn >= 2 * _TRIES:
+            return
+        seconds = self._seconds.setdefault(turn // _TRIES, [])
+        seconds.append(time.perf_counter() - began)
+        if turn == 2 * _TRIES - 1:
+            one, all_ = (statistics.median(self._seconds.pop(i)) for i in (0, 1))
+            self._chosen = self._most if all_ < _PAYS * one else 1
+
+    def put_back_(self) -> None:
+        """The number of threads as it was."""
+        if torch.get_num_threads() != self._before:
+            with _LOCK:
+                _set_here(self._before)
 
 
 def one_thread() -> AbstractContextManager[None]:

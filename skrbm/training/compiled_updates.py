@@ -20,6 +20,7 @@ from skrbm.backends.int8 import Int8Backend
 from skrbm.backends.protocol import Phases
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.support.randomness import blocks_for
+from skrbm.support.threads import Threads, available_threads
 from skrbm.training.pace import LOOKED_AT
 from skrbm.training.state import SeveralUpdates, TrainState
 
@@ -38,7 +39,9 @@ class CompiledUpdates(SeveralUpdates):
     def __init__(self, state: TrainState) -> None:
         self._state, self._is_contrastive = state, state.settings.algorithm == "cd"
         self._weights = WideWeights(state.params.W)
-        self._made: dict[int, tuple[tuple[int, ...], CompiledPhases | SmallMachine]] = {}  # by rows of data
+        # By rows of data, and each with what it was made for.
+        self._made: dict[int, tuple[tuple[Tensor, Tensor, int], CompiledPhases | SmallMachine]] = {}
+        self._threads = Threads(available_threads())
 
     looks_itself = True
 
@@ -57,6 +60,9 @@ class CompiledUpdates(SeveralUpdates):
                 if isinstance(made, CompiledPhases):
                     made.forget_()
                     made.set_key_(self._state.streams.chains.key)
+
+    def end_(self) -> None:
+        self._threads.put_back_()
 
     @torch.inference_mode()
     def make_(self, batch: Batch, n: int, n_to_come: int) -> bool:
@@ -90,10 +96,12 @@ class CompiledUpdates(SeveralUpdates):
         return divergence
 
     def _make_one_(self, machine: CompiledPhases, batch: Batch, step: Step, n_looked_at: int) -> float:
-        state, stream, phases = self._state, self._state.streams.chains, machine.phases
-        self._fill_(phases.data, batch)
-        n, n_data = len(phases.all), phases.n_data
-        of_v, of_h = blocks_for(phases.chains.numel()), blocks_for(machine.h.numel())
+        state, stream, n_data = self._state, self._state.streams.chains, len(machine.data)
+        began = self._threads.begin_()
+        self._fill_(machine.data, batch)
+        machine.terms.take_mu_()
+        n = n_data + len(machine.chains)
+        of_v, of_h = blocks_for(machine.chains.numel()), blocks_for(machine.h.numel())
         at = stream.position  # where each draw begins, in the order of `update_`
         stream.position += state.k * (of_v + of_h) + machine.takes_places
         of_places = stream.position - machine.takes_places
@@ -110,7 +118,9 @@ class CompiledUpdates(SeveralUpdates):
                 if i < state.k - 1:
                     machine.draw_h_(at + i * (of_v + of_h) + of_v)
             machine.hidden_(0, n, stream.position - machine.takes_places - of_h, of_places)
-        return machine.step_(step, n_looked_at)
+        divergence = machine.step_(step, n_looked_at)
+        self._threads.end_(began)
+        return divergence
 
     def _fill_(self, out: Tensor, batch: Batch) -> None:
         """Write rows as the machine shall see them, as `binarize_rows` does."""
@@ -133,17 +143,15 @@ class CompiledUpdates(SeveralUpdates):
         return not state.is_narrow and SmallMachine.suits(*state.params.W.shape, n_data, n_chains)
 
     def _machine(self, n_data: int) -> CompiledPhases | SmallMachine:
-        """What makes updates with so many rows, in memory that stays where it is; μ in it is what it is now."""
-        state = self._state
+        """What makes updates with so many rows, in memory that stays where it is."""
+        state, found = self._state, self._made.get(n_data)
+        if found is not None:
+            (memory, h, k), machine = found
+            if memory is state.buffer.memory and (self._is_contrastive or h is state.h) and k == state.k:
+                return machine
         rows = state.buffer.phases(n_data, n_data if self._is_contrastive else len(state.h))
-        place = (rows.all.data_ptr(), 0 if self._is_contrastive else state.h.data_ptr(), state.k)
-        found = self._made.get(n_data)
-        if found is None or found[0] != place:
-            h = None if self._is_contrastive else state.h
-            found = self._made[n_data] = place, self._make(rows, h)
-        machine = found[1]
-        if isinstance(machine, CompiledPhases) and state.centering.mu is not None:
-            machine.terms.directions[0].copy_(state.centering.mu)
+        machine = self._make(rows, None if self._is_contrastive else state.h)
+        self._made[n_data] = (state.buffer.memory, state.h, state.k), machine
         return machine
 
     def _make(self, rows: Phases, h: Tensor | None) -> CompiledPhases | SmallMachine:

@@ -243,6 +243,9 @@ class DeviceUpdates(SeveralUpdates):
     def begin_(self) -> None:
         """Nothing to do: what is recorded works on the machine itself."""
 
+    def end_(self) -> None:
+        """Nothing to do."""
+
     @property
     def most_together(self) -> int:
         """How many updates it makes at a time at most: a power of two."""

@@ -44,6 +44,9 @@ class SeveralUpdates(Protocol):
     def begin_(self) -> None:
         """Before an epoch: the machine may be another than after the last call."""
 
+    def end_(self) -> None:
+        """After an epoch."""
+
     def make_(self, batch: Batch, n: int, n_to_come: int) -> bool:
         """Make `n` updates on as many rows each, of `n_to_come` that are to follow; whether it could."""
 

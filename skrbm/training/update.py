@@ -86,7 +86,11 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
         elif state.params.W.is_cuda:
             state.several = DeviceUpdates(state)
     if state.several is not None:
-        _make_several_(state, state.several, rows, observers)
+        state.several.begin_()
+        try:
+            _make_several_(state, state.several, rows, observers)
+        finally:
+            state.several.end_()
     else:
         for batch in rows.epoch(state.streams.shuffle, int(settings.batch_size)):
             before = state.snapshot()
@@ -109,7 +113,6 @@ def _make_several_(
     state: TrainState, several: SeveralUpdates, rows: SharedRows, observers: Sequence[Observer]
 ) -> None:
     """An epoch of updates, several at a time, as far as nothing is to be looked at in between."""
-    several.begin_()
     size, together = int(state.settings.batch_size), 1
     if rows.has_full_batches and state.is_plain_descent:
         together = several.most_together
