@@ -27,7 +27,7 @@ SETTINGS = {"n_hidden": 4, "n_iter": 40, "n_chains": 50, "batch_size": 5, "learn
 class FixedStream(Stream):
     """Draws nothing: what is more likely happens."""
 
-    def uniform(self, n, device="cpu"):
+    def numbers(self, n, device="cpu"):
         return torch.full((n,), 0.5)
 
 

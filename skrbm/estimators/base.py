@@ -882,7 +882,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> import numpy as np
         >>> from skrbm import BernoulliRBMTorch
         >>> twins = np.repeat([[0.0, 0.0], [1.0, 1.0]], 50, axis=0)  # two pixels that are always the same
-        >>> rbm = BernoulliRBMTorch(n_hidden=4, random_state=0).fit(twins)
+        >>> rbm = BernoulliRBMTorch(n_hidden=4, random_state=1).fit(twins)
         >>> rbm.complete([[1.0, np.nan], [np.nan, 0.0]]).round()
         array([[1., 1.],
                [0., 0.]])

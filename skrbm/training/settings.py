@@ -134,10 +134,10 @@ class TrainSettings:
             bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
-        found["is_compiled"] = replace(self, **found)._pays_compiled(rows)
+        found["is_compiled"] = replace(self, **found).pays_compiled(rows)
         return replace(self, **found)
 
-    def _pays_compiled(self, rows: SharedRows) -> bool:
+    def pays_compiled(self, rows: SharedRows) -> bool:
         """Whether updates can be made by compiled loops, and are so many that it pays to load these."""
         return (
             is_compiled()

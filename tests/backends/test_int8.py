@@ -36,8 +36,8 @@ def test_rounded_weights_follow_the_weights_without_overflow(max_change):
     for _ in range(40):
         params.W.add_(move)
         ours.refresh_(max_change)
-        assert (ours._W.float() * ours._unit - params.W).abs().max() <= 0.501 * ours._unit
-    assert ours._unit < 2 * params.W.abs().max() / 127
+        assert (ours.narrow.float() * ours.unit - params.W).abs().max() <= 0.501 * ours.unit
+    assert ours.unit < 2 * params.W.abs().max() / 127
 
 
 def test_rounded_weights_overflow_if_the_change_is_wrong():
@@ -46,7 +46,7 @@ def test_rounded_weights_overflow_if_the_change_is_wrong():
     for _ in range(40):
         params.W.add_(torch.sign(params.W) * 0.3)
         ours.refresh_(1e-6)
-    assert (ours._W.float() * ours._unit - params.W).abs().max() > ours._unit
+    assert (ours.narrow.float() * ours.unit - params.W).abs().max() > ours.unit
 
 
 def test_large_weights_are_too_much_for_8_bits():
@@ -59,7 +59,7 @@ def test_large_weights_are_too_much_for_8_bits():
 
 
 def test_that_the_contrasts_test_rejects_rounding_down(monkeypatch):
-    monkeypatch.setattr(Stream, "dither", lambda self, n: torch.zeros(n))
+    monkeypatch.setattr("skrbm.backends.int8.dither_at", lambda place, n: torch.zeros(n))
     params, v = machine(150, 50), bits(40, 50)
     target, _, _ = contrast(Int8Backend(params), v, 35)
     expected, _ = expected_contrast(params, v, 35, None, 0.5, 2.0)

@@ -158,7 +158,7 @@ def test_threads_may_fit_at_once():
 def test_hidden_units_that_got_stuck():
     V = np.repeat([[1.0, 1, 1, 1, 1, 1, 0]], 50, 0)
     with pytest.warns(ConvergenceWarning, match=r"hidden units.*learning_rate=100.0") as caught:
-        rbm(learning_rate=100.0, centered=False).fit(V)
+        rbm(learning_rate=100.0, centered=False, random_state=1).fit(V)
     assert caught[0].filename == __file__
 
 

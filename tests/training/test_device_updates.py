@@ -16,7 +16,7 @@ from skrbm.support.randomness import Stream
 from skrbm.training import Streams, epoch_, start_state
 from skrbm.training.device_updates import DeviceUpdates, _Offsets
 from skrbm.training.observers import Average
-from skrbm.training.update import _run_on_device_, update_
+from skrbm.training.update import _make_several_, update_
 from tests import reference
 from tests.fake_cuda import fake_cuda
 from tests.training.states import PLAIN, RECORD, begin, bits
@@ -26,8 +26,14 @@ from tests.training.test_update import spectrum
 class Sequence(Stream):
     """Draws the same numbers, however many are asked for at a time."""
 
+    def __init__(self, seed):
+        super().__init__(seed)
+        self._in_turn = np.random.default_rng(seed)
+
     def uniform(self, n, device="cpu"):
-        return torch.from_numpy(np.random.Generator(self._bits).random(n))
+        return torch.from_numpy(self._in_turn.random(n))
+
+    numbers = uniform
 
 
 def begin_in_sequence(settings, seed=0, **kwargs):
@@ -78,7 +84,7 @@ def test_they_are_the_updates_made_one_by_one(algorithm, k, centered, damped, we
             update_(alone, Batch(rows))
         else:
             one_by_one(alone, rows, n)
-        assert updates.make_(rows, n, 1)
+        assert updates.make_(Batch(rows), n, 1)
         assert_alike(together, alone)
 
 
@@ -89,7 +95,7 @@ def test_they_would_not_be_if_offsets_were_not_followed(broken, monkeypatch):
     monkeypatch.setattr(_Offsets, broken, lambda *args: None)
     rows = bits(28, 4)
     one_by_one(alone, rows, 4)
-    DeviceUpdates(together).make_(rows, 4, 1)
+    DeviceUpdates(together).make_(Batch(rows), 4, 1)
     with pytest.raises(AssertionError):
         assert_alike(together, alone)
 
@@ -100,7 +106,7 @@ def test_greys_are_drawn_cut_or_kept(rule):
     alone, together = begin_in_sequence(settings), begin_in_sequence(settings)
     rows = torch.from_numpy(np.random.default_rng(0).random((20, 4)))
     one_by_one(alone, rows, 4)
-    assert DeviceUpdates(together).make_(rows, 4, 1)
+    assert DeviceUpdates(together).make_(Batch(rows), 4, 1)
     assert_alike(together, alone)
 
 
@@ -113,7 +119,7 @@ def test_the_rate_moves_without_a_new_recording(monkeypatch):
         for state in (alone, together):
             state.scale_rate_(0.7)
         update_(alone, Batch(bits(5, 4, seed)))
-        updates.make_(RemoteRows(bits(5, 4, seed)), 1, 1000)
+        updates.make_(Batch(RemoteRows(bits(5, 4, seed))), 1, 1000)
     assert_alike(together, alone)
     assert len(recorded) == 1
 
@@ -140,10 +146,10 @@ def record_by_repeating(monkeypatch):
 def test_what_cannot_be_recorded_is_updated_all_the_same():
     state = begin(reference.random_params(3, 4), PLAIN)
     updates = DeviceUpdates(state)
-    assert updates.make_(RemoteRows(bits(5, 4)), 1, 1000)
+    assert updates.make_(Batch(RemoteRows(bits(5, 4))), 1, 1000)
     with pytest.warns(RuntimeWarning, match="Training goes on without a CUDA graph"):
-        assert updates.make_(RemoteRows(bits(5, 4)), 1, 1000)
-    assert updates.make_(RemoteRows(bits(5, 4)), 1, 1000)  # and doesn't try again
+        assert updates.make_(Batch(RemoteRows(bits(5, 4))), 1, 1000)
+    assert updates.make_(Batch(RemoteRows(bits(5, 4))), 1, 1000)  # and doesn't try again
     assert state.n_updates == 3
 
 
@@ -152,15 +158,15 @@ def test_few_updates_are_not_recorded(monkeypatch):
     state = begin(reference.random_params(3, 4), PLAIN)
     updates = DeviceUpdates(state)
     for _ in range(5):
-        updates.make_(RemoteRows(bits(5, 4)), 1, 20)
+        updates.make_(Batch(RemoteRows(bits(5, 4))), 1, 20)
     assert not recorded
-    updates.make_(RemoteRows(bits(5, 4)), 1, 200)
+    updates.make_(Batch(RemoteRows(bits(5, 4))), 1, 200)
     assert len(recorded) == 1
 
 
 def test_other_optimisers_are_left_to_others():
     state = begin(reference.random_params(3, 4), replace(PLAIN, optimizer="adam"))
-    assert not DeviceUpdates(state).make_(bits(5, 4), 1, 1)
+    assert not DeviceUpdates(state).make_(Batch(bits(5, 4)), 1, 1)
     assert state.n_updates == 0
 
 
@@ -175,7 +181,7 @@ def test_uneven_batches_find_their_memory(algorithm, monkeypatch):
     for seed, n in enumerate((50, 50, 80, 50, 50, 20, 50)):
         rows = bits(n, 4, seed)
         update_(alone, Batch(rows))
-        if not updates.make_(RemoteRows(rows), 1, 1000):
+        if not updates.make_(Batch(RemoteRows(rows)), 1, 1000):
             update_(together, Batch(rows))
         if n == 50:
             used = weakref.ref(updates._updates.phases.all)
@@ -205,7 +211,7 @@ def test_an_epoch_looks_when_it_would_have_looked(n_rows, averaging):
         )
         for _ in range(8):
             if on_device:
-                _run_on_device_(state, rows, observers)
+                _make_several_(state, DeviceUpdates(state), rows, observers)
                 state.hear_of_look_()
             else:
                 for batch in rows.epoch(state.streams.shuffle, 1):
@@ -252,11 +258,11 @@ def test_nothing_waits_for_the_device_nor_leaves_it(precision, centered, algorit
         state = fake_state(centered, precision, device, algorithm=algorithm, k=k)
         updates = DeviceUpdates(state)
         rows = torch.zeros((800, 784), dtype=torch.uint8, device=device)
-        updates.make_(rows, 8, 1)
+        updates.make_(Batch(rows), 8, 1)
         launches.sent.clear()
         launches.fetched.clear()
         launches.kernels.clear()
-        updates.make_(rows, 8, 1)
+        updates.make_(Batch(rows), 8, 1)
         assert not launches.sent
         assert not launches.fetched
         assert len(launches.kernels) <= 8 * most, f"{len(launches.kernels) / 8} an update: {launches.kernels[:40]}"
@@ -291,8 +297,8 @@ def test_cuda_graphs_are_what_they_record(algorithm, precision, centered, damped
             epoch_(state, rows)
         assert state.n_updates == 1000 + 5 * 17
         if recording:
-            assert len(state.device_updates._replays) >= 2
-            assert all(state.device_updates._replays.values())
+            assert len(state.several._replays) >= 2
+            assert all(state.several._replays.values())
         found.append(state)
     assert not recwarn.list
     for name, tensor in found[0].params.tensors.items():
