@@ -36,7 +36,11 @@ _COLUMN_MEANS, _STEP_BIASES, _DESCEND = _loop("column_means"), _loop("step_biase
 _INPUTS = _loop("inputs_float32")
 _UNPACK = {torch.int8: _loop("unpack_i1"), torch.float32: _loop("unpack_f4")}
 _DRAW_GREYS = {torch.int8: _loop("draw_greys_i1"), torch.float32: _loop("draw_greys_f4")}
-_DRAW, _DESCEND_FLOAT32, _UPDATES = _loop("draw_layer"), _loop("descend_float32"), _loop("updates_of_small")
+_DRAW, _DESCEND_FLOAT32, _UPDATES = (
+    _loop("draw_layer"),
+    _loop("descend_float32"),
+    Loop("skrbm.backends.small_loops", "updates_of_small"),
+)
 
 
 def padded(n: int) -> int:
@@ -145,7 +149,9 @@ class CompiledPhases(ABC):
 class _Sums:
     """Memory for the sums over rows, and the step of the biases and of μ."""
 
-    def __init__(self, params: RBMParameters, phases: Phases, terms: Terms, counts: Tensor | None, n_parts: int) -> None:
+    def __init__(
+        self, params: RBMParameters, phases: Phases, terms: Terms, counts: Tensor | None, n_parts: int
+    ) -> None:
         W, n_data, n_chains = params.W, phases.n_data, phases.n_chains
         self.n_of_data, self.n_of_chains = -(-n_data // _ROWS), -(-n_chains // _ROWS)
         n_pieces = self.n_of_data + self.n_of_chains

@@ -30,19 +30,14 @@ from skrbm.support.loops import (
     copy,
     draw_bytes,
     draw_row,
-    expm1_of_any,
     f4,
-    f8,
-    fill,
     gather,
     i1,
     i4,
-    i8,
     layer,
     next_piece,
     padded,
     part,
-    place_of_low,
     pointer_f4,
     pointer_i1,
     room_for_bytes,
@@ -217,7 +212,13 @@ def hidden_int8(a):
     sums, unit, bias, n_hidden, totals = a[6], F(as_float64(a[7])), a[8], a[9], a[10]
     v, n_features, directions, n_directions = a[11], a[12], a[13], a[14]
     rounded, dither, stride = a[15], a[16], a[17]
-    level_of_data, level_of_chains, h, first_drawn, end_drawn = as_float64(a[18]), as_float64(a[19]), a[20], a[21], a[22]
+    level_of_data, level_of_chains, h, first_drawn, end_drawn = (
+        as_float64(a[18]),
+        as_float64(a[19]),
+        a[20],
+        a[21],
+        a[22],
+    )
     key0, key1, position, low, position_of_places = np.uint64(a[23]), np.uint64(a[24]), a[25], a[26], a[27]
     place_of_data, place_of_chains = two_places(position_of_places, key0, key1)
     memory, means = room_for_bytes(), f4(room_for_floats(), 0, SEGMENT)
@@ -420,7 +421,12 @@ def descend_int8(a):
     """
     W, sums, n_hidden, n_features, W8, largest = a[2], a[3], a[4], a[5], a[6], a[7]
     left, directions, n_directions = a[8], a[9], a[10]
-    kept, factor, rate, per_unit = F(as_float64(a[11])), F(as_float64(a[12])), F(as_float64(a[13])), F(as_float64(a[14]))
+    kept, factor, rate, per_unit = (
+        F(as_float64(a[11])),
+        F(as_float64(a[12])),
+        F(as_float64(a[13])),
+        F(as_float64(a[14])),
+    )
     mu, W_mu, looked_at, n_looked_at, inputs = a[15], a[16], a[17], a[18], a[19]
     while True:
         piece = next_piece(a)
@@ -486,7 +492,9 @@ def descend_float32(a):
             add_product(v + 4 * first, 1, n_features, n_columns, n, means, wide_h, of_piece)
         else:
             for i in range(n_columns):
-                n_found = gather(f4(v, first + i, n * n_features - first - i), n_features, n, i4(names, 0, n), f4(values, 0, n))
+                n_found = gather(
+                    f4(v, first + i, n * n_features - first - i), n_features, n, i4(names, 0, n), f4(values, 0, n)
+                )
                 add_rows(names, values, n_found, means, wide_h, of_piece + 4 * i * wide_h)
         for i in range(n_columns):
             of_gradient, of_W = f4(of_piece, i * wide_h, n_hidden), f4(W_t, (first + i) * wide_h, n_hidden)
@@ -509,172 +517,3 @@ def inputs_float32(a):
     v, n, n_features, W_t, n_hidden, c, out = a[2], a[3], a[4], a[5], a[6], a[7], a[8]
     while next_piece(a) < a[1]:
         layer(v, n_features, W_t, n_hidden, c, out, n, (a[9], a[10], a[11]))
-
-
-# -- small machines: whole updates, their products with the weights among them -----------------------------------------
-
-
-@contracting
-def _means(states, width, matrix, n_out, padded, bias, out, n_rows):
-    """σ(bias + states matrix) of rows of states (n_rows, width): (n_rows, padded), of which n_out columns count."""
-    _inputs(states, width, matrix, n_out, padded, bias, out, n_rows)
-    for row in range(n_rows):
-        sigmoid_of(f4(out, row * padded, n_out), n_out)
-
-
-@contracting
-def _draw_all(means, padded, out, n_rows, n, position, key0, key1, low, memory):
-    """Draw rows of `n` states, at most `TABLE` in all; the position behind."""
-    n_blocks = (n_rows * n + 31) // 32
-    fill(memory, position + 1, n_blocks, key0, key1)
-    place = place_of_low(position, key0, key1)
-    for row in range(n_rows):
-        first = row * n
-        compare(u1(memory, first, n), f4(low, place + first, n), f4(means, row * padded, n), f4(out, first, n), n)
-    return position + 1 + n_blocks
-
-
-@contracting
-def _transpose(matrix, n_rows, n_columns, width, out, out_width):
-    """Write the transpose of a matrix (n_rows, n_columns), whose rows are `width` apart."""
-    for first in range(0, n_rows, LANES):
-        n = min(LANES, n_rows - first)
-        for i in range(n_columns):
-            to = f4(out, i * out_width + first, n)
-            for j in range(n):
-                to[j] = f4(matrix, (first + j) * width, n_columns)[i]
-
-
-@contracting
-def _follow(values, rate, mean, n):
-    for i in range(n):
-        mean[i] += rate * (values[i] - mean[i])
-
-
-@summing
-def _product_of_ratios(x, new_x, n):
-    """Π (1 + e^new_x) / (1 + e^x), as Π (1 + σ(x) (exp(new_x - x) - 1))."""
-    product = 1.0
-    for i in range(n):
-        product *= 1.0 + np.float64(sigmoid(x[i]) * expm1_of_any(new_x[i] - x[i]))
-    return product
-
-
-@contracting
-def _inputs(states, width, matrix, n_out, padded, bias, out, n_rows):
-    """bias + states matrix of rows of states (n_rows, width): (n_rows, padded), of which n_out columns count."""
-    for row in range(n_rows):
-        copy(f4(bias, 0, n_out), f4(out, row * padded, n_out), n_out)
-    add_product(states, width, 1, n_rows, width, matrix, padded, out)
-
-
-def updates_of_small(a):
-    """Updates in a row, each of which is that of `training.update`: PCD-k or CD-k, in float32, on one thread.
-
-    `positions` (pixels, chains) are where the draws begin, and where they have ended. Rows of the weights W_in
-    (n_hidden, wide_v), of their transpose W_t (n_features, wide_h), and of all that comes of them have widths that are
-    multiples of `LANES`; what lies between is 0 in the weights, and doesn't matter elsewhere.
-
-    A mean of the parameters follows, once every `every` updates, first after `until_look`: see `observers.Average`. Of
-    the last update `changes` are by how much the free energies of the first chains change, if they are asked for.
-    """
-    n_updates, rows, n_data, n_chains = a[2], a[3], a[4], a[5]
-    n_features, n_hidden, k, is_contrastive, is_drawn = a[6], a[7], a[8], a[9], a[10]
-    v, h, means, gradient, excess, vectors, memory = a[11], a[12], a[13], a[14], a[15], a[16], a[17]
-    W, W_in, W_t, b, c, mu, damping, n_damped = a[18], a[19], a[20], a[21], a[22], a[23], a[24], a[25]
-    rate, kept, offset_rate = F(as_float64(a[26])), F(as_float64(a[27])), F(as_float64(a[28]))
-    pixels0, pixels1, keys0, keys1 = np.uint64(a[29]), np.uint64(a[30]), np.uint64(a[31]), np.uint64(a[32])
-    positions, low = i8(a[33], 0, 2), a[34]
-    mean_W, mean_b, mean_c, every, until_look, n_looks = a[35], a[36], a[37], a[38], a[39], a[40]
-    share, changes, n_looked_at, inputs, new_inputs = as_float64(a[41]), a[42], a[43], a[44], a[45]
-    wide_v, wide_h = padded(n_features), padded(n_hidden)
-    n, chains, chain_means = n_data + n_chains, v + 4 * n_data * n_features, means + 4 * n_data * wide_h
-    pixels_at, chains_at = positions[0], positions[1]
-    dh, data_v, model_v = f4(vectors, 0, n_hidden), f4(vectors, n_hidden, n_features), f4(vectors, n_hidden + n_features, n_features)
-    while next_piece(a) < a[1]:
-        for j in range(n_hidden):
-            copy(f4(W, j * n_features, n_features), f4(W_in, j * wide_v, n_features), n_features)
-        _transpose(W, n_hidden, n_features, n_features, W_t, wide_h)
-        for update in range(n_updates):
-            batch = rows + 4 * update * n_data * n_features
-            if is_drawn:
-                pixels_at = _draw_all(batch, n_features, v, n_data, n_features, pixels_at, pixels0, pixels1, low, memory)
-            else:
-                copy(f4(batch, 0, n_data * n_features), f4(v, 0, n_data * n_features), n_data * n_features)
-            _means(v, n_features, W_t, n_hidden, wide_h, c, means, n_data)
-            if is_contrastive:
-                chains_at = _draw_all(means, wide_h, h, n_chains, n_hidden, chains_at, keys0, keys1, low, memory)
-            for step in range(k):
-                _means(h, n_hidden, W_in, n_features, wide_v, b, gradient, n_chains)
-                chains_at = _draw_all(gradient, wide_v, chains, n_chains, n_features, chains_at, keys0, keys1, low, memory)
-                _means(chains, n_features, W_t, n_hidden, wide_h, c, chain_means, n_chains)
-                if not is_contrastive or step < k - 1:
-                    chains_at = _draw_all(chain_means, wide_h, h, n_chains, n_hidden, chains_at, keys0, keys1, low, memory)
-            # Sums over rows: the means become means times s.
-            _clear(dh, n_hidden)
-            _clear(data_v, n_features)
-            _clear(model_v, n_features)
-            for row in range(n):
-                of_h, of_v = f4(means, row * wide_h, n_hidden), f4(v, row * n_features, n_features)
-                if row < n_data:
-                    _scale(F(1.0 / n_data), of_h, of_h, n_hidden)
-                    _add(F(1.0 / n_data), of_v, data_v, n_features)
-                else:
-                    _scale(F(-1.0 / n_chains), of_h, of_h, n_hidden)
-                    _add(F(1.0 / n_chains), of_v, model_v, n_features)
-                _add(ONE, of_h, dh, n_hidden)
-            # Δ⟨(v - μ) h'⟩ (n_features, n_hidden), less what the damping takes.
-            _clear(f4(gradient, 0, n_features * wide_h), n_features * wide_h)
-            add_product(v, 1, n_features, n_features, n, means, wide_h, gradient)
-            if mu != 0:
-                for i in range(n_features):
-                    _add(-f4(mu, i, 1)[0], dh, f4(gradient, i * wide_h, n_hidden), n_hidden)
-            if n_damped:
-                _clear(f4(excess, 0, n_damped * wide_h), n_damped * wide_h)
-                add_product(damping, n_features, 1, n_damped, n_features, gradient, wide_h, excess)
-                for d in range(n_damped):
-                    of_d = f4(excess, d * wide_h, n_hidden)
-                    _scale(-f4(damping, n_damped * n_features + d, 1)[0], of_d, of_d, n_hidden)
-                add_product(damping, 1, n_features, n_features, n_damped, excess, wide_h, gradient)
-            is_looked_at = n_looked_at > 0 and update == n_updates - 1
-            if is_looked_at:
-                _inputs(chains, n_features, W_t, n_hidden, wide_h, c, inputs, n_looked_at)
-            # The step; c + Wμ, the hidden bias of the centred machine, isn't moved by the decay.
-            hidden_bias, visible_bias = f4(c, 0, n_hidden), f4(b, 0, n_features)
-            _add(rate, dh, hidden_bias, n_hidden)
-            for i in range(n_features):
-                of_W, of_gradient = f4(W_t, i * wide_h, n_hidden), f4(gradient, i * wide_h, n_hidden)
-                if mu != 0:
-                    offset = f4(mu, i, 1)[0]
-                    _add((ONE - kept) * offset, of_W, hidden_bias, n_hidden)
-                    _add(-rate * offset, of_gradient, hidden_bias, n_hidden)
-                _move(of_W, of_gradient, kept, rate, n_hidden)
-            _transpose(W_t, n_features, n_hidden, wide_h, W_in, wide_v)
-            _add(rate, data_v, visible_bias, n_features)
-            _add(-rate, model_v, visible_bias, n_features)
-            if mu != 0:
-                _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
-            if is_looked_at:
-                _inputs(chains, n_features, W_t, n_hidden, wide_h, c, new_inputs, n_looked_at)
-                for row in range(n_looked_at):
-                    of_v = f4(chains, row * n_features, n_features)
-                    change = -np.float64(rate) * np.float64(
-                        _dot(of_v, data_v, n_features) - _dot(of_v, model_v, n_features)
-                    )
-                    for start in range(0, n_hidden, LANES):
-                        some = min(LANES, n_hidden - start)
-                        first = row * wide_h + start
-                        change -= np.log(_product_of_ratios(f4(inputs, first, some), f4(new_inputs, first, some), some))
-                    f8(changes, row, 1)[0] = change
-            if every and update + 1 >= until_look and (update + 1 - until_look) % every == 0:
-                n_looks += 1
-                follows = F(min(1.0, share / (n_looks + share - 1.0)))
-                for j in range(n_hidden):
-                    _follow(
-                        f4(W_in, j * wide_v, n_features), follows, f4(mean_W, j * n_features, n_features), n_features
-                    )
-                _follow(visible_bias, follows, f4(mean_b, 0, n_features), n_features)
-                _follow(hidden_bias, follows, f4(mean_c, 0, n_hidden), n_hidden)
-        for j in range(n_hidden):
-            copy(f4(W_in, j * wide_v, n_features), f4(W, j * n_features, n_features), n_features)
-        positions[0], positions[1] = pixels_at, chains_at

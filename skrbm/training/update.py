@@ -109,9 +109,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     return EpochRecord(state.n_epochs, learning_rate, state.k, state.pace.take(), time.perf_counter() - began)
 
 
-def _make_several_(
-    state: TrainState, several: SeveralUpdates, rows: SharedRows, observers: Sequence[Observer]
-) -> None:
+def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows, observers: Sequence[Observer]) -> None:
     """An epoch of updates, several at a time, as far as nothing is to be looked at in between."""
     size, together = int(state.settings.batch_size), 1
     if rows.has_full_batches and state.is_plain_descent:
