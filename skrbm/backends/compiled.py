@@ -1,8 +1,9 @@
 """An update by compiled loops around torch's products: in integers of 8 bits, and in float32, on the CPU.
 
 What `backends.int8` and `backends.floats` do in some thirty operations of torch takes four passes here: the draw of v;
-the draw of h, with the rounding for Σ h v' and all other sums over rows; the step of the biases; and that of W, with its
-copy in 8 bits. The draws are those of the plain backends, number by number.
+the draw of h, with the rounding for Σ h v' and all other sums over rows; the step of the biases; that of W, with its
+copy in 8 bits. Float32 goes without torch's products: states are bits, few of which are on, and sums over those are
+faster. The draws are those of the plain backends, number by number.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _DRAW, _DESCEND_FLOAT32, _UPDATES = (
 
 
 def padded(n: int) -> int:
+    """The next multiple of `LANES`."""
     return -(-n // LANES) * LANES
 
 

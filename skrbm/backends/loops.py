@@ -204,21 +204,16 @@ def draw_sums(a):
 def hidden_int8(a):
     """P(h = 1 | v) of rows from integer sums: draws of h, means rounded for Σ h v', and the sums over rows.
 
-    Written are, for the pieces from the first one on, h (n_drawn, n_hidden) of the rows that are drawn; the rounded means
-    (n, n_hidden + 2), negative for chains, with a one behind in the column of the phase; and the totals of each piece
-    (1 + n_directions, n_hidden).
+    Written are, for the pieces from the first one on, h (n_drawn, n_hidden) of the rows that are drawn; the rounded
+    means (n, n_hidden + 2), negative for chains, with a one behind in the column of the phase; and the totals of each
+    piece (1 + n_directions, n_hidden).
     """
-    first_piece, first_row, n_data, n_chains = a[2], a[3], a[4], a[5]
+    first_piece, n_data, n_chains = a[2], a[4], a[5]
     sums, unit, bias, n_hidden, totals = a[6], F(as_float64(a[7])), a[8], a[9], a[10]
     v, n_features, directions, n_directions = a[11], a[12], a[13], a[14]
     rounded, dither, stride = a[15], a[16], a[17]
-    level_of_data, level_of_chains, h, first_drawn, end_drawn = (
-        as_float64(a[18]),
-        as_float64(a[19]),
-        a[20],
-        a[21],
-        a[22],
-    )
+    level_of_data, level_of_chains = as_float64(a[18]), as_float64(a[19])
+    h, first_drawn, end_drawn = a[20], a[21], a[22]
     key0, key1, position, low, position_of_places = np.uint64(a[23]), np.uint64(a[24]), a[25], a[26], a[27]
     place_of_data, place_of_chains = two_places(position_of_places, key0, key1)
     memory, means = room_for_bytes(), f4(room_for_floats(), 0, SEGMENT)

@@ -37,7 +37,9 @@ def _add_log(product, total, n):
 
 
 def effect_of_bits(a):
-    """Σ_j softplus(a_j ± W_ji) - softplus(a_j), with - where v_i is 1, of rows of bits (n, n_features); a piece is a row.
+    """Σ_j softplus(a_j ± W_ji) - softplus(a_j), with - where v_i is 1, of rows of bits (n, n_features).
+
+    A piece is a row.
 
     As log Π_j (1 + p_j (exp(±W_ji) - 1)), where p_j = σ(a_j): `up` is exp(W) - 1, and `gap` what exp(-W) - 1 is more.
     The product of `n_few` factors stays within the range of float32, that of `n_many` of these within float64's.

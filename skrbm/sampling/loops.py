@@ -13,7 +13,6 @@ import numpy as np
 from skrbm.support.loops import (
     TABLE,
     F,
-    as_float64,
     contracting,
     draw_row,
     expm1,
@@ -82,7 +81,7 @@ def gibbs(a):
 
 @summing
 def _product_of_ratios(x, before, step, n):
-    """Π (1 + σ(before x) (exp(step x) - 1)): what the sums over h of bridges with these inputs stand in proportion by."""
+    """Π (1 + σ(before x) (exp(step x) - 1)), by which the next bridge's sum over h is more than this one's."""
     product = 1.0
     for i in range(n):
         product *= 1.0 + np.float64(sigmoid(before * x[i]) * expm1(step * x[i]))
@@ -127,9 +126,9 @@ _FACTORS = 32  # whose product can't leave the range of float64: each lies betwe
 def anneal(a):
     """Annealing through bridges at the inverse temperatures `betas` (n_steps + 1,): see `likelihood.annealed`.
 
-    v (n, n_features) is moved on by a Gibbs step under each bridge but, with `is_last`, the last. `increments` (n_steps,
-    n) in float64 are what each step adds to the log-weights. `base` are visible biases of the machine without weights:
-    of all chains, or `base_step` = n_features apart.
+    v (n, n_features) is moved on by a Gibbs step under each bridge but, with `is_last`, the last. `increments`
+    (n_steps, n) in float64 are what each step adds to the log-weights. `base` are visible biases of the machine without
+    weights: of all chains, or `base_step` = n_features apart.
     """
     n_chains, n_steps, is_last, n_block = a[2], a[3], a[4], a[5]
     n_features, n_hidden, W, W_t, b, c = a[6], a[7], a[8], a[9], a[10], a[11]

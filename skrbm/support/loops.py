@@ -327,8 +327,9 @@ def _in_all_lanes(builder: Any, value: Any) -> Any:
 
 
 class _Totals:
-    """Vectors that are read, added to, and written back: in between they stay in registers, which LLVM makes of what
-    looks like memory here.
+    """Vectors that are read, added to, and written back.
+
+    In between they stay in registers, which LLVM makes of what looks like memory here.
     """
 
     def __init__(self, builder: Any, places: list[Any]) -> None:
@@ -338,11 +339,13 @@ class _Totals:
             builder.store(builder.load(place, align=4), total)
 
     def add(self, i: int, factor: Any, vector: Any) -> None:
+        """Add a product to one of them."""
         builder, total = self._builder, self._totals[i]
         product = builder.fmul(factor, vector, flags=["contract"])
         builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
 
     def write(self) -> None:
+        """Write them back."""
         for place, total in zip(self._places, self._totals, strict=True):
             self._builder.store(self._builder.load(total), place, align=4)
 
@@ -503,7 +506,7 @@ def copy(values, out, n):
 
 @contracting
 def layer(states, width, matrix, n_units, bias, out, n_rows, room):
-    """Inputs bias + states matrix of rows of states (n_rows, width): (n_rows, padded(n_units)); see `add_sparse_product`."""
+    """Inputs bias + states matrix of rows of states (n_rows, width): (n_rows, padded(n_units))."""
     which, factors, counts = room
     for row in range(n_rows):
         copy(f4(bias, 0, n_units), f4(out, row * padded(n_units), n_units), n_units)

@@ -143,7 +143,7 @@ class Stream:
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue where `state()` was taken. (From a version before 0.7 draws go on that are others than there.)"""
+        """Continue where `state()` was taken. Of older versions, on draws that are others than there."""
         if "cpu" in state:
             words = state["cpu"]["state"]["state"]
             state = {**Stream([int(word) for word in words]).state(), "devices": state["devices"]}

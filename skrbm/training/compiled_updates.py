@@ -140,7 +140,8 @@ class CompiledUpdates(SeveralUpdates):
         state = self._state
         n_data = int(state.settings.batch_size)
         n_chains = n_data if self._is_contrastive else len(state.h)
-        return not state.is_narrow and SmallMachine.suits(*state.params.W.shape, n_data, n_chains)
+        n_hidden, n_features = state.params.W.shape
+        return not state.is_narrow and SmallMachine.suits(n_hidden, n_features, n_data, n_chains)
 
     def _machine(self, n_data: int) -> CompiledPhases | SmallMachine:
         """What makes updates with so many rows, in memory that stays where it is."""

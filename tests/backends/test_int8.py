@@ -5,7 +5,6 @@ import torch
 
 from skrbm.backends.int8 import Int8Backend
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
-from skrbm.support.randomness import Stream
 from tests.backends.test_protocol import bits, contrast, expected_contrast, generator, machine, needs_int8
 
 pytestmark = needs_int8
