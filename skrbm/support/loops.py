@@ -249,6 +249,8 @@ def draw_f8_f8(a):
 
 @intrinsic
 def bits_of(typing_context, x):
+    """The 32 bits of a float32, as an integer."""
+
     def generate(context, builder, signature, args):
         return builder.bitcast(args[0], ir.IntType(32))
 
@@ -257,6 +259,8 @@ def bits_of(typing_context, x):
 
 @intrinsic
 def float_of(typing_context, bits):
+    """The float32 whose 32 bits an integer has."""
+
     def generate(context, builder, signature, args):
         return builder.bitcast(args[0], ir.FloatType())
 
