@@ -79,11 +79,6 @@ class Terms(NamedTuple):
         """Whether the first one is μ."""
         return self.mu is not None
 
-    def take_mu_(self) -> None:
-        """Let the first direction be what μ is now."""
-        if self.mu is not None:
-            ctypes.memmove(self.directions.data_ptr(), self.mu.data_ptr(), 4 * len(self.mu))  # a tenth of copy_'s time
-
 
 class Step(NamedTuple):
     """How to step.
@@ -118,6 +113,8 @@ class CompiledPhases(ABC):
     terms: Terms
     data: Tensor
     chains: Tensor
+    n_data: int
+    n_chains: int
     takes_places: ClassVar[bool]  # of a table, for rounding
 
     @abstractmethod
@@ -164,10 +161,18 @@ class _Sums:
         sums = (self.totals, n_pieces, *W.shape, terms.directions, terms.n, int(terms.is_centered), terms.share)
         of_left = (self.left, 0 if counts is None else counts, n_data, n_chains)
         self._params, self._mu, self.is_known = params, terms.mu, False
+        # Addresses to copy μ between, as the first direction: that takes a tenth of the time of `copy_`.
+        self._of_mu = () if terms.mu is None else (terms.directions.data_ptr(), terms.mu.data_ptr(), 4 * len(terms.mu))
         moved = (params.b, params.c, self.means_v, W if terms.mu is None else terms.mu, terms.offset_rate)
         self._loop = _STEP_BIASES.bind(*sums, *of_left, *moved, 0.0, 0.0, self.W_mu, n_parts)
 
+    def take_mu_(self) -> None:
+        """Let the first direction be what μ is now."""
+        if self._of_mu:
+            ctypes.memmove(*self._of_mu)
+
     def step_biases_(self, step: Step) -> None:
+        """The step of the biases and of μ."""
         if self._mu is not None and not self.is_known:
             self.W_mu.zero_()
             torch.sum(self._params.W * self._mu, 1, out=self.W_mu[0])  # in an order that threads don't change
@@ -202,7 +207,7 @@ class PhasesInInt8(CompiledPhases):
 
     def __init__(self, backend: Int8Backend, phases: Phases, h: Tensor, terms: Terms) -> None:
         self._backend, self.phases, self.h, self.terms = backend, phases, h, terms
-        self.data, self.chains = phases.data, phases.chains
+        self.data, self.chains, self.n_data, self.n_chains = phases.data, phases.chains, phases.n_data, phases.n_chains
         params, W = backend.params, backend.params.W
         n_hidden, n_features = W.shape
         n, n_data, n_chains = len(phases.all), phases.n_data, phases.n_chains
@@ -221,7 +226,8 @@ class PhasesInInt8(CompiledPhases):
         self._hidden = _HIDDEN_INT8.bind(0, 0, n_data, n_chains, *inputs, *rows, *drawn)
         self._draw_v = _DRAW_SUMS.bind(self._to_v, phases.chains, params.b, n_features, 0.0, *draws)
         self._draw_h = _DRAW_SUMS.bind(self._to_h[n_data:], h, params.c, n_hidden, 0.0, *draws)
-        self._largest = torch.empty(-(-n_hidden // _ROWS_OF_W), dtype=torch.int32)
+        self._n_pieces = -(-n_hidden // _ROWS_OF_W)
+        self._largest = torch.empty(self._n_pieces)  # magnitudes, whose bits are in the order of integers
         weights = (W, self._products, n_hidden, n_features, backend.narrow, self._largest)
         of_mu = (0 if terms.mu is None else terms.mu, sums.W_mu)
         steps = (0.0, 0.0, 0.0, 0.0, *of_mu, 0, 0, 0)
@@ -237,18 +243,19 @@ class PhasesInInt8(CompiledPhases):
         self._draw_(self._draw_v, position)
 
     def draw_h_(self, position: int) -> None:
-        int8_mm(self.chains, self._backend.narrow.T, out=self._to_h[self.phases.n_data :])
+        int8_mm(self.chains, self._backend.narrow.T, out=self._to_h[self.n_data :])
         self._draw_(self._draw_h, position)
 
     def _draw_(self, loop: Bound, position: int) -> None:
         loop[4], loop[7] = self._backend.unit, position
-        loop(len(self.h))
+        loop(self.n_chains)
 
     def hidden_(self, first: int, end: int, position: int | None, of_places: int) -> None:
         int8_mm(self.phases.all[first:end], self._backend.narrow.T, out=self._to_h[first:end])
-        loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
+        loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.n_data)
+        self._sums.take_mu_()
         loop[0], loop[5], loop[23], loop[25] = piece, self._backend.unit, position or 0, of_places
-        loop.set_from(19, (end if position is None else end - len(self.h), end))
+        loop.set_from(19, (end if position is None else end - self.n_chains, end))
         loop(n_pieces)
 
     def step_(self, step: Step, n_looked_at: int) -> float:
@@ -259,10 +266,10 @@ class PhasesInInt8(CompiledPhases):
             look, inputs = _Look(backend.params, v), v.new_empty((2, len(backend.params.W), len(v)))
             self._descend.set_from(15, (v, len(v), inputs))
         self._sums.step_biases_(step)
-        factor = step.rate / (self._level * self.phases.n_data)
+        factor = step.rate / (self._level * self.n_data)
         self._descend.set_from(9, (step.kept, factor, step.rate, 1.0 / backend.unit))
-        self._descend(len(self._largest))
-        backend.know_largest_(float(self._largest.max().view(torch.float32)))
+        self._descend(self._n_pieces)
+        backend.know_largest_(float(self._largest.numpy().max()))  # numpy's takes half of torch's time
         if look is None:
             return math.nan
         self._descend.set_from(15, (0, 0, 0))
@@ -324,7 +331,7 @@ class PhasesInFloat32(CompiledPhases):
 
     def __init__(self, params: RBMParameters, weights: WideWeights, phases: Phases, h: Tensor, terms: Terms) -> None:
         self._params, self.phases, self.h, self.terms = params, phases, h, terms
-        self.data, self.chains = phases.data, phases.chains
+        self.data, self.chains, self.n_data, self.n_chains = phases.data, phases.chains, phases.n_data, phases.n_chains
         W, n_data, n_chains = params.W, phases.n_data, phases.n_chains
         n_hidden, n_features = W.shape
         n, wide_h = len(phases.all), padded(n_hidden)
@@ -366,12 +373,13 @@ class PhasesInFloat32(CompiledPhases):
 
     def _draw_(self, loop: Bound, position: int) -> None:
         loop[16] = position
-        loop(-(-len(self.h) // self._block))
+        loop(-(-self.n_chains // self._block))
 
     def hidden_(self, first: int, end: int, position: int | None, of_places: int) -> None:
-        loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.phases.n_data)
+        loop, (piece, n_pieces) = self._hidden, self._sums.pieces(first, end, self.n_data)
+        self._sums.take_mu_()
         loop.set_from(0, (piece, piece + n_pieces))
-        loop.set_from(15, (end if position is None else end - len(self.h), end))
+        loop.set_from(15, (end if position is None else end - self.n_chains, end))
         loop[23] = position or 0
         loop(-(-n_pieces // self._pieces))
 

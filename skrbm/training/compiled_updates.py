@@ -64,7 +64,6 @@ class CompiledUpdates(SeveralUpdates):
     def end_(self) -> None:
         self._threads.put_back_()
 
-    @torch.inference_mode()
     def make_(self, batch: Batch, n: int, n_to_come: int) -> bool:
         state = self._state
         if not state.is_plain_descent:
@@ -96,11 +95,10 @@ class CompiledUpdates(SeveralUpdates):
         return divergence
 
     def _make_one_(self, machine: CompiledPhases, batch: Batch, step: Step, n_looked_at: int) -> float:
-        state, stream, n_data = self._state, self._state.streams.chains, len(machine.data)
+        state, stream = self._state, self._state.streams.chains
         began = self._threads.begin_()
         self._fill_(machine.data, batch)
-        machine.terms.take_mu_()
-        n = n_data + len(machine.chains)
+        n_data, n = machine.n_data, machine.n_data + machine.n_chains
         of_v, of_h = blocks_for(machine.chains.numel()), blocks_for(machine.h.numel())
         at = stream.position  # where each draw begins, in the order of `update_`
         stream.position += state.k * (of_v + of_h) + machine.takes_places
