@@ -402,7 +402,7 @@ def orders(x):
     return stats.chisquare(np.bincount(4 * (a < b) + 2 * (b < c) + (a < c), minlength=8)[[0, 2, 3, 4, 5, 7]]).pvalue
 
 
-def battery(draw, n_calls=200, n=4096):
+def battery(draw, n_calls=100, n=4096):
     """p-values of numbers `draw(seed, use, n_calls, n)` of streams, (n_calls, n)."""
     calls = draw(0, "a", n_calls, n)
     x = calls.ravel().astype(float)
