@@ -451,7 +451,7 @@ def changed(change):
 TWINS = {
     "stays": (lambda *arguments: as_drawn(*arguments, Repeats), {"calls", "pairs of calls"}),
     "one key": (lambda seed, use, *sizes: as_drawn(0, "", *sizes), {"uses", "seeds"}),
-    "bent": (changed(lambda x: x**1.02), {"uniform", "bytes", "means of calls"}),
+    "bent": (changed(lambda x: x**1.05), {"uniform", "bytes", "means of calls"}),
     "even bytes": (changed(lambda x: np.floor(128 * x) / 128 + x % (1 / 256)), {"bytes"}),
     "8 bits": (changed(lambda x: np.floor(256 * x) / 256), {"low part"}),
     "each twice": (changed(lambda x: np.repeat(x[:, ::2], 2, 1)), {"neighbours", "pairs", "runs", "orders"}),
