@@ -17,9 +17,9 @@ def _ones(values, n):
 
 
 @contracting
-def _multiply(p, up, gap, v, product, n):
+def _multiply(p, of_zero, of_one, v, product, n):
     for i in range(n):
-        product[i] *= ONE + p * (up[i] + v[i] * gap[i])
+        product[i] *= ONE + p * ((ONE - v[i]) * of_zero[i] + v[i] * of_one[i])
 
 
 @contracting
@@ -37,15 +37,14 @@ def _add_log(product, total, n):
 
 
 def effect_of_bits(a):
-    """Σ_j softplus(a_j ± W_ji) - softplus(a_j), with - where v_i is 1, of rows of bits (n, n_features).
+    """What units add to the logits of rows of bits (n, n_features), but for Σ_j u_j W_ji; a piece is a row.
 
-    A piece is a row.
-
-    As log Π_j (1 + p_j (exp(±W_ji) - 1)), where p_j = σ(a_j): `up` is exp(W) - 1, and `gap` what exp(-W) - 1 is more.
-    The product of `n_few` factors stays within the range of float32, that of `n_many` of these within float64's.
+    For u_j = 0 that is the logarithm of 1 + p_j (exp(±W_ji) - 1), with - where v_i is 1, and for u_j = 1 that with the
+    other sign; p_j = σ(-|a_j|), so nothing cancels. `up` is exp(W) - 1, and `down` exp(-W) - 1. The product of `n_few`
+    factors stays within the range of float32, that of `n_many` of these within float64's.
     """
     n_features, n_hidden, n_few, n_many = a[2], a[3], a[4], a[5]
-    v, p, up, gap, few, many, total = a[6], a[7], a[8], a[9], a[10], a[11], a[12]
+    v, p, u, up, down, few, many, total = a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13]
     while True:
         row = next_piece(a)
         if row >= a[1]:
@@ -56,8 +55,12 @@ def effect_of_bits(a):
         _ones(of_few, n_features)
         _ones(of_many, n_features)
         for j in range(n_hidden):
-            of_up, of_gap = f4(up, j * n_features, n_features), f4(gap, j * n_features, n_features)
-            _multiply(f4(p, row * n_hidden + j, 1)[0], of_up, of_gap, of_v, of_few, n_features)
+            of_up, of_down = f4(up, j * n_features, n_features), f4(down, j * n_features, n_features)
+            of_p = f4(p, row * n_hidden + j, 1)[0]
+            if f4(u, row * n_hidden + j, 1)[0] > 0:
+                _multiply(of_p, of_down, of_up, of_v, of_few, n_features)
+            else:
+                _multiply(of_p, of_up, of_down, of_v, of_few, n_features)
             if (j + 1) % n_few == 0:
                 _gather(of_few, of_many, n_features)
                 if (j + 1) // n_few % n_many == 0:

@@ -96,11 +96,13 @@ def _effect_by_loop(v: Tensor, inputs: Tensor, W: Tensor, largest: float) -> Ten
     """The same as `_effect`, for v of zeros and ones: each unit's part is the logarithm of a product of few factors."""
     n_few = max(1, min(16, int(_LARGEST_LOG[0] / max(largest, 1e-3))))
     n_many = max(1, min(64, int(_LARGEST_LOG[1] / (n_few * max(largest, 1e-3)))))
-    up, few = W.expm1().contiguous(), torch.empty_like(v)
+    up, down, few = W.expm1().contiguous(), (-W).expm1().contiguous(), torch.empty(v.shape)
     total, many = torch.zeros(v.shape, dtype=torch.float64), torch.empty(v.shape, dtype=torch.float64)
-    rows = (v.contiguous(), inputs.sigmoid().contiguous(), up, (-W).expm1().sub_(up).contiguous(), few, many, total)
+    # f(a, w) = w + f(-a, -w) for a > 0, as in `_values`.
+    upper, small = (inputs > 0).to(inputs.dtype).contiguous(), inputs.abs().neg_().sigmoid_().contiguous()
+    rows = (v.contiguous(), small, upper, up, down, few, many, total)
     _EFFECT(len(v), v.shape[1], len(W), n_few, n_many, *rows)
-    return torch.where(v > 0, -total, total).to(v.dtype)
+    return upper @ W + torch.where(v > 0, -total, total).to(v.dtype)
 
 
 def _effect(v: Tensor, inputs: Tensor, W: Tensor, hidden: Unit) -> Tensor:

@@ -38,13 +38,13 @@ def threads_for(n_rows: int, n_hidden: int, n_features: int) -> Iterator[None]:
     if before == 1:
         yield
         return
-    outer, _limited.before = available_threads(), before
+    outer, _limited.before = _limited.before, available_threads()
     try:
         with _LOCK:
             _set_here(1)
         yield
     finally:
-        _limited.before = None if outer == before else outer
+        _limited.before = outer
         with _LOCK:
             _set_here(before)
 
