@@ -2,22 +2,11 @@
 
 import os
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes that share the cores take one thread each
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-
-
-def pytest_configure(config):
-    """Remove what numba has compiled of older sources: it looks at the file of a loop, not at what that imports."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        package = Path(__file__).parent.parent / "skrbm"
-        newest = max(source.stat().st_mtime for source in package.rglob("*loops.py"))
-        for compiled in package.rglob("__pycache__/*loops.*.nb?"):
-            if compiled.stat().st_mtime < newest:
-                compiled.unlink(missing_ok=True)
 
 
 @pytest.hookimpl(optionalhook=True)

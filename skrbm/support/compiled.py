@@ -13,11 +13,12 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -141,13 +142,28 @@ def _function(module: str, name: str) -> Any:
     """The compiled function; numba keeps it on disk where it can."""
     from numba import cfunc, types
 
-    signature, source = types.void(types.CPointer(types.int64)), getattr(import_module(module), name)
+    signature, source = types.void(types.CPointer(types.int64)), getattr(_imported(module), name)
     options = {"error_model": "numpy", "nopython": True}
     try:
         compiled = cfunc(signature, cache=True, **options)(source)
     except RuntimeError:  # no folder that could be written to
         compiled = cfunc(signature, **options)(source)
     return ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))(compiled.address)
+
+
+@cache
+def _imported(module: str) -> Any:
+    """A module of loops, and nothing that was compiled before what all of them import has changed.
+
+    numba only looks at the file that a loop is in.
+    """
+    loops = import_module(module)
+    changed = Path(__file__).with_name("loops.py").stat().st_mtime
+    for compiled in Path(str(loops.__file__)).parent.glob("__pycache__/*loops.*.nb?"):
+        with suppress(OSError):
+            if compiled.stat().st_mtime < changed:
+                compiled.unlink()
+    return loops
 
 
 @cache
