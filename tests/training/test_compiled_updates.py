@@ -1,0 +1,381 @@
+"""Updates by compiled loops: those of `update_`, state by state, and what a fit makes of them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from skrbm import BernoulliRBMTorch
+from skrbm.backends.protocol import Damping
+from skrbm.likelihood import log_likelihood_exact
+from skrbm.machines.restricted import RBMParameters, free_energy
+from skrbm.rows import ArrayRows, SharedRows
+from skrbm.rows.source import Batch
+from skrbm.support.compiled import is_compiled
+from skrbm.support.randomness import Stream
+from skrbm.training import TrainSettings, epoch_
+from skrbm.training.compiled_updates import CompiledUpdates
+from skrbm.training.pace import LOOKED_AT, step_divergence
+from skrbm.training.spectrum import Spectrum
+from skrbm.training.update import update_
+from tests import reference
+from tests.backends.test_protocol import needs_int8
+from tests.estimators.test_resume import assert_same, cut_off
+from tests.training.states import PLAIN, begin, bits
+
+needs_numba = pytest.mark.skipif(not is_compiled(), reason="numba isn't installed, or turned off")
+# Whole updates of small machines, passes in float32 (see `small_only_in_name`), and passes in 8 bits.
+KINDS = [
+    pytest.param("small", marks=needs_numba),
+    pytest.param("float32", marks=needs_numba),
+    pytest.param("int8", marks=[needs_numba, needs_int8]),
+]
+LARGE = KINDS[1:]
+WEAK = replace(PLAIN, learning_rate=0.1, offset_rate=0.2, averaging=0.0, batch_size=7)
+
+
+@pytest.fixture
+def kind(request, monkeypatch):
+    """The kind of update; machines that would be small are made by the passes of large ones for "float32"."""
+    monkeypatch.setattr("skrbm.training.gradients._DECAY_EVERY", 1)  # Wμ is new at each update, as in the loops
+    if request.param == "float32":
+        monkeypatch.setattr("skrbm.backends.compiled._SMALL", 0)
+    return request.param
+
+
+def of_kinds(kinds=KINDS):
+    return pytest.mark.parametrize("kind", kinds, indirect=True)
+
+
+def spectrum(n, n_features):
+    """Of a table that varies along so many directions."""
+    if n == 0:
+        return None
+    directions = torch.linalg.qr(torch.randn(n_features, n, generator=torch.Generator().manual_seed(5)).double())[0].T
+    return Spectrum(directions.contiguous(), torch.linspace(5.0, 1.5, n).double(), 1.0, 1.0, 1.0)
+
+
+def start(kind, settings, shape=(19, 37), seed=0):
+    """A training whose products are made in that kind; one of 8 bits has some reserve in its unit."""
+    precision = "int8" if kind == "int8" else "float32"
+    params = reference.random_params(*shape, scale=0.4).to(torch.float32)
+    state = begin(params, replace(settings, precision=precision), seed)
+    if kind == "int8":
+        state.backend.refresh_(1.0)
+    return state
+
+
+def rows_of(state, n_data):
+    """The data and the chains of the last update."""
+    return state.buffer.phases(n_data, n_data if state.settings.algorithm == "cd" else len(state.h))
+
+
+def assert_alike(one, other, n_data, atol=3e-6):
+    for name, tensor in one.params.tensors.items():
+        torch.testing.assert_close(tensor, other.params.tensors[name], rtol=0, atol=atol)
+    if one.centering.mu is not None:
+        torch.testing.assert_close(one.centering.mu, other.centering.mu, rtol=0, atol=atol)
+    assert torch.equal(rows_of(one, n_data).all, rows_of(other, n_data).all)
+    assert torch.equal(one.h, other.h)
+    assert one.n_updates == other.n_updates
+    for stream, expected in zip(one.streams, other.streams, strict=True):
+        assert (stream.key, stream.position) == (expected.key, expected.position)
+
+
+def compare(alone, compiled, batches, plain=update_):
+    """The same updates one by one, and by compiled loops; both have to end alike."""
+    updates = CompiledUpdates(compiled)
+    updates.begin_()
+    try:
+        for batch in batches:
+            plain(alone, batch)
+            assert updates.make_(batch, 1, 1)
+            assert_alike(compiled, alone, len(batch.v))
+    finally:
+        updates.end_()
+    assert (alone.params.W != begin(alone.params).params.W).any() or alone.n_updates == len(batches)
+
+
+def bit_batches(n_features, sizes=(7, 7, 7, 7), seed=0):
+    return [Batch(bits(n, n_features, seed + i).float()) for i, n in enumerate(sizes)]
+
+
+# -- one by one --------------------------------------------------------------------------------------------------------
+
+
+@of_kinds()
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-4, 0.5])
+@pytest.mark.parametrize("n_damped", [0, 1, 3])
+@pytest.mark.parametrize("centered", [False, "visible"])
+@pytest.mark.parametrize(("algorithm", "k"), [("pcd", 1), ("pcd", 3), ("cd", 1), ("cd", 2)])
+def test_they_are_the_updates_made_one_by_one(kind, algorithm, k, centered, n_damped, weight_decay):
+    settings = replace(WEAK, algorithm=algorithm, k=k, centered=centered, weight_decay=weight_decay)
+    settings = replace(settings, spectrum=spectrum(n_damped, 37), learning_rate=0.01 if kind == "int8" else 0.1)
+    compare(start(kind, settings), start(kind, settings), bit_batches(37))
+
+
+def forget_decay(state, batch):
+    state.centering.keep_biases_ = lambda *args: None
+    update_(state, batch)
+
+
+def move_offset_first(state, batch):
+    state.centering.move_(batch.v.mean(0))
+    move, state.centering.move_ = state.centering.move_, lambda *args: None
+    update_(state, batch)
+    state.centering.move_ = move
+
+
+def turn_damping(state, batch):
+    damping, state.damping = state.damping, Damping(state.damping.directions, -state.damping.share)
+    update_(state, batch)
+    state.damping = damping
+
+
+def damp_only_the_first(state, batch):
+    damping, state.damping = state.damping, Damping(*(values[:1] for values in state.damping))
+    update_(state, batch)
+    state.damping = damping
+
+
+def leave_offset(state, batch):
+    move, state.centering.move_ = state.centering.move_, lambda *args: None
+    update_(state, batch)
+    state.centering.move_ = move
+
+
+def decay_twice(state, batch):
+    update_(state, batch)
+    state.params.W.mul_(1.0 - state.learning_rate * state.settings.decay)
+
+
+def one_step_less(state, batch):
+    state.k -= 1
+    update_(state, batch)
+    state.k += 1
+
+
+def shift_chains(state, batch):
+    state.streams.chains.position += 1
+    update_(state, batch)
+    state.streams.chains.position -= 1
+
+
+BROKEN = [
+    forget_decay,
+    move_offset_first,
+    turn_damping,
+    damp_only_the_first,
+    leave_offset,
+    decay_twice,
+    one_step_less,
+    shift_chains,
+]
+
+
+@of_kinds()
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+def test_the_comparison_rejects_updates_that_are_broken(kind, algorithm, broken):
+    settings = replace(WEAK, algorithm=algorithm, k=2, centered="visible", weight_decay=0.5, learning_rate=0.01)
+    settings = replace(settings, spectrum=spectrum(3, 37))
+    with pytest.raises(AssertionError):
+        compare(start(kind, settings), start(kind, settings), bit_batches(37), broken)
+
+
+@of_kinds()
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+@pytest.mark.parametrize(
+    ("shape", "n_chains", "sizes"),
+    [
+        ((1, 1), 1, (1, 1)),
+        ((1, 37), 20, (7, 3)),
+        ((19, 1), 20, (1, 7)),
+        ((19, 37), 1, (7, 1)),
+        ((19, 37), 20, (1, 1)),
+        ((16, 32), 8, (8, 8)),
+        ((19, 37), 20, (50, 30, 50)),
+        ((17, 1100), 9, (5, 5)),  # rows longer than what is drawn at a time
+        ((1100, 17), 9, (5, 5)),
+        ((130, 150), 1000, (20, 20)),  # more draws of a layer than there are numbers in the table
+    ],
+)
+def test_sizes(kind, algorithm, shape, n_chains, sizes):
+    settings = replace(WEAK, algorithm=algorithm, n_chains=n_chains, centered="visible", weight_decay=0.1)
+    settings = replace(settings, spectrum=spectrum(1, shape[1]), learning_rate=0.01)
+    compare(start(kind, settings, shape), start(kind, settings, shape), bit_batches(shape[1], sizes))
+
+
+@needs_numba
+def test_which_machines_are_updated_as_a_whole():
+    assert not CompiledUpdates(start("float32", WEAK)).takes_kept
+    assert CompiledUpdates(start("float32", WEAK)).most_together > 1
+    many_draws = replace(WEAK, n_chains=20_000)
+    for large in (start("float32", WEAK, (400, 400)), start("float32", many_draws)):
+        assert CompiledUpdates(large).takes_kept
+        assert CompiledUpdates(large).most_together == 1
+
+
+def kept_and_plain(X, n, rule):
+    """Two batches of rows as they are kept, and the same as values."""
+    kept, plain = (
+        ArrayRows(X.astype(np.float32), shuffle=False).epoch(Stream(0), n, as_kept) for as_kept in (True, False)
+    )
+    return list(zip(kept, plain, strict=True))
+
+
+ROWS = {
+    "bits": np.random.default_rng(0).integers(0, 2, (18, 37)),
+    "bytes": np.random.default_rng(0).integers(0, 256, (18, 37)) / np.float32(255),
+    "sixteenths": np.random.default_rng(0).integers(0, 17, (18, 37)) / 16,
+    "any": np.random.default_rng(0).random((18, 37)),
+}
+
+
+@of_kinds()
+@pytest.mark.parametrize("rule", ["none", "sample", 0.3])
+@pytest.mark.parametrize("rows", ROWS)
+def test_rows_are_drawn_cut_or_left(kind, rows, rule):
+    if kind == "int8" and rule == "none" and rows != "bits":
+        pytest.skip("8 bits are for states that are bits")
+    settings = replace(WEAK, binarize=rule, centered="visible", learning_rate=0.01)
+    alone, compiled = start(kind, settings), start(kind, settings)
+    updates = CompiledUpdates(compiled)
+    updates.begin_()
+    forms = set()
+    for kept, plain in kept_and_plain(ROWS[rows], 9, rule):
+        update_(alone, plain)
+        batch = kept if updates.takes_kept else plain
+        forms.add(batch.form)
+        assert updates.make_(batch, 1, 1)
+        assert_alike(compiled, alone, 9)
+    updates.end_()
+    if kind != "small":
+        assert forms == {{"bits": "packed", "any": "values"}.get(rows, "codes")}
+
+
+@pytest.mark.parametrize("rule", ["none", "sample", 0.3])
+@pytest.mark.parametrize("n", [2, 5])
+@needs_numba
+def test_small_machines_make_several_at_a_time(n, rule, monkeypatch):
+    monkeypatch.setattr("skrbm.training.gradients._DECAY_EVERY", 1)
+    settings = replace(WEAK, binarize=rule, centered="visible", weight_decay=0.1, k=2, spectrum=spectrum(2, 37))
+    alone, compiled = start("small", settings), start("small", settings)
+    for state in (alone, compiled):
+        state.pace.is_free = False
+    v = torch.rand(7 * n, 37, generator=torch.Generator().manual_seed(0))
+    for rows in v.split(7):
+        if rule == "sample":
+            update_(alone, Batch(rows))
+        else:
+            update_(alone, Batch(rows))
+    assert CompiledUpdates(compiled).make_(Batch(v), n, 1)
+    assert_alike(compiled, alone, 7)
+
+
+# -- the gradient ------------------------------------------------------------------------------------------------------
+
+
+def gradient_of(params, data, chains):
+    """Of ⟨F(v)⟩ over chains less that over data, by autograd in float64: up the likelihood."""
+    leaves = [t.double().requires_grad_() for t in (params.W, params.b, params.c)]
+    machine = RBMParameters(*leaves)
+    return torch.autograd.grad(free_energy(machine, chains).mean() - free_energy(machine, data).mean(), leaves)
+
+
+@of_kinds()
+@pytest.mark.parametrize("centered", [False, "visible"])
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+def test_the_step_is_the_gradient_of_the_free_energies(kind, algorithm, centered):
+    rate = 2.0**-4
+    state = start(kind, replace(WEAK, algorithm=algorithm, learning_rate=rate, centered=centered))
+    if kind == "int8":  # so that rounding the weights changes nothing
+        state.params.W.copy_(state.backend.narrow.float() * state.backend.unit)
+    before = state.params.clone()
+    updates = CompiledUpdates(state)
+    updates.begin_()
+    updates.make_(bit_batches(37)[0], 1, 1)
+    updates.end_()
+    moved = [(after - old).double() / rate for after, old in zip(tensors(state.params), tensors(before), strict=True)]
+    rows = rows_of(state, 7)
+    atol = 1.5e-2 if kind == "int8" else 1e-4  # a level of 8 bits, in each row
+    is_right = lambda data, chains: all(  # noqa: E731
+        torch.allclose(found, expected, rtol=0, atol=atol)
+        for found, expected in zip(moved, expected_step(before, data.double(), chains.double(), centered), strict=True)
+    )
+    assert is_right(rows.data, rows.chains)
+    assert not is_right(rows.chains, rows.data)
+    assert not is_right(rows.data[1:], rows.chains)
+    assert not is_right(rows.data, rows.chains[1:])
+
+
+def tensors(params):
+    return params.W, params.b, params.c
+
+
+def expected_step(params, data, chains, centered):
+    """The plain gradient; or what it is in the coordinates of a machine that is centred at ½."""
+    dW, db, dc = gradient_of(params, data, chains)
+    if not centered:
+        return dW, db, dc
+    mu = torch.full((params.n_features,), 0.5).double()
+    dW = dW - torch.outer(dc, mu)
+    return dW, db, dc - dW @ mu
+
+
+# -- looks -------------------------------------------------------------------------------------------------------------
+
+
+@of_kinds()
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+def test_looks(kind, algorithm):
+    settings = replace(WEAK, algorithm=algorithm, n_chains=40, centered="visible", weight_decay=0.1)
+    state = start(kind, settings)
+    updates = CompiledUpdates(state)
+    updates.begin_()
+    for i, batch in enumerate(bit_batches(37, (30,) * 4)):
+        before = state.params.clone()
+        updates.make_(batch, 1, 1)
+        found, chains = state.pace.take(), rows_of(state, 30).chains.float()
+        if i % 2:
+            assert math.isnan(found)
+            continue
+        looked_at = chains[:LOOKED_AT]
+        assert found == pytest.approx(float(step_divergence(before, state.params, looked_at)), rel=1e-3)
+        for other in (chains, looked_at[1:], batch.v):
+            assert found != pytest.approx(float(step_divergence(before, state.params, other)), rel=1e-3)
+    updates.end_()
+
+
+def train(kind, compiled, X, n_epochs=4, **settings):
+    """The training after so many epochs, the rates it had, and the divergences it saw."""
+    state = start(kind, replace(WEAK, is_compiled=compiled, averaging=0.3, **settings), (19, X.shape[1]))
+    rows = SharedRows(ArrayRows(X.astype(np.float32)))
+    records = [epoch_(state, rows) for _ in range(n_epochs)]
+    return state, [record.learning_rate for record in records], [record.step_divergence for record in records]
+
+
+@of_kinds()
+@pytest.mark.parametrize("is_free", [False, True])
+@pytest.mark.parametrize(("n_rows", "batch_size"), [(40, 1), (43, 5), (3, 7), (53, 7)])
+def test_epochs_look_when_they_would_have_looked(kind, n_rows, batch_size, is_free):
+    X = np.random.default_rng(0).integers(0, 2, (n_rows, 37))
+    settings = {"batch_size": batch_size, "centered": "visible", "learning_rate": 0.01}
+    settings |= {"spectrum": spectrum(1, 37) if is_free else None}
+    plain, rates, seen = train(kind, False, X, **settings)
+    loops, rates_of_loops, seen_by_loops = train(kind, True, X, **settings)
+    assert loops.several is not None
+    assert plain.several is None
+    loose = 1e-5 if kind != "int8" else 2e-3  # units of 8 bits change at other updates
+    assert loops.average._n_looks == plain.average._n_looks > 0
+    assert loops.average._n_updates == plain.average._n_updates == 4 * math.ceil(n_rows / batch_size)
+    assert rates_of_loops == pytest.approx(rates, rel=10 * loose)
+    assert seen_by_loops == pytest.approx(seen, rel=0.05 if kind == "int8" else 1e-3)
+    if is_free and n_rows > 3:
+        assert len(set(rates)) > 1
+    if kind != "int8":
+        assert_alike(loops, plain, n_rows % batch_size or batch_size, loose)
+    torch.testing.assert_close(loops.average.params.W, plain.average.params.W, rtol=0, atol=loose)
+    assert not torch.allclose(loops.average.params.W, loops.params.W, rtol=0, atol=loose)
