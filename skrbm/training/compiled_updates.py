@@ -41,6 +41,7 @@ class CompiledUpdates(SeveralUpdates):
         self._weights = WideWeights(state.params.W)
         # By rows of data, and each with what it was made for.
         self._made: dict[int, tuple[tuple[Tensor, Tensor, int], CompiledPhases | SmallMachine]] = {}
+        self._last: CompiledPhases | None = None  # that has moved the weights
         self._threads = Threads(available_threads())
 
     looks_itself = True
@@ -97,6 +98,9 @@ class CompiledUpdates(SeveralUpdates):
 
     def _make_one_(self, machine: CompiledPhases, batch: Batch, step: Step, n_looked_at: int) -> float:
         state, stream, n_data = self._state, self._state.streams.chains, len(machine.data)
+        if machine is not self._last:  # it doesn't know what another has made of the weights
+            machine.forget_()
+            self._last = machine
         began = self._threads.begin_()
         self._fill_(machine.data, batch)
         machine.terms.take_mu_()
