@@ -2,17 +2,20 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
 from skrbm import BernoulliRBMTorch
+from skrbm.backends.int8 import Int8Backend
 from skrbm.backends.protocol import Damping
 from skrbm.likelihood import log_likelihood_exact
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.rows import ArrayRows, SharedRows
 from skrbm.rows.source import Batch
+from skrbm.support import compiled
 from skrbm.support.compiled import is_compiled
 from skrbm.support.randomness import Stream
 from skrbm.training import TrainSettings, epoch_
@@ -35,6 +38,15 @@ KINDS = [
 ]
 LARGE = KINDS[1:]
 WEAK = replace(PLAIN, learning_rate=0.1, offset_rate=0.2, averaging=0.0, batch_size=7)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """More aren't worth it for machines as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -209,6 +221,43 @@ def test_sizes(kind, algorithm, shape, n_chains, sizes):
     compare(one, other, bit_batches(shape[1], sizes), atol=2e-5)  # sums over a thousand rows
 
 
+@of_kinds()
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+def test_chains_numbers_of_steps_and_memory_may_be_replaced(kind, algorithm):
+    settings = replace(WEAK, algorithm=algorithm, centered="visible", weight_decay=0.1, learning_rate=0.01)
+    alone, compiled_ = start(kind, settings), start(kind, settings)
+    updates = CompiledUpdates(compiled_)
+    updates.begin_()
+    for i, batch in enumerate(bit_batches(37, (7, 7, 7, 30, 7))):
+        for state in (alone, compiled_):
+            state.k = 1 + i % 2
+            if i == 2 and algorithm == "pcd":
+                state.h = 1 - state.h
+        update_(alone, batch)
+        updates.make_(batch, 1, 1)
+        assert_alike(compiled_, alone, len(batch.v))
+    updates.end_()
+
+
+@of_kinds()
+def test_machines_may_be_changed_between_two_epochs(kind):
+    settings = replace(WEAK, centered="visible", weight_decay=0.5, learning_rate=0.01)
+    alone, compiled_ = start(kind, settings), start(kind, settings)
+    updates = CompiledUpdates(compiled_)
+    for batch in bit_batches(37):
+        for state in (alone, compiled_):
+            state.params.W.mul_(0.9)
+            state.streams.chains.set_state(Stream(int(batch.v.sum())).state())
+            state.recompute_derived_()
+            if kind == "int8":
+                state.backend.refresh_(1.0)
+        updates.begin_()
+        updates.make_(batch, 1, 1)
+        updates.end_()
+        update_(alone, batch)
+        assert_alike(compiled_, alone, 7)
+
+
 @needs_numba
 def test_which_machines_are_updated_as_a_whole():
     assert not CompiledUpdates(start("float32", WEAK)).takes_kept
@@ -380,3 +429,258 @@ def test_epochs_look_when_they_would_have_looked(kind, n_rows, batch_size, n_epo
     torch.testing.assert_close(loops.average.params.W, plain.average.params.W, rtol=0, atol=1e-4)
     np.testing.assert_allclose(of_loops, of_plain, rtol=1e-3)
     assert not is_free or batch_size > 1 or len({rate for rate, _ in of_loops}) > 1
+
+
+# -- threads, and whole fits -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def any_number_of_threads(monkeypatch):
+    """Loops take as many threads as torch has; the list of how many each took."""
+    taken, real = [], compiled._parallel()
+    monkeypatch.setattr("skrbm.support.threads._TRIES", 0)
+    spy = lambda *args: taken.append(args[2]) or real(*args)  # noqa: E731
+    monkeypatch.setattr(compiled, "_parallel", lambda: None if real is None else spy)
+    return taken
+
+
+@of_kinds(LARGE)
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+def test_threads_change_nothing(kind, algorithm, any_number_of_threads):
+    settings = replace(WEAK, algorithm=algorithm, n_chains=70, centered="visible", weight_decay=0.1, k=2)
+    settings = replace(settings, spectrum=spectrum(2, 150))
+    found = []
+    for n_threads in (1, 2, 4):
+        torch.set_num_threads(n_threads)
+        state = start(kind, settings, (90, 150))
+        updates = CompiledUpdates(state)
+        updates.begin_()
+        for batch in bit_batches(150, (70, 70, 33, 70)):
+            updates.make_(batch, 1, 1)
+        updates.end_()
+        found.append((*tensors(state.params), state.centering.mu, state.h, torch.tensor(state.pace.take())))
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+    if compiled._parallel() is not None:
+        assert {2, 4} <= set(any_number_of_threads)
+
+
+X = np.random.default_rng(0).random((60, 40)).astype(np.float32).round(1)
+FIT = {"n_hidden": 9, "n_iter": 6, "batch_size": 7, "random_state": 0}
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """However few updates there are, loops make them; the list of the trainings they were used in."""
+    used, real = [], CompiledUpdates.__init__
+    monkeypatch.setattr("skrbm.training.settings._LEAST_COMPILED", 0)
+    monkeypatch.setattr(CompiledUpdates, "__init__", lambda self, state: used.append(state) or real(self, state))
+    return used
+
+
+def settings_of(kind, **settings):
+    return FIT | {"precision": "int8" if kind == "int8" else "float32"} | settings
+
+
+@of_kinds()
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "cd", "k": {0: 1, 0.5: 3}}, {"learning_rate": 0.05}])
+def test_fits_repeat_and_resume_bit_by_bit(kind, settings, always, tmp_path, monkeypatch):
+    settings = settings_of(kind, **settings)
+    whole, path = BernoulliRBMTorch(**settings).fit(X), tmp_path / "checkpoint"
+    assert_same(whole, BernoulliRBMTorch(**settings).fit(X))
+    cut_off(BernoulliRBMTorch(**settings, checkpoint=path), X, 3, monkeypatch)
+    again = BernoulliRBMTorch(**settings, checkpoint=path, resume=True)
+    cut_off(again, X, 1, monkeypatch)
+    again.fit(X)
+    assert_same(whole, again)
+    assert len(always) == 5
+    other = BernoulliRBMTorch(**settings | {"random_state": 1}).fit(X)
+    assert not np.array_equal(whole.components_, other.components_)
+
+
+def test_without_what_a_checkpoint_holds_they_would_not(monkeypatch, tmp_path, always):
+    """A training that forgets the place of its draws ends elsewhere."""
+    if not is_compiled():
+        pytest.skip("numba isn't installed, or turned off")
+    settings = settings_of("small")
+    whole, path = BernoulliRBMTorch(**settings).fit(X), tmp_path / "checkpoint"
+    cut_off(BernoulliRBMTorch(**settings, checkpoint=path), X, 3, monkeypatch)
+    real = Stream.set_state
+    monkeypatch.setattr(Stream, "set_state", lambda self, state: real(self, {**state, "position": 0}))
+    again = BernoulliRBMTorch(**settings, checkpoint=path, resume=True).fit(X)
+    with pytest.raises(AssertionError):
+        assert_same(whole, again)
+
+
+# -- where they aren't used --------------------------------------------------------------------------------------------
+
+
+def weighted(**settings):
+    return settings, np.linspace(0.5, 1.5, len(X))
+
+
+NOT_COMPILED = {
+    "weights": weighted(),
+    "momentum": ({"momentum": 0.5}, None),
+    "Adam": ({"optimizer": "adam", "learning_rate": 1e-3}, None),
+    "penalties": ({"l1_penalty": 1e-4}, None),
+    "centred in both layers": ({"centered": True}, None),
+    "float64": ({"precision": "float64"}, None),
+    "bfloat16": ({"precision": "bfloat16"}, None),
+}
+
+
+@pytest.mark.parametrize("name", NOT_COMPILED)
+def test_where_they_are_not_used(name, always):
+    settings, weight = NOT_COMPILED[name]
+    settings = settings_of("float32", **{"n_iter": 2} | settings)
+    model = BernoulliRBMTorch(**settings).fit(X, sample_weight=weight)
+    assert np.isfinite(model.components_).all()
+    assert not always
+
+
+def resolved(**settings):
+    return TrainSettings(**{"precision": "float32"} | settings).resolved(SharedRows(ArrayRows(X)))
+
+
+@needs_numba
+def test_few_updates_are_not_compiled():
+    assert resolved(batch_size=6, n_epochs=50).is_compiled
+    assert not resolved(batch_size=6, n_epochs=49).is_compiled
+    assert not resolved(batch_size=60, n_epochs=100).is_compiled
+
+
+def turn_off(monkeypatch):
+    monkeypatch.setenv("SKRBM_COMPILED", "0")
+
+
+def without_numba(monkeypatch):
+    monkeypatch.setattr(compiled, "_has_numba", lambda: False)
+
+
+@pytest.mark.parametrize("off", [turn_off, without_numba])
+def test_fits_go_without_numba(off, always, monkeypatch):
+    settings = settings_of("float32", learning_rate=0.05, n_iter=3)
+    compiled_fit = BernoulliRBMTorch(**settings).fit(X)
+    if is_compiled():
+        assert len(always) == 1
+    always.clear()
+    off(monkeypatch)
+    assert not resolved(n_epochs=1000).is_compiled
+    model = BernoulliRBMTorch(**settings).fit(X)
+    assert not always
+    np.testing.assert_array_equal(model.h_samples_, compiled_fit.h_samples_)
+    np.testing.assert_allclose(model.components_, compiled_fit.components_, rtol=0, atol=1e-4)
+
+
+# -- 8 bits ------------------------------------------------------------------------------------------------------------
+
+
+def assert_within_half_a_unit(state):
+    backend = state.backend
+    assert (backend.narrow.float() * backend.unit - state.params.W).abs().max() <= 0.501 * backend.unit
+
+
+def grow(n_updates, check):
+    """Updates at a rate at which the weights soon outgrow their unit; the units."""
+    settings = replace(WEAK, algorithm="cd", centered="visible", learning_rate=0.5)
+    state = start("int8", settings)
+    state.params.W.mul_(0.05)
+    state.backend.refresh_()
+    updates, units = CompiledUpdates(state), []
+    updates.begin_()
+    rows = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (7, 1))).float().expand(7, 37).contiguous()
+    for _ in range(n_updates):
+        updates.make_(Batch(rows), 1, 1)
+        units.append(state.backend.unit)
+        check(state)
+    updates.end_()
+    return units
+
+
+@of_kinds(LARGE[1:])
+def test_the_unit_of_8_bits_grows_with_the_weights(kind):
+    assert len(set(grow(40, assert_within_half_a_unit))) > 1
+
+
+@of_kinds(LARGE[1:])
+def test_weights_would_outgrow_a_unit_that_stays(kind, monkeypatch):
+    monkeypatch.setattr(Int8Backend, "know_largest_", lambda self, largest: None)
+    with pytest.raises(AssertionError):
+        grow(40, assert_within_half_a_unit)
+
+
+@of_kinds(LARGE[1:])
+@pytest.mark.filterwarnings("ignore:.*hidden units are off")
+def test_where_8_bits_no_longer_suffice_training_goes_on_in_float32(kind, monkeypatch):
+    monkeypatch.setattr("skrbm.backends.compiled._SMALL", 0)
+    settings = replace(WEAK, is_compiled=True, learning_rate=1.0, batch_size=10)
+    state, rows = start("int8", settings), SharedRows(ArrayRows(X.round()[:, :37]))
+    made = []
+    for _ in range(6):
+        state.params.W.mul_(1.0 if state.n_epochs != 2 else 20.0)
+        epoch_(state, rows)
+        made.append({type(machine).__name__ for _, machine in state.several._made.values()})
+    assert not state.is_narrow
+    assert made[0] == {"PhasesInInt8"}
+    assert "PhasesInFloat32" in made[-1]
+    alone = start("float32", settings)
+    alone.set_state(state.state())
+    before = state.params.clone()
+    batch = bit_batches(37, (10,))[0]
+    update_(alone, batch)
+    state.several.begin_()
+    state.several.make_(batch, 1, 1)
+    state.several.end_()
+    assert_alike(state, alone, 10, 2e-5)
+    assert not torch.equal(before.W, state.params.W)
+
+
+# -- what is learned ---------------------------------------------------------------------------------------------------
+
+
+def groups():
+    """Rows of three groups of four columns, each of which tells the same bit, but for one value in twenty."""
+    rng = np.random.default_rng(0)
+    told = rng.integers(0, 2, (400, 3)).repeat(4, axis=1)
+    return np.where(rng.random(told.shape) < 0.05, 1 - told, told).astype(np.float32)
+
+
+def nats(seeds, **settings):
+    """Mean log-likelihoods of what is learned of `groups`, by machines that start the same."""
+    rows, found = groups(), []
+    plain = replace(PLAIN, learning_rate=0.2, learning_rate_schedule="linear", batch_size=20, n_chains=50)
+    settings = replace(plain, centered="visible", averaging=0.2, **settings)
+    for seed in seeds:
+        state = begin(reference.random_params(6, 12, 0.1).to(torch.float32), settings, seed, n_epochs=20)
+        for _ in range(20):
+            epoch_(state, SharedRows(ArrayRows(rows)))
+        found.append(float(log_likelihood_exact(state.model, torch.from_numpy(rows)).mean()))
+    return np.array(found)
+
+
+@cache
+def nats_without_loops(precision):
+    return nats(range(6, 12), precision=precision)
+
+
+def welch(a, b):
+    return (a.mean() - b.mean()) / math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+
+
+@of_kinds()
+def test_loops_learn_what_is_learned_without(kind, monkeypatch):
+    precision = "int8" if kind == "int8" else "float32"
+    without = nats_without_loops(precision)
+    loops = nats(range(6), is_compiled=True, precision=precision)
+    assert abs(welch(loops, without)) < 4
+    assert loops.mean() > -5  # -8.3 without any weights
+    make = CompiledUpdates.make_
+
+    def repeat_draws(self, *args):
+        self._state.streams.chains.position = 0
+        return make(self, *args)
+
+    monkeypatch.setattr(CompiledUpdates, "make_", repeat_draws)
+    broken = nats(range(4), is_compiled=True, precision=precision)
+    assert welch(broken, without) < -4
