@@ -50,7 +50,7 @@ def test_rows_of_weight_zero_are_as_if_they_were_not_there():
     X, weight = numbered(20), np.arange(20) % 3.0
     with_zeros = list(ArrayRows(X, weight).epoch(Stream(0), 4))
     without = list(ArrayRows(X[weight > 0], weight[weight > 0]).epoch(Stream(0), 4))
-    for (v, w, _), (v2, w2, _) in zip(with_zeros, without, strict=True):
+    for (v, w, *_), (v2, w2, *_) in zip(with_zeros, without, strict=True):
         assert torch.equal(v, v2)
         assert torch.equal(w, w2)
         assert torch.equal(w, v[:, 0] % 3)
@@ -168,7 +168,7 @@ def test_rows_on_cuda():
     X = numbered(20)
     cpu = list(ArrayRows(X, np.arange(20.0)).epoch(Stream(0), 6))
     cuda = list(ArrayRows(X, np.arange(20.0), device="cuda").epoch(Stream(0), 6))
-    for (v, w, _), (v2, w2, _) in zip(cpu, cuda, strict=True):
+    for (v, w, *_), (v2, w2, *_) in zip(cpu, cuda, strict=True):
         assert v2.is_cuda
         assert torch.equal(v, v2.cpu())
         assert torch.equal(w, w2.cpu())
