@@ -43,6 +43,8 @@ def linear(v: Tensor, W: Tensor, bias: Tensor, activation: str = "none") -> Tens
 
 def int8_mm(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """The product of matrices of int8 as int32; see `has_int8_mm`."""
+    if 1 in a.shape or 1 in b.shape:  # torch takes a row whose strides are a column's for one, and reads beyond it
+        a, b = a.reshape(-1).view(a.shape), b.reshape(-1).view(b.shape)
     return _int8_mm(a, b) if out is None else _int8_mm(a, b, out=out)
 
 

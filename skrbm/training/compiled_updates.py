@@ -40,6 +40,8 @@ class CompiledUpdates(SeveralUpdates):
         self._weights = WideWeights(state.params.W)
         # By rows of data, and each with what it was made for.
         self._made: dict[int, tuple[tuple[Tensor, Tensor, int], CompiledPhases | SmallMachine]] = {}
+        self._last: CompiledPhases | None = None  # that has moved the weights
+        self._is_current = False  # whether nobody else has since
         self._threads = Threads(available_threads())
 
     looks_itself = True
@@ -53,6 +55,7 @@ class CompiledUpdates(SeveralUpdates):
         return _MOST if self._is_small else 1
 
     def begin_(self) -> None:
+        self._is_current = True
         if not self._is_small:
             self._weights.refresh_()
             for _, made in self._made.values():
@@ -66,7 +69,10 @@ class CompiledUpdates(SeveralUpdates):
     def make_(self, batch: Batch, n: int, n_to_come: int) -> bool:
         state = self._state
         if not state.is_plain_descent:
+            self._is_current = False
             return False
+        if not self._is_current:
+            self.begin_()
         machine = self._machine(len(batch.v) // n)
         step = Step(state.learning_rate, 1.0 - state.learning_rate * state.settings.decay)
         n_looked_at = LOOKED_AT if state.pace.is_due(state.n_updates + n - 1) else 0
@@ -95,6 +101,9 @@ class CompiledUpdates(SeveralUpdates):
 
     def _make_one_(self, machine: CompiledPhases, batch: Batch, step: Step, n_looked_at: int) -> float:
         state, stream = self._state, self._state.streams.chains
+        if machine is not self._last:  # it doesn't know what another has made of the weights
+            machine.forget_()
+            self._last = machine
         began = self._threads.begin_()
         self._fill_(machine.data, batch)
         n_data, n = machine.n_data, machine.n_data + machine.n_chains

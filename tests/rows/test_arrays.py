@@ -89,6 +89,42 @@ def test_rows_are_kept_narrow_and_come_back_exactly(dtype, level, n_bytes, monke
     assert torch.equal(next(as_given.epoch(Stream(0), 9000)).v.to(dtype), expected)
 
 
+def in_values(batch, n_features):
+    """The rows of a batch in whatever form."""
+    if batch.form == "packed":
+        return torch.from_numpy(np.unpackbits(batch.v.numpy(), axis=1, count=n_features)).float()
+    return batch.v.float() / batch.divisor
+
+
+@pytest.mark.parametrize(
+    ("level", "form", "divisor"), [(1, "packed", 1.0), (16, "codes", 16.0), (255, "codes", 255.0), (100, "values", 1.0)]
+)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_as_they_are_kept_are_the_same_rows(shuffle, level, form, divisor):
+    X = (np.random.default_rng(0).integers(0, level + 1, (50, 13)) / level).astype(np.float32)
+    kept, plain, other = (
+        list(ArrayRows(X, shuffle=shuffle).epoch(Stream(seed), 8, as_kept))
+        for seed, as_kept in ((3, True), (3, False), (4, False))
+    )
+    assert {(batch.form, batch.divisor) for batch in kept} == {(form, divisor)}
+    assert {(batch.form, batch.divisor) for batch in plain} == {("values", 1.0)}
+    assert len(kept) == len(plain) == 7
+    for one, two in zip(kept, plain, strict=True):
+        assert torch.equal(in_values(one, 13), two.v.float())
+        assert one.weight is None
+    same = [torch.equal(in_values(one, 13), two.v.float()) for one, two in zip(kept, other, strict=True)]
+    assert all(same) == (not shuffle)
+
+
+@pytest.mark.parametrize("rows", [BITS, sp.csr_matrix(0.3 * BITS), BITS + 0.1])
+def test_only_what_is_kept_narrow_and_unweighted_is_handed_out_so(rows):
+    (batch,) = ArrayRows(rows, np.ones(rows.shape[0])).epoch(Stream(0), rows.shape[0], as_kept=True)
+    assert batch.form == "values"
+    assert batch.weight is not None
+    (batch,) = ArrayRows(rows).epoch(Stream(0), rows.shape[0], as_kept=True)
+    assert batch.form == ("packed" if rows is BITS else "values")
+
+
 def test_some_rows():
     source = ArrayRows(numbered(10), np.array([0.0] + [1.0] * 9))
     rows = source.some(5, Stream(0))[:, 0].tolist()

@@ -62,6 +62,21 @@ def test_products_of_bytes_are_exact():
     assert torch.equal(out, exact)
 
 
+@needs_int8
+@pytest.mark.parametrize("shape", [(20, 1, 9), (1, 33, 9), (20, 33, 1), (1, 1, 9), (20, 1, 1), (1, 33, 1), (1, 1, 1)])
+@pytest.mark.parametrize("turned", ["", "a", "b", "ab"])
+def test_products_of_rows_and_columns_of_bytes(shape, turned):
+    """However they lie in memory."""
+    n, n_in, n_out = shape
+    a, b = (torch.randint(-127, 128, size).to(torch.int8) for size in ((n, n_in), (n_in, n_out)))
+    turn = lambda x: x.T.reshape(-1).view(x.T.shape).T  # noqa: E731
+    one, other = turn(a) if "a" in turned else a, turn(b) if "b" in turned else b
+    exact = (a.int() @ b.int()).to(torch.int32)
+    for _ in range(10):  # where memory is read that isn't theirs, it is another each time
+        assert torch.equal(int8_mm(one, other), exact)
+        assert torch.equal(int8_mm(one, other, out=torch.empty_like(exact)), exact)
+
+
 def test_no_bytes_without_a_kernel(monkeypatch):
     monkeypatch.setattr(module, "_int8_mm", None)
     assert not has_int8_mm(torch.device("cpu"))
