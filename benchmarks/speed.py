@@ -398,6 +398,7 @@ def header(args):
     import torch
 
     rows = "MNIST" if "SKRBM_MNIST" in os.environ else "random bits"
+    rows = "digits" if args.what == "digits" else rows
     print(
         f"{rows}, {torch.get_num_threads()} threads, torch {torch.__version__}; median (least … most) of {args.repeats}"
     )
@@ -468,7 +469,7 @@ def epochs(args):
 def digits(args):
     """scikit-learn's digits: whole fits at the defaults, the first one of a process, and seconds an epoch."""
     header(args)
-    table, rows = [], {"n_rows": args.rows or 1797, "n_features": 64}
+    table, rows = [], {"n_rows": min(args.rows or 1797, 1797), "n_features": 64}
     packages = {"BernoulliRBM": "sklearn", "skrbm": "skrbm", "skrbm" + PLAIN: "skrbm"}
     for n_hidden in args.n_hidden:
         whole, epoch = {}, {}
