@@ -1,17 +1,30 @@
 """Speed, side by side: skrbm, its peers, and the matrix products that an update can't do without.
 
     SKRBM_MNIST=FOLDER python benchmarks/speed.py epochs [--batch-size 100 10] [--n-hidden 500] [--csv F --figure F]
-    SKRBM_MNIST=FOLDER python benchmarks/speed.py methods
+    python benchmarks/speed.py digits [--n-hidden 100 256] [--csv FILE]
+    SKRBM_MNIST=FOLDER python benchmarks/speed.py methods [--csv FILE]
     SKRBM_MNIST=FOLDER python benchmarks/speed.py growth [--csv FILE --figure FILE]
     SKRBM_MNIST=FOLDER python benchmarks/speed.py profile
     SKRBM_MNIST=FOLDER python benchmarks/speed.py cuda
+    SKRBM_MNIST=FOLDER python benchmarks/speed.py all [--page FILE]
 
 The rows are MNIST's, drawn to zeros and ones once; without SKRBM_MNIST, random bits of that shape. Each contender is a
 process of its own, so that the threads of one don't spin beside another, and they take turns, so that a change of the
-machine's speed meets all. An epoch is 60,000 rows, of which as many are trained on as its updates need to be timed
-well, in a `fit` of two epochs as a user calls it; all that is done once a fit is in it. The limit is the products
-alone, by the fastest means known: W'h for the chains, Wv for rows and chains, and their Σ h v'. `rbms` and `learnergy`
-take part where they are installed, or with --peers PYTHON, an interpreter that has them.
+machine's speed meets all. `rbms` and `learnergy` take part where they are installed, or with --peers PYTHON, an
+interpreter that has them.
+
+Seconds an epoch are a tenth of what a fit of 12 epochs takes longer than one of 2, so that what is done once, such as
+imports, compilation and the last run of the chains, cancels. What follows the last epoch for a time that goes by the
+number of updates, the verdict and the balance of modes, is left out of these fits, and both take compiled loops, as
+fits of 500 updates and more do; "plain" is without loops. Where an epoch of 60,000 rows would take long, fewer are
+trained on (--rows), and seconds are scaled up; with them what is done once an epoch, some 20 ms of skrbm's, so that it
+counts more than once. The memory is that of the first fit, of 2 epochs. The limit is the products alone, by the fastest
+means known: W'h for the chains, Wv for rows and chains, and their Σ h v'.
+
+`digits` are scikit-learn's: whole fits of 20 epochs at the defaults of either package, by a process that has fitted
+before, and by a fresh one, imports of the packages excluded but numba's, which is part of a fit, included; and seconds
+an epoch. `all` runs the commands after one another, but for `cuda`, and records them as `record.py` does, in the blocks
+that the page has for them, or in new ones at its end. A variable SKRBM_COMPILED=0 in front turns all loops off.
 """
 
 import argparse
@@ -22,23 +35,35 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from functools import cache, partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 MNIST_ROWS = 60_000
-N_EPOCHS = 2
-AUTOGRAD, RBMS, LEARNERGY = "autograd F(v)-F(v_k), Adam, CD-1", "rbms PCD-1", "learnergy CD-1"
+EPOCHS = (2, 12)  # of two fits, whose difference is what epochs take
+WHOLE = (20,)  # of whole fits
+SKLEARN, RBMS, LEARNERGY = "BernoulliRBM (scikit-learn) PCD-1", "rbms PCD-1", "learnergy CD-1"
+AUTOGRAD, AUTOGRAD_SGD = "autograd F(v)-F(v_k), Adam, CD-1", "autograd F(v)-F(v_k), SGD, CD-1"
+SWITCH, PLAIN = "SKRBM_COMPILED", ", plain"  # what turns compiled loops off, and the names of those without
 
 
-# -- contenders: each returns a function of one measurement, in seconds ------------------------------------------------
+# -- contenders: each returns a function that fits for so many epochs --------------------------------------------------
 
 
 def rows_of(n_rows, n_features=784):
+    """MNIST's, drawn to bits, or random bits; scikit-learn's digits, in grey, where there are 64 columns."""
+    if n_features == 64:
+        from sklearn.datasets import load_digits
+
+        return (load_digits().data[:n_rows] / 16).astype(np.float32)
     rng = np.random.default_rng(0)
     if "SKRBM_MNIST" in os.environ and n_features == 784:
         from skrbm.datasets import load_mnist
@@ -49,32 +74,52 @@ def rows_of(n_rows, n_features=784):
     return (rng.random(p.shape, np.float32) < p).astype(np.float32)
 
 
-def timed(function):
+def timed(function, *arguments):
     began = time.perf_counter()
-    function()
+    function(*arguments)
     return time.perf_counter() - began
+
+
+def seconds_of(run, n_epochs):
+    """What an epoch takes, from the difference of two fits; or a whole fit."""
+    first, *more = [timed(run, n) for n in n_epochs]
+    return (more[0] - first) / (n_epochs[1] - n_epochs[0]) if more else first
 
 
 def fit_of_skrbm(X, batch_size, n_hidden, device="auto", **parameters):
     from skrbm import BernoulliRBMTorch
+    from skrbm.estimators import base
+    from skrbm.training import settings
 
+    settings._LEAST_COMPILED = 0  # as in a long fit
+    base.warn_if_bad = lambda *_: None  # takes longer after more epochs, as does balancing
     model = BernoulliRBMTorch(
         n_hidden,
         batch_size=batch_size,
-        n_iter=N_EPOCHS,
         learning_rate=0.01,
         random_state=0,
         device=device,
+        balance_modes=False,
         **parameters,
     )
-    return lambda: model.fit(X)
+    return lambda n_epochs: model.set_params(n_iter=n_epochs).fit(X)
 
 
 def fit_of_sklearn(X, batch_size, n_hidden):
     from sklearn.neural_network import BernoulliRBM
 
-    model = BernoulliRBM(n_hidden, batch_size=batch_size, n_iter=N_EPOCHS, learning_rate=0.01, random_state=0)
-    return lambda: model.fit(X)
+    model = BernoulliRBM(n_hidden, batch_size=batch_size, learning_rate=0.01, random_state=0)
+    return lambda n_epochs: model.set_params(n_iter=n_epochs).fit(X)
+
+
+def fit_by_defaults(X, n_hidden, package):
+    """The whole of it, as a user calls it."""
+    from sklearn.neural_network import BernoulliRBM
+
+    if package == "skrbm":
+        from skrbm import BernoulliRBMTorch as BernoulliRBM
+    model = BernoulliRBM(n_hidden, random_state=0)
+    return lambda n_epochs: model.set_params(n_iter=n_epochs).fit(X)
 
 
 def fit_of_rbms(X, batch_size, n_hidden, device="cpu"):
@@ -87,14 +132,14 @@ def fit_of_rbms(X, batch_size, n_hidden, device="cpu"):
     weights = torch.ones(len(X), 1, device=device)
 
     @torch.no_grad()
-    def fit():
+    def fit(n_epochs):
         scale = 0.01 * torch.randn(X.shape[1], n_hidden, device=device)
         params = BBRBM(scale, torch.zeros(X.shape[1], device=device), torch.zeros(n_hidden, device=device))
         for tensor in params.parameters():
             tensor.grad = torch.zeros_like(tensor)
         optimizer = torch.optim.SGD(params.parameters(), lr=0.01, maximize=True)
         chains = params.init_chains(batch_size)
-        for _ in range(N_EPOCHS):
+        for _ in range(n_epochs):
             for batch in torch.randperm(len(data), device=device).split(batch_size):
                 optimizer.zero_grad(set_to_none=False)
                 chains, _ = fit_batch_pcd((data[batch], weights[batch]), chains, params, gibbs_steps=1, beta=1.0)
@@ -115,30 +160,30 @@ def fit_of_learnergy(X, batch_size, n_hidden):
 
     data = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.zeros(len(X)))
     model = RBM(X.shape[1], n_hidden, steps=1, learning_rate=0.01)
-    return lambda: model.fit(data, batch_size=batch_size, epochs=N_EPOCHS)
+    return lambda n_epochs: model.fit(data, batch_size=batch_size, epochs=n_epochs)
 
 
-def fit_of_autograd(X, batch_size, n_hidden):
+def fit_of_autograd(X, batch_size, n_hidden, optimizer="Adam", lr=1e-3):
     """The plain loop of the lecture: the loss F(v) - F(v_k), differentiated by torch."""
     import torch
     from torch.nn.functional import softplus
 
     data = torch.from_numpy(X)
 
-    def fit():
+    def fit(n_epochs):
         W = (0.01 * torch.randn(n_hidden, X.shape[1])).requires_grad_()
         b, c = torch.zeros(X.shape[1], requires_grad=True), torch.zeros(n_hidden, requires_grad=True)
-        optimizer = torch.optim.Adam([W, b, c], lr=1e-3)
+        descent = getattr(torch.optim, optimizer)([W, b, c], lr=lr)
         free_energy = lambda v: -(v @ b) - softplus(v @ W.T + c).sum(1)  # noqa: E731
-        for _ in range(N_EPOCHS):
+        for _ in range(n_epochs):
             for batch in torch.randperm(len(data)).split(batch_size):
                 v = data[batch]
                 h = torch.bernoulli(torch.sigmoid(v @ W.T + c))
                 v_k = torch.bernoulli(torch.sigmoid(h @ W + b)).detach()
                 loss = (free_energy(v) - free_energy(v_k)).mean()
-                optimizer.zero_grad()
+                descent.zero_grad()
                 loss.backward()
-                optimizer.step()
+                descent.step()
 
     return fit
 
@@ -165,10 +210,10 @@ def products(X, batch_size, n_hidden, precision="float32"):
             way(a, b)
             medians.append(statistics.median(timed(lambda way=way, a=a, b=b: way(a, b)) for _ in range(15)))
         best.append(ways[int(np.argmin(medians))])
-    n_updates = N_EPOCHS * (len(X) // batch_size)
+    n_updates = -(-len(X) // batch_size)
 
-    def run():
-        for _ in range(n_updates):
+    def run(n_epochs):
+        for _ in range(n_epochs * n_updates):
             for way, (a, b) in zip(best, pairs, strict=True):
                 way(a, b)
 
@@ -180,14 +225,17 @@ def contenders(batch_size):
     pcd, cd = {"n_chains": batch_size}, {"algorithm": "cd"}
     f32, auto = {"precision": "float32"}, {"precision": "auto"}
     found = {
-        "BernoulliRBM (scikit-learn) PCD-1": ("fit_of_sklearn", {}),
+        SKLEARN: ("fit_of_sklearn", {}),
         RBMS: ("fit_of_rbms", {}),
         LEARNERGY: ("fit_of_learnergy", {}),
         AUTOGRAD: ("fit_of_autograd", {}),
+        AUTOGRAD_SGD: ("fit_of_autograd", {"optimizer": "SGD", "lr": 0.01}),
         "skrbm float32 PCD-1": ("fit_of_skrbm", f32 | pcd),
+        "skrbm float32 PCD-1" + PLAIN: ("fit_of_skrbm", f32 | pcd),
         "skrbm float32 PCD-5": ("fit_of_skrbm", f32 | pcd | {"k": 5}),
         "skrbm float32 CD-1": ("fit_of_skrbm", f32 | cd),
         "skrbm auto PCD-1": ("fit_of_skrbm", auto | pcd),
+        "skrbm auto PCD-1" + PLAIN: ("fit_of_skrbm", auto | pcd),
         "skrbm auto PCD-5": ("fit_of_skrbm", auto | pcd | {"k": 5}),
         "skrbm auto CD-1": ("fit_of_skrbm", auto | cd),
         "skrbm auto CD-1, Adam": ("fit_of_skrbm", auto | cd | {"optimizer": "adam"}),
@@ -199,23 +247,42 @@ def contenders(batch_size):
     return found
 
 
-def methods():
-    """Functions of a fitted model, on skrbm's side and on scikit-learn's."""
-    from skrbm import BernoulliRBMTorch
+def methods(n_rows):
+    """Functions of a fitted model, on skrbm's side and on scikit-learn's; fitted when one is called first."""
 
-    X = rows_of(MNIST_ROWS)
-    ours = BernoulliRBMTorch(500, n_iter=1, random_state=0).fit(X)
-    theirs = ours.to_sklearn()
+    @cache
+    def fitted(n_features=784, n_hidden=500, n_iter=1):
+        from skrbm import BernoulliRBMTorch
+
+        X = rows_of(n_rows, n_features)
+        ours = BernoulliRBMTorch(n_hidden, n_iter=n_iter, random_state=0).fit(X)
+        return X, ours, ours.to_sklearn()
+
+    small = partial(fitted, 64, 100, 20)
+    n, few = min(n_rows, MNIST_ROWS), min(n_rows, 10_000)
+    words = {"schedule": "uniform", "random_state": 0}  # without the pilot run
+
+    def ais(machine, n_temperatures):
+        return lambda: machine()[1].log_partition("ais", n_temperatures=n_temperatures, **words)
+
+    def gibbs(machine, n_steps):
+        return lambda: machine()[1].sample(1000, n_steps=n_steps, random_state=0)
+
+    def by(who, name, end=None):
+        return lambda: getattr(fitted()[who], name)(fitted()[0][:end])
+
     return {
-        "transform of 60,000 rows, skrbm": lambda: ours.transform(X),
-        "transform of 60,000 rows, BernoulliRBM": lambda: theirs.transform(X),
-        "score_samples of 10,000 rows, skrbm: all pixels": lambda: ours.score_samples(X[:10_000]),
-        "score_samples of 10,000 rows, BernoulliRBM: one pixel": lambda: theirs.score_samples(X[:10_000]),
-        "free_energy of 60,000 rows, skrbm": lambda: ours.free_energy(X),
-        "AIS, 100 chains × 1,000 temperatures, skrbm": lambda: ours.log_partition(
-            "ais", n_temperatures=1000, schedule="uniform", random_state=0
-        ),
-        "1,000 samples of 100 Gibbs steps, skrbm": lambda: ours.sample(1000, n_steps=100, random_state=0),
+        f"transform of {n:,} rows, skrbm": by(1, "transform"),
+        f"transform of {n:,} rows, BernoulliRBM": by(2, "transform"),
+        f"score_samples of {few:,} rows, skrbm: all pixels": by(1, "score_samples", few),
+        f"score_samples of {few:,} rows, BernoulliRBM: one pixel": by(2, "score_samples", few),
+        f"free_energy of {n:,} rows, skrbm": by(1, "free_energy"),
+        "AIS, 100 chains × 1,000 temperatures, skrbm": ais(fitted, 1000),
+        "AIS, 100 chains × 10,000 temperatures, skrbm": ais(fitted, 10_000),
+        "1,000 Gibbs chains × 100 steps, skrbm": gibbs(fitted, 100),
+        "1,000 Gibbs chains × 1,000 steps, skrbm": gibbs(fitted, 1000),
+        "digits, AIS, 100 chains × 10,000 temperatures, skrbm": ais(small, 10_000),
+        "digits, 1,000 Gibbs chains × 1,000 steps, skrbm": gibbs(small, 1000),
     }
 
 
@@ -226,7 +293,7 @@ class Child:
     """A contender in a process of its own, which measures whenever it is asked to."""
 
     def __init__(self, spec, python=sys.executable):
-        environment = os.environ | ({"PYTHONPATH": spec["checkout"]} if "checkout" in spec else {})
+        environment = os.environ | spec.get("environment", {})
         self._process = subprocess.Popen(
             [python, __file__, "child", json.dumps(spec)],
             stdin=subprocess.PIPE,
@@ -234,7 +301,7 @@ class Child:
             text=True,
             env=environment,
         )
-        self.memory = float(self._answer())
+        self.memory, self.first = self._answer()
 
     def _answer(self):
         line = self._process.stdout.readline()
@@ -253,25 +320,40 @@ class Child:
 
 
 def child(spec):
-    """Warm up, print the megabytes that a fit takes at its peak, then a time for each line read."""
+    """Warm up, print the megabytes that a fit takes at its peak, and its seconds; then a time for each line read."""
     out, sys.stdout = sys.stdout, sys.stderr  # what contenders print is not an answer
     warnings.simplefilter("ignore", ConvergenceWarning)  # two epochs are no fit to be trusted
+    n_epochs = spec.get("n_epochs", EPOCHS)
     if spec["function"] == "methods":
-        run = methods()[spec["name"]]
+        method, n_epochs = methods(spec["n_rows"])[spec["name"]], [1]
+        run = lambda _: method()  # noqa: E731
     else:
         X = rows_of(spec["n_rows"], spec["n_features"])
-        run = globals()[spec["function"]](X, spec["batch_size"], spec["n_hidden"], **spec["arguments"])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run()
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024), file=out, flush=True)
+        run = globals()[spec["function"]](X, **spec["arguments"])
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak of reading the rows
+    before = megabytes_of("VmRSS")
+    first = timed(run, n_epochs[0])
+    megabytes = megabytes_of("VmHWM") - before
+    print(json.dumps([megabytes, first]), file=out, flush=True)
     for _ in sys.stdin:
-        print(json.dumps(timed(run)), file=out, flush=True)
+        print(json.dumps(seconds_of(run, n_epochs)), file=out, flush=True)
+
+
+def megabytes_of(name):
+    """What Linux says this process holds (VmRSS), or has held at its peak (VmHWM); elsewhere always the peak."""
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def take_turns(specs, repeats, peers=None):
-    """Times of each, {name: [seconds, …]}, and megabytes of the warm-up."""
+    """Times of each, {name: [seconds, …]}, and megabytes and seconds of the warm-up, {name: …}."""
     children = {}
     for name, spec in specs.items():
+        if PLAIN in name:
+            spec = spec | {"environment": spec.get("environment", {}) | {SWITCH: "0"}}
         children[name] = Child(spec, peers if peers and name in (RBMS, LEARNERGY) else sys.executable)
     seconds = {name: [] for name in children}
     turn = list(children)
@@ -279,10 +361,10 @@ def take_turns(specs, repeats, peers=None):
         for name in turn:
             seconds[name].append(children[name].measure())
         turn.reverse()  # who comes after whom makes a difference
-    memory = {name: one.memory for name, one in children.items()}
+    memory, first = ({name: getattr(one, what) for name, one in children.items()} for what in ("memory", "first"))
     for one in children.values():
         one.close()
-    return seconds, memory
+    return seconds, memory, first
 
 
 BEFORE = " (before)"
@@ -296,7 +378,7 @@ def with_before(specs, checkout):
     for name, spec in specs.items():
         twice[name] = spec
         if "skrbm" in name:
-            twice[name + BEFORE] = spec | {"checkout": checkout}
+            twice[name + BEFORE] = spec | {"environment": {"PYTHONPATH": checkout}}
     return twice
 
 
@@ -306,7 +388,7 @@ def print_before(seconds):
         if name.endswith(BEFORE):
             now = seconds[name.removesuffix(BEFORE)]
             ratios = [a / b for a, b in zip(now, values, strict=True)]
-            print(f"{name.removesuffix(BEFORE)}: takes {spread(ratios)} times as long as before")
+            print(f"{name.removesuffix(BEFORE)}: takes {spread(ratios, 3)} times as long as before")
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
@@ -316,6 +398,7 @@ def header(args):
     import torch
 
     rows = "MNIST" if "SKRBM_MNIST" in os.environ else "random bits"
+    rows = "digits" if args.what == "digits" else rows
     print(
         f"{rows}, {torch.get_num_threads()} threads, torch {torch.__version__}; median (least … most) of {args.repeats}"
     )
@@ -323,6 +406,15 @@ def header(args):
 
 def spread(values, digits=2):
     return f"{statistics.median(values):8.{digits}f} ({min(values):.{digits}f} … {max(values):.{digits}f})"
+
+
+def asked_for(args, specs):
+    """Those whose names have one of the words of --only."""
+    return {name: x for name, x in specs.items() if not args.only or any(word in name for word in args.only)}
+
+
+def line_of(name, values):
+    return [name, statistics.median(values), min(values), max(values)]
 
 
 def median_ratio(numerators, denominators):
@@ -334,22 +426,21 @@ def epochs(args):
     table = []
     for n_hidden in args.n_hidden:
         for batch_size in args.batch_size:
-            n_updates = max(60, min(600, 30_000 // batch_size) * 500 // max(n_hidden, 500))
-            n_rows = min(MNIST_ROWS, batch_size * n_updates)
-            common = {"n_rows": n_rows, "n_features": 784, "batch_size": batch_size, "n_hidden": n_hidden}
+            n_updates = max(30, min(300, 15_000 // batch_size) * 500 // max(n_hidden, 500))
+            n_rows = min(MNIST_ROWS, args.rows or batch_size * n_updates)
+            sizes = {"batch_size": batch_size, "n_hidden": n_hidden}
             specs = {
-                name: {"function": function, "arguments": arguments} | common
-                for name, (function, arguments) in contenders(batch_size).items()
+                name: {"function": function, "arguments": arguments | sizes, "n_rows": n_rows, "n_features": 784}
+                for name, (function, arguments) in asked_for(args, contenders(batch_size)).items()
                 if (name != RBMS or args.peers or find_spec("rbms"))
                 and (name != LEARNERGY or args.peers or find_spec("learnergy"))
-                and (not args.only or any(word in name for word in args.only))
             }
-            seconds, memory = take_turns(with_before(specs, args.before), args.repeats, args.peers)
-            per_epoch = {name: [s / N_EPOCHS * MNIST_ROWS / n_rows for s in x] for name, x in seconds.items()}
-            print(f"\nbatch {batch_size}, {n_hidden} hidden units ({n_rows} rows timed)", flush=True)
+            seconds, memory, _ = take_turns(with_before(specs, args.before), args.repeats, args.peers)
+            per_epoch = {name: [s * MNIST_ROWS / n_rows for s in x] for name, x in seconds.items()}
+            print(f"\nbatch {batch_size}, {n_hidden} hidden units ({n_rows} rows an epoch timed)", flush=True)
             print(f"{'seconds an epoch':<36}{'':>26}  × BernoulliRBM  share of the limit  peak MB")
             for name, values in per_epoch.items():
-                theirs = per_epoch.get("BernoulliRBM (scikit-learn) PCD-1")
+                theirs = per_epoch.get(SKLEARN)
                 times = f"{median_ratio(theirs, values):10.2f}" if theirs else " " * 10
                 limit = per_epoch.get("limit in int8" if " auto " in name else "limit in float32")
                 share = ""
@@ -357,9 +448,16 @@ def epochs(args):
                     share = f"{median_ratio(limit, values):.0%}"
                 megabytes = "" if name.startswith("limit") else f"{memory[name]:.0f}"
                 print(f"{name:<36}{spread(values):>26}  {times:>14}  {share:>18}  {megabytes:>7}", flush=True)
-                table.append([batch_size, n_hidden, name, statistics.median(values), min(values), max(values)])
+                table.append([batch_size, n_hidden, *line_of(name, values)])
             print_before(seconds)
-            pairs = (("skrbm auto PCD-1", RBMS), ("skrbm auto CD-1", AUTOGRAD), ("skrbm auto CD-1, Adam", AUTOGRAD))
+            pairs = (
+                ("skrbm auto PCD-1", "skrbm auto PCD-1" + PLAIN),
+                ("skrbm float32 PCD-1", "skrbm float32 PCD-1" + PLAIN),
+                ("skrbm auto PCD-1", RBMS),
+                ("skrbm auto CD-1", AUTOGRAD_SGD),
+                ("skrbm auto CD-1", AUTOGRAD),
+                ("skrbm auto CD-1, Adam", AUTOGRAD),
+            )
             for ours, rival in pairs:
                 if ours in per_epoch and rival in per_epoch:
                     print(f"{ours}: {median_ratio(per_epoch[rival], per_epoch[ours]):.2f} times as fast as {rival}")
@@ -368,18 +466,60 @@ def epochs(args):
         curves(args.figure, table)
 
 
+def digits(args):
+    """scikit-learn's digits: whole fits at the defaults, the first one of a process, and seconds an epoch."""
+    header(args)
+    table, rows = [], {"n_rows": min(args.rows or 1797, 1797), "n_features": 64}
+    packages = {"BernoulliRBM": "sklearn", "skrbm": "skrbm", "skrbm" + PLAIN: "skrbm"}
+    for n_hidden in args.n_hidden:
+        whole, epoch = {}, {}
+        for name, package in packages.items():
+            arguments = {"n_hidden": n_hidden, "package": package}
+            whole[name] = rows | {"function": "fit_by_defaults", "arguments": arguments, "n_epochs": WHOLE}
+            sizes = {"n_hidden": n_hidden, "batch_size": 10} | ({"n_chains": 10} if package == "skrbm" else {})
+            epoch[name] = rows | {"function": f"fit_of_{package}", "arguments": sizes}
+        whole, epoch = (with_before(asked_for(args, specs), args.before) for specs in (whole, epoch))
+        rounds = [take_turns(whole, 1) for _ in range(args.repeats + 1)][1:]  # the first lets numba keep what it makes
+        results = {
+            f"seconds of a fit of {WHOLE[0]} epochs at the defaults": {
+                name: [seconds[name][0] for seconds, *_ in rounds] for name in whole
+            },
+            "the same, the first fit of a process": {name: [first[name] for *_, first in rounds] for name in whole},
+            "seconds an epoch, batch 10, 10 chains": take_turns(epoch, args.repeats)[0],
+        }
+        print(f"\n{rows['n_rows']} digits, {n_hidden} hidden units")
+        for what, found in results.items():
+            print(f"{what:<68}  × BernoulliRBM")
+            for name, values in found.items():
+                times = f"{median_ratio(found['BernoulliRBM'], values):.2f}" if "BernoulliRBM" in found else ""
+                print(f"  {name:<36}{spread(values, 3):>30}  {times:>14}", flush=True)
+                table.append([n_hidden, what, *line_of(name, values)])
+            print_before(found)
+    if "skrbm" in whole:
+        with tempfile.TemporaryDirectory() as empty:
+            one = Child(whole["skrbm"] | {"environment": {"NUMBA_CACHE_DIR": empty}})
+            one.close()
+        print(f"\nthe first fit where nothing has been compiled yet: {one.first:.1f} s")
+    write_csv(args.csv, ["n_hidden", "measured", "contender", "seconds", "least", "most"], table)
+
+
 def run_methods(args):
     header(args)
-    names = list(methods())
-    specs = {name: {"function": "methods", "name": name} for name in names}
-    seconds, _ = take_turns(with_before(specs, args.before), args.repeats)
+    n_rows = args.rows or MNIST_ROWS
+    specs = {name: {"function": "methods", "name": name, "n_rows": n_rows} for name in asked_for(args, methods(n_rows))}
+    seconds, *_ = take_turns(with_before(specs, args.before), args.repeats)
     for name, values in seconds.items():
-        print(f"{name:<58}{spread(values, 3)} s")
+        print(f"{name:<62}{spread(values, 3)} s")
     print_before(seconds)
-    print(f"transform: {median_ratio(seconds[names[1]], seconds[names[0]]):.2f} times as fast as BernoulliRBM's")
+    write_csv(args.csv, ["measured", "seconds", "least", "most"], [line_of(*item) for item in seconds.items()])
+    names = [name for name in seconds if name.startswith("transform") and not name.endswith(BEFORE)]
+    if len(names) == 2:
+        print(f"transform: {median_ratio(seconds[names[1]], seconds[names[0]]):.2f} times as fast as BernoulliRBM's")
+    if args.only:
+        return
     from skrbm import BernoulliRBMTorch
 
-    X = rows_of(MNIST_ROWS)
+    X = rows_of(n_rows)
     model = BernoulliRBMTorch(500, n_iter=2, random_state=0).fit(X)
     narrow, wide = model.score_samples(X[:10_000]), model.score_samples(X[:10_000].astype(np.float64))
     print(
@@ -390,46 +530,115 @@ def run_methods(args):
 def growth(args):
     """Time against rows, features and hidden units, one varied at a time."""
     header(args)
-    base, table = {"n_rows": 12_000, "n_features": 784, "n_hidden": 500}, []
-    grids = {"n_rows": [3000, 12_000, 48_000], "n_features": [196, 784, 3136], "n_hidden": [125, 500, 2000]}
+    n_rows, table = args.rows or 6000, []
+    base = {"n_rows": n_rows, "n_features": 784, "n_hidden": 500}
+    grids = {
+        "n_rows": [n_rows // 4, n_rows, 4 * n_rows],
+        "n_features": [196, 784, 3136],
+        "n_hidden": [125, 500, 2000],
+    }
     for what, grid in grids.items():
         for value in grid:
-            shape = base | {what: value} | {"batch_size": 100}
+            shape = base | {what: value}
+            sizes = {"batch_size": 100, "n_hidden": shape.pop("n_hidden")}
             specs = {
-                "BernoulliRBM": {"function": "fit_of_sklearn", "arguments": {}} | shape,
-                "skrbm float32": {"function": "fit_of_skrbm", "arguments": {"precision": "float32"}} | shape,
-                "skrbm auto": {"function": "fit_of_skrbm", "arguments": {}} | shape,
+                "BernoulliRBM": {"function": "fit_of_sklearn", "arguments": sizes} | shape,
+                "skrbm float32": {"function": "fit_of_skrbm", "arguments": sizes | {"precision": "float32"}} | shape,
+                "skrbm auto": {"function": "fit_of_skrbm", "arguments": sizes} | shape,
             }
-            seconds, _ = take_turns(specs, args.repeats)
-            line = "  ".join(f"{name} {statistics.median(x) / N_EPOCHS:7.3f}" for name, x in seconds.items())
+            seconds, *_ = take_turns(asked_for(args, specs), args.repeats)
+            line = "  ".join(f"{name} {statistics.median(x):7.3f}" for name, x in seconds.items())
             print(f"{what:>10} {value:>6}   seconds an epoch: {line}", flush=True)
-            table += [
-                [what, value, name, statistics.median(x) / N_EPOCHS, min(x), max(x)] for name, x in seconds.items()
-            ]
-    write_csv(args.csv, ["varied", "value", "contender", "seconds_an_epoch", "least_of_fit", "most_of_fit"], table)
+            table += [[what, value, *line_of(*item)] for item in seconds.items()]
+    write_csv(args.csv, ["varied", "value", "contender", "seconds_an_epoch", "least", "most"], table)
     if args.figure:
         growth_curves(args.figure, table)
 
 
 def profile(args):
-    """Where the time of an update goes, from torch's profiler: the process's own time by operation."""
+    """Where the time of an update goes: in compiled loops, and in operations of torch by its profiler."""
+    X = rows_of(args.rows or 6000)
+    batch_size, before = args.batch_size[0], os.environ.get(SWITCH, "1")
+    n_updates = (EPOCHS[1] - EPOCHS[0]) * -(-len(X) // batch_size)
+    for precision in ("float32", "auto"):
+        for switch, words in (("1", "compiled loops"), ("0", "no compiled loops")):
+            os.environ[SWITCH] = switch
+            run = fit_of_skrbm(X, batch_size, args.n_hidden[0], precision=precision, n_chains=batch_size)
+            run(EPOCHS[0])
+            wall = seconds_of(run, EPOCHS) * (EPOCHS[1] - EPOCHS[0]) / n_updates
+            short, long = (own_times(run, n) for n in EPOCHS)
+            own = {key: [(b - a) / n_updates for a, b in zip(short[key], long[key], strict=True)] for key in long}
+            print(f"\n{precision}, {words}: {wall * 1e6:.0f} µs an update without the profiler; µs an update with it")
+            lines = sorted(own.items(), key=lambda item: -item[1][0])
+            for key, (microseconds, count) in lines[:14]:
+                print(f"{microseconds:8.1f}  {count:5.1f} ×  {key}")
+            for words, are_loops in (("all loops", True), ("all operations of torch", False)):
+                print(f"{sum(x[0] for key, x in own.items() if key.startswith('loop ') == are_loops):8.1f}  {words}")
+    os.environ[SWITCH] = before
+
+
+def own_times(run, n_epochs):
+    """Microseconds of a fit and how often, by compiled loop and by torch's operation, which no loop is part of."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
-    X = rows_of(12_000)
-    for precision in ("float32", "auto"):
-        run = fit_of_skrbm(X, args.batch_size[0], args.n_hidden[0], precision=precision, n_chains=args.batch_size[0])
-        run()
-        wall = timed(run)
-        with torch_profile(activities=[ProfilerActivity.CPU]) as profiler:
-            run()
-        n_updates = N_EPOCHS * len(X) // args.batch_size[0]
-        print(
-            f"\n{precision}: {wall / n_updates * 1e6:.0f} µs an update without the profiler; µs an update by operation"
-        )
-        averages = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
-        for event in averages[:14]:
-            print(f"{event.self_cpu_time_total / n_updates:8.1f}  {event.count / n_updates:5.1f} ×  {event.key}")
+    with timed_loops() as found, torch_profile(activities=[ProfilerActivity.CPU]) as profiler:
+        run(n_epochs)
+    for event in profiler.key_averages():
+        found[event.key] = [event.self_cpu_time_total, event.count]
+    return found
+
+
+@contextmanager
+def timed_loops():
+    """Inside, compiled loops take note of their time: "loop" and the name -> [microseconds, how often]."""
+    from skrbm.support.compiled import Bound, Loop
+
+    found, bind, call = defaultdict(lambda: [0.0, 0]), Loop.bind, Bound.__call__
+
+    def bind_by_name(loop, *arguments):
+        bound = bind(loop, *arguments)
+        bound.name = f"loop {loop._name}"
+        return bound
+
+    def timed_call(bound, n_pieces):
+        seconds = timed(call, bound, n_pieces)
+        found[bound.name][0] += seconds * 1e6
+        found[bound.name][1] += 1
+
+    Loop.bind, Bound.__call__ = bind_by_name, timed_call
+    try:
+        yield found
+    finally:
+        Loop.bind, Bound.__call__ = bind, call
+
+
+PAGE = Path(__file__).parent / "results/speed.md"
+
+
+def all_commands(args):
+    """Put what the commands print into the page of results: each in its block, or in a new one at the end."""
+    import record
+
+    rows = f" --rows {args.rows}" if args.rows else ""
+    size, before, peers = f" --repeats {args.repeats}{rows}", "", ""
+    if args.before:
+        os.environ["SKRBM_BEFORE"], before = args.before, " --before CHECKOUT"
+    if args.peers:
+        os.environ["SKRBM_PEERS"], peers = args.peers, " --peers PYTHON"
+    figures = "--figure benchmarks/figures"
+    for command in (
+        f"epochs --batch-size 100 64 10 1024{size}{peers}{before} --csv benchmarks/epochs.csv {figures}/speed.png",
+        f"digits{size}{before} --csv benchmarks/digits.csv",
+        f"methods{size}{before} --csv benchmarks/methods.csv",
+        f"growth{size} --csv benchmarks/growth.csv {figures}/growth.png",
+        f"profile{rows}",
+    ):
+        line = f"`$ python benchmarks/speed.py {command}`"
+        text = args.page.read_text("utf-8")
+        if line not in text.splitlines():
+            args.page.write_text(f"{text.rstrip()}\n\n{line}\n".lstrip(), "utf-8")
+        record.record(args.page, line.strip("`$ "))
 
 
 CUDA_SIZES = ((100, 784, 500), (1024, 784, 500), (4096, 4096, 4096))  # rows in a batch, columns, hidden units
@@ -469,8 +678,8 @@ def cuda(args):
             print(f"  {name:<40} {median:.4f} ({least:.4f} to {most:.4f})  {limit / median:4.0%}", flush=True)
         if find_spec("rbms"):
             run = fit_of_rbms(X, batch_size, n_hidden, device="cuda")
-            run()
-            print(f"  {'rbms, float32':<40} {timed(run) / N_EPOCHS:.4f}", flush=True)
+            run(EPOCHS[0])
+            print(f"  {'rbms, float32':<40} {seconds_of(run, EPOCHS):.4f}", flush=True)
         names = kernels_of_update(X[: 200 * batch_size], shape)
         print(f"  {sum(names.values()):.1f} kernels and copies an update in bfloat16, in the order of their number:")
         print("  " + "; ".join(f"{n:.1f} {name}" for name, n in sorted(names.items(), key=lambda x: -x[1])[:8]))
@@ -543,7 +752,7 @@ def curves(path, table):
 
     n_hidden = table[0][1]
     shown = [
-        "BernoulliRBM (scikit-learn) PCD-1", RBMS, LEARNERGY, AUTOGRAD, "skrbm float32 PCD-1", "skrbm auto PCD-1",
+        SKLEARN, RBMS, LEARNERGY, AUTOGRAD, "skrbm float32 PCD-1", "skrbm auto PCD-1",
         "limit in float32", "limit in int8",
     ]  # fmt: skip
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -585,20 +794,31 @@ def growth_curves(path, table):
 
 
 def main():
-    commands = {"epochs": epochs, "methods": run_methods, "growth": growth, "profile": profile, "cuda": cuda}
+    commands = {
+        "epochs": epochs,
+        "digits": digits,
+        "methods": run_methods,
+        "growth": growth,
+        "profile": profile,
+        "cuda": cuda,
+        "all": all_commands,
+    }
     if sys.argv[1:2] == ["child"]:
         return child(json.loads(sys.argv[2]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=commands)
     parser.add_argument("--batch-size", type=int, nargs="+", default=[100])
-    parser.add_argument("--n-hidden", type=int, nargs="+", default=[500])
+    parser.add_argument("--n-hidden", type=int, nargs="+", help="500; 100 and 256 for digits")
+    parser.add_argument("--rows", type=int, help="how many to train on in an epoch, or to take, at most")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="words that the contenders' names must have one of")
     parser.add_argument("--peers", help="an interpreter that has rbms and learnergy")
     parser.add_argument("--before", metavar="CHECKOUT", help="another checkout of skrbm, to run in turn with this one")
     parser.add_argument("--csv")
     parser.add_argument("--figure")
+    parser.add_argument("--page", type=Path, default=PAGE, help="for all: where to record")
     args = parser.parse_args()
+    args.n_hidden = args.n_hidden or ([100, 256] if args.what == "digits" else [500])
     return commands[args.what](args)
 
 
