@@ -92,20 +92,17 @@ def test_wide_weights(shape):
     assert (wide.rows is W) == (shape[1] % 16 == 0)
 
 
-def test_offsets_are_taken_before_they_move():
-    mu = torch.rand(50)
-    terms = Terms(torch.zeros(3, 50), torch.rand(2), mu, 0.1)
-    assert terms.is_centered
-    assert terms.n == 3
-    terms.take_mu_()
-    assert torch.equal(terms.directions[0], mu)
-    assert terms.directions[1:].abs().sum() == 0
+@pytest.mark.parametrize("kind", KINDS)
+def test_offsets_are_taken_before_the_sums(kind):
+    params, mu = machine(30, 50), torch.rand(50)
+    terms = plain_terms(params, mu)
+    phases = phases_of(kind, params, 9, 9, terms)
+    assert (terms.n, terms.is_centered) == (1, True)
     mu.mul_(2.0)
-    assert torch.equal(2.0 * terms.directions[0], mu)
-    without = Terms(torch.zeros(2, 50), torch.rand(2), None, 0.1)
-    without.take_mu_()
-    assert not without.is_centered
-    assert without.directions.abs().sum() == 0
+    phases.hidden_(0, 18, 7, 100)
+    assert torch.equal(terms.directions[0], mu)
+    phases.step_(Step(0.1, 1.0), 0)
+    assert not torch.equal(terms.directions[0], mu)  # which has moved
 
 
 @pytest.mark.parametrize(
@@ -182,7 +179,6 @@ def test_an_update_steps_along_the_contrast(kind, n_data, n_chains, centered, da
     params = machine(30, 50)
     mu, P = torch.rand(50) if centered else None, damping() if damped else None
     phases = phases_of(kind, params, n_data, n_chains, plain_terms(params, mu, P))
-    phases.terms.take_mu_()
     W, before = weights_seen(phases, kind), params.clone()
     old_mu = torch.zeros(50) if mu is None else mu.clone()
     phases.hidden_(0, n_data + n_chains, 7, 100)
@@ -219,7 +215,6 @@ def test_what_forgets_finds_a_changed_machine(kind):
         params, mu = machine(30, 50), torch.full((50,), 0.5)
         phases = phases_of(kind, params, 9, 9, plain_terms(params, mu))
         for _ in range(2):
-            phases.terms.take_mu_()
             phases.hidden_(0, 18, 7, 100)
             before, old_mu = params.clone(), mu.clone()
             phases.step_(Step(1e-9, 0.5), 0)
