@@ -190,13 +190,13 @@ class _Look:
     """How far a step moves the machine, by the free energies of some chains before it and after it."""
 
     def __init__(self, params: RBMParameters, v: Tensor) -> None:
-        self._params, self._v, self._b, self.c = params, v, params.b.clone(), params.c.clone()
+        self._params, self.v, self._b, self.c = params, v, params.b.clone(), params.c.clone()
 
     def divergence(self, before: Tensor, after: Tensor) -> float:
         """From W v (n, n_hidden) before and after."""
         params = self._params
         of_h = params.hidden.cumulant(after + params.c).sum(1) - params.hidden.cumulant(before + self.c).sum(1)
-        change = of_h.double() + (self._v @ (params.b - self._b)).double()
+        change = of_h.double() + (self.v @ (params.b - self._b)).double()
         return 0.5 * float(change.var(correction=0))
 
 
@@ -230,7 +230,7 @@ class PhasesInInt8(CompiledPhases):
         self._largest = torch.empty(self._n_pieces)  # magnitudes, whose bits are in the order of integers
         weights = (W, self._products, n_hidden, n_features, backend.narrow, self._largest)
         of_mu = (0 if terms.mu is None else terms.mu, sums.W_mu)
-        steps = (0.0, 0.0, 0.0, 0.0, *of_mu, 0, 0, 0)
+        steps = (0.0, 0.0, 0.0, 0.0, *of_mu)
         self._descend = _DESCEND.bind(*weights, sums.left, sums.directions, max(terms.n, 1), *steps)
 
     def set_key_(self, key: tuple[int, int]) -> None:
@@ -259,21 +259,30 @@ class PhasesInInt8(CompiledPhases):
         loop(n_pieces)
 
     def step_(self, step: Step, n_looked_at: int) -> float:
-        backend, look = self._backend, None
+        backend = self._backend
+        look = _Look(backend.params, self.chains[:n_looked_at].float()) if n_looked_at else None
         int8_mm(self._rounded.T, self.phases.all, out=self._products)
-        if n_looked_at:
-            v = self.chains[:n_looked_at].float()
-            look, inputs = _Look(backend.params, v), v.new_empty((2, len(backend.params.W), len(v)))
-            self._descend.set_from(15, (v, len(v), inputs))
         self._sums.step_biases_(step)
         factor = step.rate / (self._level * self.n_data)
+        moved = None if look is None else self._moved(look.v, step, factor)
         self._descend.set_from(9, (step.kept, factor, step.rate, 1.0 / backend.unit))
         self._descend(self._n_pieces)
         backend.know_largest_(float(self._largest.numpy().max()))  # numpy's takes half of torch's time
-        if look is None:
-            return math.nan
-        self._descend.set_from(15, (0, 0, 0))
-        return look.divergence(inputs[0].T, inputs[1].T)
+        return math.nan if look is None or moved is None else look.divergence(*moved)
+
+    def _moved(self, v: Tensor, step: Step, factor: float) -> tuple[Tensor, Tensor]:
+        """W v of the first chains v before the step, as far as the rounded weights tell, and after it: (n, n_hidden).
+
+        What is added to W is of low rank, so its product with v needs no pass over W: factor Σ h v', less left' times
+        the directions.
+        """
+        n, n_hidden = len(v), len(self._backend.params.W)
+        before = self._to_h[self.n_data : self.n_data + n] * self._backend.unit
+        along = int8_mm(self.phases.all, self.chains[:n].T).to(v.dtype)  # (n_rows, n)
+        change = (along.T @ self._rounded[:, :n_hidden].to(v.dtype)).mul_(factor)
+        if self.terms.n:
+            change.addmm_(v @ self.terms.directions.T, self._sums.left, alpha=-step.rate)
+        return before, torch.add(change, before, alpha=step.kept)
 
     def forget_(self) -> None:
         self._sums.is_known = False

@@ -412,7 +412,7 @@ def descend_int8(a):
     """W ← kept W + factor Σ h v' - rate left' directions, and its copy in int8; a piece is `_ROWS_OF_W` rows.
 
     Without any direction the first one has to be of zeros. `largest` is the largest magnitude of a weight by piece, and
-    `W_mu` is Wμ after the step. `inputs` (2, n_hidden, n_looked_at) are W v of some rows before it and after it.
+    `W_mu` is Wμ after the step.
     """
     W, sums, n_hidden, n_features, W8, largest = a[2], a[3], a[4], a[5], a[6], a[7]
     left, directions, n_directions = a[8], a[9], a[10]
@@ -422,7 +422,7 @@ def descend_int8(a):
         F(as_float64(a[13])),
         F(as_float64(a[14])),
     )
-    mu, W_mu, looked_at, n_looked_at, inputs = a[15], a[16], a[17], a[18], a[19]
+    mu, W_mu = a[15], a[16]
     while True:
         piece = next_piece(a)
         if piece >= a[1]:
@@ -430,9 +430,6 @@ def descend_int8(a):
         found = np.int32(0)
         for j in range(piece * _ROWS_OF_W, min((piece + 1) * _ROWS_OF_W, n_hidden)):
             row, of_sums = f4(W, j * n_features, n_features), i4(sums, j * n_features, n_features)
-            for i in range(n_looked_at):
-                of_v = f4(looked_at, i * n_features, n_features)
-                f4(inputs, j * n_looked_at + i, 1)[0] = _dot(row, of_v, n_features)
             weight = rate * f4(left, j, 1)[0]
             _descend(row, of_sums, kept, factor, weight, f4(directions, 0, n_features), n_features)
             for d in range(1, n_directions):
@@ -441,9 +438,6 @@ def descend_int8(a):
             found = max(found, _narrow(row, per_unit, i1(W8, j * n_features, n_features), n_features))
             if mu != 0:
                 f4(W_mu, j, 1)[0] = _dot(row, f4(mu, 0, n_features), n_features)
-            for i in range(n_looked_at):
-                of_v = f4(looked_at, i * n_features, n_features)
-                f4(inputs, (n_hidden + j) * n_looked_at + i, 1)[0] = _dot(row, of_v, n_features)
         i4(largest, piece, 1)[0] = found
 
 

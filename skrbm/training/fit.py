@@ -31,7 +31,8 @@ from skrbm.training.state import Streams, TrainState, start_state
 from skrbm.training.update import EpochRecord, epoch_
 
 _KEPT_ROWS = 100  # training rows that a model keeps, for chains that start at data
-_WATCHED_ROWS, _LEAST_WATCHED = 1000, 200  # training rows that are measured after each epoch: a tenth, within bounds
+_LEAST_WATCHED, _MOST_WATCHED = 200, 500  # training rows that are measured after each epoch: a tenth, within bounds
+_BALANCED_ROWS = 1000  # that the modes of a machine are compared with
 _LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
 _LEAST_TO_BALANCE = 1000  # updates, before which modes have hardly come apart, and a look takes as long as learning
 STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing can be learned from there
@@ -241,7 +242,7 @@ class Run:
         place = self.state.params.placement
         params = learned.params.to(place.device, place.dtype)
         stream = Stream(self.start.seed, "balance")
-        rows = binarize_rows(self.rows.some(_WATCHED_ROWS, stream), settings.binarize, stream)
+        rows = binarize_rows(self.rows.some(_BALANCED_ROWS, stream), settings.binarize, stream)
         rows = rows if is_bits(rows) else stream.bernoulli(rows.clamp(0.0, 1.0))
         params, gain = balance_modes(params, self.base_b, rows.to(params.W), stream, self.state.n_updates)
         b, c, gain = group.of_first((to_numpy(params.b), to_numpy(params.c), gain))
@@ -337,7 +338,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
         trajectory = Trajectory.after(kept, params, base_bias(base_rates, params), streams.start.spawn("trajectory"))
     stream = streams.start.spawn("monitor")
     # By the rule that was asked for: the draws of the measures are then the same for rows of bits.
-    n_watched = min(max(rows.n_own_rows // 10, _LEAST_WATCHED), _WATCHED_ROWS)
+    n_watched = min(max(rows.n_own_rows // 10, _LEAST_WATCHED), _MOST_WATCHED)
     watched = binarize_rows(rows.some(n_watched, stream), asked.binarize, stream)
     past = {} if learned is None or learned.history is None else learned.history
     run = Run(

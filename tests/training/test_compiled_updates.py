@@ -388,7 +388,8 @@ def test_looks(kind, algorithm):
             assert math.isnan(found)
             continue
         looked_at = chains[:LOOKED_AT]
-        assert found == pytest.approx(float(step_divergence(before, state.params, looked_at)), rel=1e-3)
+        rel = 2e-2 if kind == "int8" else 1e-3  # what is found from the rounded weights
+        assert found == pytest.approx(float(step_divergence(before, state.params, looked_at)), rel=rel)
         for other in (chains, looked_at[1:], batch.v):
             assert found != pytest.approx(float(step_divergence(before, state.params, other)), rel=1e-3)
     updates.end_()
