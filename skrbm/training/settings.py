@@ -40,6 +40,7 @@ _MOST_GROWTH = 4.0  # from the highest first rate
 _NOISE = 0.6  # of the first updates
 LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the first rate, for each hidden unit
 _LEAST_COMPILED = 500  # updates of a fit: numba's import, and loading what it has compiled, take half a second
+_MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in float32 need some 20 bytes
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 
 # weight_decay="auto", see `_decay`: two precisions of the weights' prior, and the most that each may come to, lest toys
@@ -149,7 +150,13 @@ class TrainSettings:
             and not rows.is_weighted
             and rows.group.size == 1
             and self.n_epochs * rows.n_batches(int(self.batch_size)) >= _LEAST_COMPILED
+            and (self.precision == "int8" or self._n_states(rows.n_features) <= _MOST_STATES)
         )
+
+    def _n_states(self, n_features: int) -> int:
+        """How many states of a layer the rows of an update have, at most."""
+        n_data = int(self.batch_size)
+        return (n_data + (n_data if self.algorithm == "cd" else self.n_chains)) * max(n_features, self.n_hidden)
 
     def _first_rate(self, spectrum: Spectrum, batch_size: int) -> float:
         """What learning_rate="auto" starts at: the highest rate at which the first updates don't throw units about.
