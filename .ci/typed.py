@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEAST = 0.97  # of the public names
+LOOPS = re.compile(r"^skrbm\.\w+\.(small_)?loops\b")  # modules whose functions numba types, and nobody else calls
 USE = """from skrbm import BernoulliRBMTorch
 
 rbm = BernoulliRBMTorch(n_hidden=3)
@@ -42,11 +43,11 @@ def completeness(checker: str, folder: str) -> None:
     if found["packageRootDirectory"] != str(ROOT / "skrbm"):
         seen = found["packageRootDirectory"] or "nowhere"
         sys.exit(f'Type checkers find skrbm in {seen}, not in {ROOT}: pip install -e ".[test]" in this checkout.')
-    score = found["completenessScore"]
+    public = [symbol for symbol in found["symbols"] if symbol["isExported"] and not LOOPS.search(symbol["name"])]
+    names = [symbol["name"] for symbol in public if symbol["isTypeAmbiguous"] or not symbol["isTypeKnown"]]
+    score = 1.0 - len(names) / len(public)
     print(f"{score:.1%} of the public names have types that are known")
     if score < LEAST:
-        public = [symbol for symbol in found["symbols"] if symbol["isExported"]]
-        names = [symbol["name"] for symbol in public if symbol["isTypeAmbiguous"] or not symbol["isTypeKnown"]]
         sys.exit("\n".join([f"At least {LEAST:.0%} have to. These don't:", *names]))
 
 

@@ -121,6 +121,9 @@ class Stream:
     True
     """
 
+    key: tuple[int, int]
+    position: int
+
     def __init__(self, seed: int | Sequence[int] | None = None, use: str = "") -> None:
         sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(use.encode()),))
         key0, key1 = sequence.generate_state(2, np.uint64).tolist()
