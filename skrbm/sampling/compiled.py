@@ -17,6 +17,7 @@ from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters
 from skrbm.support.compiled import LANES, Loop, loops_pay
 from skrbm.support.randomness import Stream, Uniform, signed, tables
+from skrbm.support.threads import LEAST_WORK, available_threads
 
 _GIBBS, _ANNEAL = Loop("skrbm.sampling.loops", "gibbs"), Loop("skrbm.sampling.loops", "anneal")
 _BLOCKS, _LEAST_BLOCK, _MOST_BLOCK = 8, 8, 128  # into which chains are divided, whatever the number of threads
@@ -79,6 +80,11 @@ def _block(n_chains: int) -> int:
     return min(max(-(-n_chains // _BLOCKS), _LEAST_BLOCK), _MOST_BLOCK)
 
 
+def _threads_for(n_sums: int) -> int:
+    """All threads for long work, also where calls are limited to one: blocks of chains hardly ever wait for another."""
+    return available_threads() if n_sums >= LEAST_WORK else torch.get_num_threads()
+
+
 def _take(stream: Stream, sizes: Sequence[int], n_steps: int) -> tuple[int, int, int, Tensor]:
     """The place of `n_steps` times draws of these sizes, behind which the stream goes on."""
     position = stream.position
@@ -117,7 +123,7 @@ class CompiledGibbs:
         states = (self.h, self.v, self.v if total is None else total)
         sizes = (n, n_steps, n_late, block)
         loop = _GIBBS.bind(*sizes, *self._weights.arguments, *states, *self._memory, *place)
-        loop(-(-n // block))
+        loop(-(-n // block), _threads_for(n * n_steps * self._weights.W.numel()))
 
 
 class CompiledAnnealing:
@@ -158,5 +164,5 @@ class CompiledAnnealing:
         chains = (self.v, self._h, self._base, step, betas, increments)
         sizes = (n, n_steps, int(is_last), block)
         loop = _ANNEAL.bind(*sizes, *self._weights.arguments, *chains, *self._memory, *place)
-        loop(-(-n // block))
+        loop(-(-n // block), _threads_for(n * n_steps * self._weights.W.numel()))
         return increments

@@ -112,10 +112,10 @@ class Bound:
         for place, value in enumerate(values, i + 2):
             self._numbers[place] = _number(value)
 
-    def __call__(self, n_pieces: int) -> None:
-        """Run the loop on as many threads as torch has."""
+    def __call__(self, n_pieces: int, n_threads: int | None = None) -> None:
+        """Run the loop on so many threads; by default on as many as torch has."""
         self._numbers[0], self._numbers[1] = 0, n_pieces
-        n_threads = min(n_pieces, torch.get_num_threads())
+        n_threads = min(n_pieces, n_threads or torch.get_num_threads())
         run = _parallel() if n_threads > 1 else None
         if run is None:
             self._function(self._numbers)
