@@ -21,10 +21,13 @@ from skrbm.support.loops import (
     SEGMENT,
     TABLE,
     F,
+    add,
     add_product,
     add_rows,
+    approach,
     as_float64,
     bits_of,
+    clear,
     compare,
     contracting,
     copy,
@@ -35,6 +38,7 @@ from skrbm.support.loops import (
     i1,
     i4,
     layer,
+    move,
     next_piece,
     padded,
     part,
@@ -56,18 +60,6 @@ _ZERO, _MAGIC, _MAGNITUDE = F(0), F(1.5 * 2**23), np.int32(0x7FFFFFFF)  # see `b
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------------
-
-
-@contracting
-def _clear(values, n):
-    for i in range(n):
-        values[i] = _ZERO
-
-
-@contracting
-def _add(share, values, total, n):
-    for i in range(n):
-        total[i] += share * values[i]
 
 
 @contracting
@@ -224,7 +216,7 @@ def hidden_int8(a):
             break
         start, end = _rows_of(piece, n_data, n_chains)
         total = piece * (1 + n_directions) * n_hidden
-        _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
+        clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
         for row in range(start, end):
             is_data = row < n_data
             shares[0] = F(1.0 / n_data) if is_data else F(-1.0 / n_chains)
@@ -244,7 +236,7 @@ def hidden_int8(a):
                     compare(u1(bytes_, 0, n), f4(low, at, n), means, i1(h, first + done, n), n)
                 _round(f4(dither, place % TABLE + done, n), means, level, sign, i1(rounded, out + done, n), n)
                 for d in range(1 + n_directions):
-                    _add(shares[d], means, f4(totals, total + d * n_hidden + done, n), n)
+                    add(shares[d], means, f4(totals, total + d * n_hidden + done, n), n)
                 done += n
             ones = i1(rounded, out + n_hidden, 2)
             ones[0], ones[1] = np.int8(is_data), np.int8(not is_data)
@@ -294,7 +286,7 @@ def hidden_float32(a):
         while piece < last:
             start, end = _rows_of(piece, n_data, n_chains)
             total = piece * (1 + n_directions) * n_hidden
-            _clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
+            clear(f4(totals, total, (1 + n_directions) * n_hidden), (1 + n_directions) * n_hidden)
             for row in range(start, end):
                 share = F(1.0 / n_data) if row < n_data else F(-1.0 / n_chains)
                 x = means + 4 * row * wide
@@ -304,11 +296,11 @@ def hidden_float32(a):
                     at = row - first_drawn
                     draw_row(x, h + 4 * at * n_hidden, n_hidden, at, position, key0, key1, low, memory)
                 _scale(share, of_row, of_row, n_hidden)
-                _add(ONE, of_row, f4(totals, total, n_hidden), n_hidden)
+                add(ONE, of_row, f4(totals, total, n_hidden), n_hidden)
                 row_v = f4(v, row * n_features, n_features)
                 for d in range(n_directions):
                     along = _dot(row_v, f4(directions, d * n_features, n_features), n_features)
-                    _add(along, of_row, f4(totals, total + (1 + d) * n_hidden, n_hidden), n_hidden)
+                    add(along, of_row, f4(totals, total + (1 + d) * n_hidden, n_hidden), n_hidden)
             piece += 1
 
 
@@ -322,12 +314,12 @@ def column_means(a):
         first = piece * _COLUMNS
         n = min(_COLUMNS, n_features - first)
         data, model = f4(out, first, n), f4(out, n_features + first, n)
-        _clear(data, n)
-        _clear(model, n)
+        clear(data, n)
+        clear(model, n)
         for row in range(n_data):
-            _add(F(1.0 / n_data), f4(v, row * n_features + first, n), data, n)
+            add(F(1.0 / n_data), f4(v, row * n_features + first, n), data, n)
         for row in range(n_data, n_data + n_chains):
-            _add(F(1.0 / n_chains), f4(v, row * n_features + first, n), model, n)
+            add(F(1.0 / n_chains), f4(v, row * n_features + first, n), model, n)
 
 
 # -- the step ----------------------------------------------------------------------------------------------------------
@@ -337,12 +329,6 @@ def column_means(a):
 def _means_of_counts(counts, n_rows, out, n):
     for i in range(n):
         out[i] = F(counts[i]) / n_rows
-
-
-@contracting
-def _approach(goal, rate, values, n):
-    for i in range(n):
-        values[i] += rate * (goal[i] - values[i])
 
 
 def step_biases(a):
@@ -365,31 +351,31 @@ def step_biases(a):
         size = (1 + n_directions) * n_hidden
         total = f4(totals, 0, size)
         for piece in range(1, n_pieces):
-            _add(ONE, f4(totals, piece * size, size), total, size)
+            add(ONE, f4(totals, piece * size, size), total, size)
         dh = f4(totals, 0, n_hidden)
         hidden_bias = f4(c, 0, n_hidden)
-        _add(rate, dh, hidden_bias, n_hidden)
+        add(rate, dh, hidden_bias, n_hidden)
         if is_centered:
             old_mu = f4(directions, 0, n_features)
             for d in range(n_directions):
                 onto = _dot(f4(directions, d * n_features, n_features), old_mu, n_features)
-                _add(-onto, dh, f4(totals, (1 + d) * n_hidden, n_hidden), n_hidden)
-            _add(-rate, f4(totals, n_hidden, n_hidden), hidden_bias, n_hidden)
+                add(-onto, dh, f4(totals, (1 + d) * n_hidden, n_hidden), n_hidden)
+            add(-rate, f4(totals, n_hidden, n_hidden), hidden_bias, n_hidden)
             copy(dh, f4(left, 0, n_hidden), n_hidden)
-            _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
+            approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
             if decayed != _ZERO:
                 for part in range(n_parts):
-                    _add(decayed, f4(W_mu, part * n_hidden, n_hidden), hidden_bias, n_hidden)
+                    add(decayed, f4(W_mu, part * n_hidden, n_hidden), hidden_bias, n_hidden)
         for d in range(is_centered, n_directions):
             share = f4(damping, d - is_centered, 1)[0]
             excess = f4(totals, (1 + d) * n_hidden, n_hidden)
             _scale(share, excess, f4(left, d * n_hidden, n_hidden), n_hidden)
             if is_centered:
                 onto = _dot(f4(directions, d * n_features, n_features), f4(directions, 0, n_features), n_features)
-                _add(rate * share * onto, excess, hidden_bias, n_hidden)
+                add(rate * share * onto, excess, hidden_bias, n_hidden)
         visible_bias = f4(b, 0, n_features)
-        _add(rate, data_v, visible_bias, n_features)
-        _add(-rate, model_v, visible_bias, n_features)
+        add(rate, data_v, visible_bias, n_features)
+        add(-rate, model_v, visible_bias, n_features)
 
 
 @contracting
@@ -434,17 +420,11 @@ def descend_int8(a):
             _descend(row, of_sums, kept, factor, weight, f4(directions, 0, n_features), n_features)
             for d in range(1, n_directions):
                 weight = rate * f4(left, d * n_hidden + j, 1)[0]
-                _add(-weight, f4(directions, d * n_features, n_features), row, n_features)
+                add(-weight, f4(directions, d * n_features, n_features), row, n_features)
             found = max(found, _narrow(row, per_unit, i1(W8, j * n_features, n_features), n_features))
             if mu != 0:
                 f4(W_mu, j, 1)[0] = _dot(row, f4(mu, 0, n_features), n_features)
         i4(largest, piece, 1)[0] = found
-
-
-@contracting
-def _move(W, gradient, kept, rate, n):
-    for i in range(n):
-        W[i] = kept * W[i] + rate * gradient[i]
 
 
 @contracting
@@ -476,7 +456,7 @@ def descend_float32(a):
         n_columns = min(LANES, n_features - first)
         of_piece, names = gradient + 4 * first * wide_h, which + 4 * first * n
         values = factors + 4 * first * n
-        _clear(f4(of_piece, 0, n_columns * wide_h), n_columns * wide_h)
+        clear(f4(of_piece, 0, n_columns * wide_h), n_columns * wide_h)
         if density > DENSE:
             add_product(v + 4 * first, 1, n_features, n_columns, n, means, wide_h, of_piece)
         else:
@@ -489,13 +469,13 @@ def descend_float32(a):
             of_gradient, of_W = f4(of_piece, i * wide_h, n_hidden), f4(W_t, (first + i) * wide_h, n_hidden)
             for d in range(n_directions):
                 weight = f4(directions, d * n_features + first + i, 1)[0]
-                _add(-weight, f4(left, d * n_hidden, n_hidden), of_gradient, n_hidden)
-            _move(of_W, of_gradient, kept, rate, n_hidden)
+                add(-weight, f4(left, d * n_hidden, n_hidden), of_gradient, n_hidden)
+            move(of_W, of_gradient, kept, rate, n_hidden)
         if mu != 0:
             part = f4(W_mu, piece * n_hidden, n_hidden)
-            _clear(part, n_hidden)
+            clear(part, n_hidden)
             for i in range(n_columns):
-                _add(f4(mu, first + i, 1)[0], f4(W_t, (first + i) * wide_h, n_hidden), part, n_hidden)
+                add(f4(mu, first + i, 1)[0], f4(W_t, (first + i) * wide_h, n_hidden), part, n_hidden)
         _write_columns(W_t, wide_h, n_columns, n_hidden, first, W, n_features)
         if W_wide != W:
             _write_columns(W_t, wide_h, n_columns, n_hidden, first, W_wide, wide_v)

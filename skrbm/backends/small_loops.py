@@ -14,8 +14,11 @@ from skrbm.support.loops import (
     LANES,
     ONE,
     F,
+    add,
     add_product,
+    approach,
     as_float64,
+    clear,
     compare,
     contracting,
     copy,
@@ -24,6 +27,7 @@ from skrbm.support.loops import (
     f8,
     fill,
     i8,
+    move,
     next_piece,
     padded,
     place_of_low,
@@ -40,33 +44,9 @@ _ZERO = F(0)
 
 
 @contracting
-def _clear(values, n):
-    for i in range(n):
-        values[i] = _ZERO
-
-
-@contracting
-def _add(share, values, total, n):
-    for i in range(n):
-        total[i] += share * values[i]
-
-
-@contracting
 def _scale(share, values, n):
     for i in range(n):
         values[i] *= share
-
-
-@contracting
-def _approach(goal, rate, values, n):
-    for i in range(n):
-        values[i] += rate * (goal[i] - values[i])
-
-
-@contracting
-def _move(W, gradient, kept, rate, n):
-    for i in range(n):
-        W[i] = kept * W[i] + rate * gradient[i]
 
 
 @summing
@@ -148,18 +128,18 @@ def _run_phases(sizes, states, weights, k, is_contrastive, position, draws):
 def _sum_rows(sizes, v, means, dh, data_v, model_v):
     """Δ⟨h⟩, and ⟨v⟩ of the data and of the chains. The means become means times s, see `backends.loops`."""
     n_data, n_chains, n_features, n_hidden = sizes
-    _clear(dh, n_hidden)
-    _clear(data_v, n_features)
-    _clear(model_v, n_features)
+    clear(dh, n_hidden)
+    clear(data_v, n_features)
+    clear(model_v, n_features)
     for row in range(n_data + n_chains):
         of_h, of_v = f4(means, row * padded(n_hidden), n_hidden), f4(v, row * n_features, n_features)
         if row < n_data:
             _scale(F(1.0 / n_data), of_h, n_hidden)
-            _add(F(1.0 / n_data), of_v, data_v, n_features)
+            add(F(1.0 / n_data), of_v, data_v, n_features)
         else:
             _scale(F(-1.0 / n_chains), of_h, n_hidden)
-            _add(F(1.0 / n_chains), of_v, model_v, n_features)
-        _add(ONE, of_h, dh, n_hidden)
+            add(F(1.0 / n_chains), of_v, model_v, n_features)
+        add(ONE, of_h, dh, n_hidden)
 
 
 @contracting
@@ -168,13 +148,13 @@ def _find_gradient(sizes, v, means, dh, gradient, mu, damping):
     n_data, n_chains, n_features, n_hidden = sizes
     directions, n_damped, excess = damping
     n, wide = n_data + n_chains, padded(n_hidden)
-    _clear(f4(gradient, 0, n_features * wide), n_features * wide)
+    clear(f4(gradient, 0, n_features * wide), n_features * wide)
     add_product(v, 1, n_features, n_features, n, means, wide, gradient)
     if mu != 0:
         for i in range(n_features):
-            _add(-f4(mu, i, 1)[0], dh, f4(gradient, i * wide, n_hidden), n_hidden)
+            add(-f4(mu, i, 1)[0], dh, f4(gradient, i * wide, n_hidden), n_hidden)
     if n_damped:
-        _clear(f4(excess, 0, n_damped * wide), n_damped * wide)
+        clear(f4(excess, 0, n_damped * wide), n_damped * wide)
         add_product(directions, n_features, 1, n_damped, n_features, gradient, wide, excess)
         for d in range(n_damped):
             _scale(-f4(directions, n_damped * n_features + d, 1)[0], f4(excess, d * wide, n_hidden), n_hidden)
@@ -187,14 +167,14 @@ def _step(sizes, weights, gradient, dh, mu, rate, kept):
     _, _, n_features, n_hidden = sizes
     W, W_t, _, c = weights
     wide, hidden_bias = padded(n_hidden), f4(c, 0, n_hidden)
-    _add(rate, dh, hidden_bias, n_hidden)
+    add(rate, dh, hidden_bias, n_hidden)
     for i in range(n_features):
         of_W, of_gradient = f4(W_t, i * wide, n_hidden), f4(gradient, i * wide, n_hidden)
         if mu != 0:
             offset = f4(mu, i, 1)[0]
-            _add((ONE - kept) * offset, of_W, hidden_bias, n_hidden)
-            _add(-rate * offset, of_gradient, hidden_bias, n_hidden)
-        _move(of_W, of_gradient, kept, rate, n_hidden)
+            add((ONE - kept) * offset, of_W, hidden_bias, n_hidden)
+            add(-rate * offset, of_gradient, hidden_bias, n_hidden)
+        move(of_W, of_gradient, kept, rate, n_hidden)
     _transpose(W_t, n_features, n_hidden, wide, W, padded(n_features))
 
 
@@ -232,9 +212,9 @@ def _follow(sizes, weights, mean, rate):
     mean_W, mean_b, mean_c = mean
     for j in range(n_hidden):
         of_row = f4(W, j * padded(n_features), n_features)
-        _approach(of_row, rate, f4(mean_W, j * n_features, n_features), n_features)
-    _approach(f4(b, 0, n_features), rate, f4(mean_b, 0, n_features), n_features)
-    _approach(f4(c, 0, n_hidden), rate, f4(mean_c, 0, n_hidden), n_hidden)
+        approach(of_row, rate, f4(mean_W, j * n_features, n_features), n_features)
+    approach(f4(b, 0, n_features), rate, f4(mean_b, 0, n_features), n_features)
+    approach(f4(c, 0, n_hidden), rate, f4(mean_c, 0, n_hidden), n_hidden)
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
@@ -277,10 +257,10 @@ def updates_of_small(a):
             if is_looked_at:
                 _inputs(chains, n_features, W_t, n_hidden, c, inputs, n_looked_at)
             _step(sizes, weights, gradient, dh, mu, rate, kept)
-            _add(rate, data_v, visible_bias, n_features)
-            _add(-rate, model_v, visible_bias, n_features)
+            add(rate, data_v, visible_bias, n_features)
+            add(-rate, model_v, visible_bias, n_features)
             if mu != 0:
-                _approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
+                approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
             if is_looked_at:
                 _inputs(chains, n_features, W_t, n_hidden, c, new_inputs, n_looked_at)
                 _compare_energies(sizes, chains, rate, data_v, model_v, looks)

@@ -534,3 +534,31 @@ def sigmoid_of(x, n):
     """σ of each of `n` numbers, in their place."""
     for i in range(n):
         x[i] = sigmoid(x[i])
+
+
+@contracting
+def clear(values, n):
+    """Set `n` numbers to 0."""
+    for i in range(n):
+        values[i] = _NOTHING
+
+
+@contracting
+def add(share, values, total, n):
+    """total += share values."""
+    for i in range(n):
+        total[i] += share * values[i]
+
+
+@contracting
+def approach(goal, rate, values, n):
+    """Move values towards a goal, by so much of the way."""
+    for i in range(n):
+        values[i] += rate * (goal[i] - values[i])
+
+
+@contracting
+def move(W, gradient, kept, rate, n):
+    """W = kept W + rate gradient."""
+    for i in range(n):
+        W[i] = kept * W[i] + rate * gradient[i]
