@@ -20,11 +20,10 @@ from skrbm.backends.compiled import (
 from skrbm.backends.int8 import Int8Backend
 from skrbm.backends.protocol import Phases
 from skrbm.machines.restricted import mean_h_given_v
-from skrbm.support.compiled import is_compiled
 from skrbm.support.randomness import TABLE, Stream, Uniform, bernoulli_, blocks_for
 from tests.backends.test_protocol import bits, damping, machine, needs_int8
+from tests.compiled import needs_numba
 
-needs_numba = pytest.mark.skipif(not is_compiled(), reason="numba isn't installed, or turned off")
 pytestmark = needs_numba
 KINDS = ["float32", pytest.param("int8", marks=needs_int8)]
 TYPES = [torch.int8, torch.float32]

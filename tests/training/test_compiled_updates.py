@@ -26,10 +26,10 @@ from skrbm.training.spectrum import Spectrum
 from skrbm.training.update import update_
 from tests import reference
 from tests.backends.test_protocol import needs_int8
+from tests.compiled import needs_numba
 from tests.estimators.test_resume import assert_same, cut_off
 from tests.training.states import PLAIN, begin, bits
 
-needs_numba = pytest.mark.skipif(not is_compiled(), reason="numba isn't installed, or turned off")
 # Whole updates of small machines, passes in float32 (see `small_only_in_name`), and passes in 8 bits.
 KINDS = [
     pytest.param("small", marks=needs_numba),
