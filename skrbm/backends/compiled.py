@@ -19,12 +19,13 @@ from torch import Tensor
 from skrbm.backends.int8 import Int8Backend, levels
 from skrbm.backends.protocol import Phases
 from skrbm.machines.restricted import RBMParameters
-from skrbm.support.compiled import LANES, Bound, Loop
+from skrbm.support.compiled import LANES, Bound, Loop, of_team
 from skrbm.support.kernels import int8_mm
 from skrbm.support.randomness import TABLE, Stream, blocks_for, signed, tables
 
-_SMALL = 1 << 17  # weights up to which updates are made as a whole: torch takes longer, on one thread
+_SMALL = 1 << 17  # weights up to which updates are made as a whole: torch takes longer
 _ROWS, _ROWS_OF_W, _COLUMNS, _PIECE = 8, 4, 64, 1 << 12  # as in `loops`
+_MOST_THREADS = 8  # of a small machine
 _BLOCKS, _MOST_ROWS = 8, 128  # blocks that rows are divided into, and rows of a block at most, whatever the threads
 
 
@@ -445,7 +446,7 @@ _NOBODY = Follow(0, 0, 0, 0, 0, 0, 1.0)
 
 
 class SmallMachine:
-    """Whole updates of a machine so small that its products are best made in the loop as well: float32, one thread.
+    """Whole updates of a machine so small that its products are best made in the loop as well, in float32.
 
     Parameters
     ----------
@@ -470,7 +471,7 @@ class SmallMachine:
         self._positions = torch.empty(2, dtype=torch.int64)
         wide_v, wide_h, n_damped = padded(n_features), padded(n_hidden), len(terms.share)
         damping = torch.cat((terms.directions[int(terms.is_centered) :].flatten(), terms.share))
-        most_drawn = max(n_data * n_features, n_chains * max(n_features, n_hidden))
+        most_drawn = max(n_data * n_features, n_chains * max(n_features, n_hidden)) + 64  # of a thread
         memory = (
             v,
             self.h,
@@ -478,7 +479,7 @@ class SmallMachine:
             W.new_zeros(max(n_chains * wide_v, n_features * wide_h)),  # means of v, then the gradient
             W.new_zeros((n_damped, wide_h)),
             W.new_empty(n_hidden + 2 * n_features),
-            torch.empty(most_drawn + 32, dtype=torch.uint8),
+            torch.empty(most_drawn * _MOST_THREADS, dtype=torch.uint8),
         )
         weights = (W, W.new_zeros((n_hidden, wide_v)), W.new_zeros((n_features, wide_h)), params.b, params.c)
         of_terms = (0 if terms.mu is None else terms.mu, damping, n_damped, 0.0, 0.0, terms.offset_rate)
@@ -486,7 +487,7 @@ class SmallMachine:
         draws = (0, 0, 0, 0, self._positions, tables()[1])
         self._n_data, self._changes = n_data, torch.empty(max(n_chains, 1), dtype=torch.float64)
         looks = (*_NOBODY, self._changes, 0, W.new_zeros((n_chains, wide_h)), W.new_zeros((n_chains, wide_h)))
-        self._loop = _UPDATES.bind(0, 0, *sizes, *memory, *weights, *of_terms, *draws, *looks)
+        self._loop = _UPDATES.bind(0, 0, *sizes, *memory, *weights, *of_terms, *draws, *looks, *of_team(), most_drawn)
 
     @staticmethod
     def suits(n_hidden: int, n_features: int, n_data: int, n_chains: int) -> bool:
@@ -500,6 +501,7 @@ class SmallMachine:
         is_drawn: bool,
         streams: tuple[Stream, Stream],
         step: Step,
+        n_threads: int = 1,
         follow: Follow | None = None,
         n_looked_at: int = 0,
     ) -> float:
@@ -515,6 +517,8 @@ class SmallMachine:
             Randomness of these draws, and of the chains.
         step : Step
             How to step.
+        n_threads : int
+            How many threads share the work, where OpenMP is known; the results don't depend on it.
         follow : Follow, optional
             A mean of the parameters.
         n_looked_at : int
@@ -534,6 +538,7 @@ class SmallMachine:
         loop.set_from(27, (*signed(pixels.key), *signed(chains.key)))
         loop.set_from(33, follow or _NOBODY)
         loop[41] = n_looked_at
-        loop(1)
+        n_threads = min(n_threads, _MOST_THREADS) if all(of_team()) else 1
+        loop(n_threads, n_threads)
         pixels.position, chains.position = self._positions.tolist()
         return 0.5 * float(self._changes[:n_looked_at].var(correction=0)) if n_looked_at else math.nan

@@ -458,7 +458,7 @@ def descend_float32(a):
         values = factors + 4 * first * n
         clear(f4(of_piece, 0, n_columns * wide_h), n_columns * wide_h)
         if density > DENSE:
-            add_product(v + 4 * first, 1, n_features, n_columns, n, means, wide_h, of_piece)
+            add_product(v + 4 * first, 1, n_features, n_columns, n, means, wide_h, of_piece, wide_h)
         else:
             for i in range(n_columns):
                 n_found = gather(

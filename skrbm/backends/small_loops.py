@@ -28,6 +28,7 @@ from skrbm.support.loops import (
     fill,
     i8,
     move,
+    n_in_team,
     next_piece,
     padded,
     place_of_low,
@@ -35,6 +36,7 @@ from skrbm.support.loops import (
     sigmoid_of,
     summing,
     u1,
+    wait_for_all,
 )
 
 _ZERO = F(0)
@@ -68,6 +70,18 @@ def _transpose(matrix, n_rows, n_columns, width, out, out_width):
                 to[j] = f4(matrix, (first + j) * width, n_columns)[i]
 
 
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+@contracting
+def _part(n, unit, team):
+    """Which of `n` things are a thread's: the first, and how many. Borders are multiples of `unit`."""
+    thread, n_threads = team
+    units = (n + unit - 1) // unit
+    first, end = min(n, thread * units // n_threads * unit), min(n, (thread + 1) * units // n_threads * unit)
+    return first, end - first
+
+
 # -- the two phases ----------------------------------------------------------------------------------------------------
 
 
@@ -77,7 +91,7 @@ def _inputs(states, width, matrix, n_out, bias, out, n_rows):
     wide = padded(n_out)
     for row in range(n_rows):
         copy(f4(bias, 0, n_out), f4(out, row * wide, n_out), n_out)
-    add_product(states, width, 1, n_rows, width, matrix, wide, out)
+    add_product(states, width, 1, n_rows, width, matrix, wide, out, wide)
 
 
 @contracting
@@ -89,93 +103,136 @@ def _means(states, width, matrix, n_out, bias, out, n_rows):
 
 
 @contracting
-def _draw(means, wide, out, n_rows, n, position, draws):
-    """Draw rows of `n` states, at most `TABLE` in all; the position behind."""
+def _draw(means, out, n_all, n, position, draws, team):
+    """Draw a thread's rows of `n_all` rows of `n` states, at most `TABLE` in all; the position behind."""
     key0, key1, low, memory = draws
-    n_blocks = (n_rows * n + 31) // 32
-    fill(memory, position + 1, n_blocks, key0, key1)
+    first, n_rows = _part(n_all, 4, team)
+    block, end = first * n // 32, ((first + n_rows) * n + 31) // 32
+    fill(memory + 32 * block, position + 1 + block, end - block, key0, key1)
     place = place_of_low(position, key0, key1)
-    for row in range(n_rows):
-        first = row * n
-        compare(u1(memory, first, n), f4(low, place + first, n), f4(means, row * wide, n), f4(out, first, n), n)
-    return position + 1 + n_blocks
+    for row in range(first, first + n_rows):
+        at = row * n
+        compare(u1(memory, at, n), f4(low, place + at, n), f4(means, row * padded(n), n), f4(out, at, n), n)
+    return position + 1 + (n_all * n + 31) // 32
 
 
 @contracting
-def _run_phases(sizes, states, weights, k, is_contrastive, position, draws):
-    """k Gibbs steps, of the chains or from the data, and P(h = 1 | v) of all rows; the position behind."""
+def _draw_pixels(batch, out, n_all, n, position, draws, team):
+    """The same of rows that aren't padded."""
+    key0, key1, low, memory = draws
+    first, n_rows = _part(n_all, 4, team)
+    block, end = first * n // 32, ((first + n_rows) * n + 31) // 32
+    at, n_mine = first * n, n_rows * n
+    fill(memory + 32 * block, position + 1 + block, end - block, key0, key1)
+    place = place_of_low(position, key0, key1)
+    compare(u1(memory, at, n_mine), f4(low, place + at, n_mine), f4(batch, at, n_mine), f4(out, at, n_mine), n_mine)
+    return position + 1 + (n_all * n + 31) // 32
+
+
+@contracting
+def _run_phases(sizes, states, weights, k, is_contrastive, position, draws, team):
+    """k Gibbs steps, of the chains or from the data, and P(h = 1 | v) of a thread's rows; the position behind."""
     n_data, n_chains, n_features, n_hidden = sizes
     v, h, means, means_v = states
     W, W_t, b, c = weights
     wide_v, wide_h = padded(n_features), padded(n_hidden)
     chains, of_chains = v + 4 * n_data * n_features, means + 4 * n_data * wide_h
-    _means(v, n_features, W_t, n_hidden, c, means, n_data)
+    first, n = _part(n_data, 4, team)
+    _means(v + 4 * first * n_features, n_features, W_t, n_hidden, c, means + 4 * first * wide_h, n)
     if is_contrastive:
-        position = _draw(means, wide_h, h, n_chains, n_hidden, position, draws)
+        position = _draw(means, h, n_chains, n_hidden, position, draws, team)
+    first, n = _part(n_chains, 4, team)
+    my_h, my_v = h + 4 * first * n_hidden, chains + 4 * first * n_features
     for step in range(k):
-        _means(h, n_hidden, W, n_features, b, means_v, n_chains)
-        position = _draw(means_v, wide_v, chains, n_chains, n_features, position, draws)
-        _means(chains, n_features, W_t, n_hidden, c, of_chains, n_chains)
+        _means(my_h, n_hidden, W, n_features, b, means_v + 4 * first * wide_v, n)
+        position = _draw(means_v, chains, n_chains, n_features, position, draws, team)
+        _means(my_v, n_features, W_t, n_hidden, c, of_chains + 4 * first * wide_h, n)
         if not is_contrastive or step < k - 1:
-            position = _draw(of_chains, wide_h, h, n_chains, n_hidden, position, draws)
+            position = _draw(of_chains, h, n_chains, n_hidden, position, draws, team)
     return position
 
 
-# -- the step ----------------------------------------------------------------------------------------------------------
+@contracting
+def _weigh(sizes, means, team):
+    """Means of a thread's rows become means times s, see `backends.loops`."""
+    n_data, n_chains, _, n_hidden = sizes
+    first, n = _part(n_data, 4, team)
+    for row in range(first, first + n):
+        _scale(F(1.0 / n_data), f4(means, row * padded(n_hidden), n_hidden), n_hidden)
+    first, n = _part(n_chains, 4, team)
+    for row in range(n_data + first, n_data + first + n):
+        _scale(F(-1.0 / n_chains), f4(means, row * padded(n_hidden), n_hidden), n_hidden)
+
+
+# -- the step: a thread's hidden units, and its columns of v -----------------------------------------------------------
 
 
 @contracting
-def _sum_rows(sizes, v, means, dh, data_v, model_v):
-    """Δ⟨h⟩, and ⟨v⟩ of the data and of the chains. The means become means times s, see `backends.loops`."""
+def _sum_rows(sizes, v, means, dh, data_v, model_v, team):
+    """Δ⟨h⟩, and ⟨v⟩ of the data and of the chains."""
     n_data, n_chains, n_features, n_hidden = sizes
-    clear(dh, n_hidden)
-    clear(data_v, n_features)
-    clear(model_v, n_features)
+    j, n_h = _part(n_hidden, LANES, team)
+    i, n_v = _part(n_features, LANES, team)
+    clear(f4(dh, j, n_h), n_h)
+    clear(f4(data_v, i, n_v), n_v)
+    clear(f4(model_v, i, n_v), n_v)
     for row in range(n_data + n_chains):
-        of_h, of_v = f4(means, row * padded(n_hidden), n_hidden), f4(v, row * n_features, n_features)
+        of_v = f4(v, row * n_features + i, n_v)
         if row < n_data:
-            _scale(F(1.0 / n_data), of_h, n_hidden)
-            add(F(1.0 / n_data), of_v, data_v, n_features)
+            add(F(1.0 / n_data), of_v, f4(data_v, i, n_v), n_v)
         else:
-            _scale(F(-1.0 / n_chains), of_h, n_hidden)
-            add(F(1.0 / n_chains), of_v, model_v, n_features)
-        add(ONE, of_h, dh, n_hidden)
+            add(F(1.0 / n_chains), of_v, f4(model_v, i, n_v), n_v)
+        add(ONE, f4(means, row * padded(n_hidden) + j, n_h), f4(dh, j, n_h), n_h)
 
 
 @contracting
-def _find_gradient(sizes, v, means, dh, gradient, mu, damping):
+def _find_gradient(sizes, v, means, dh, gradient, mu, damping, team):
     """Δ⟨(v - μ) h'⟩ (n_features, wide_h), less what the damping takes."""
     n_data, n_chains, n_features, n_hidden = sizes
     directions, n_damped, excess = damping
     n, wide = n_data + n_chains, padded(n_hidden)
-    clear(f4(gradient, 0, n_features * wide), n_features * wide)
-    add_product(v, 1, n_features, n_features, n, means, wide, gradient)
+    j, n_h = _part(n_hidden, LANES, team)
+    if n_h == 0:
+        return
+    my_gradient, my_excess, n_columns = gradient + 4 * j, excess + 4 * j, padded(n_h)
+    for i in range(n_features):
+        clear(f4(my_gradient, i * wide, n_columns), n_columns)
+    add_product(v, 1, n_features, n_features, n, means + 4 * j, wide, my_gradient, n_columns)
     if mu != 0:
         for i in range(n_features):
-            add(-f4(mu, i, 1)[0], dh, f4(gradient, i * wide, n_hidden), n_hidden)
+            add(-f4(mu, i, 1)[0], f4(dh, j, n_h), f4(my_gradient, i * wide, n_h), n_h)
     if n_damped:
-        clear(f4(excess, 0, n_damped * wide), n_damped * wide)
-        add_product(directions, n_features, 1, n_damped, n_features, gradient, wide, excess)
         for d in range(n_damped):
-            _scale(-f4(directions, n_damped * n_features + d, 1)[0], f4(excess, d * wide, n_hidden), n_hidden)
-        add_product(directions, 1, n_features, n_features, n_damped, excess, wide, gradient)
+            clear(f4(my_excess, d * wide, n_columns), n_columns)
+        add_product(directions, n_features, 1, n_damped, n_features, my_gradient, wide, my_excess, n_columns)
+        for d in range(n_damped):
+            _scale(-f4(directions, n_damped * n_features + d, 1)[0], f4(my_excess, d * wide, n_h), n_h)
+        add_product(directions, 1, n_features, n_features, n_damped, my_excess, wide, my_gradient, n_columns)
 
 
 @contracting
-def _step(sizes, weights, gradient, dh, mu, rate, kept):
-    """The step of W and of c: c + Wμ, the hidden bias of the centred machine, isn't moved by the decay."""
+def _step(sizes, weights, gradient, means_of_v, dh, mu, rates, team):
+    """The step: c + Wμ, the hidden bias of the centred machine, isn't moved by the decay."""
     _, _, n_features, n_hidden = sizes
-    W, W_t, _, c = weights
-    wide, hidden_bias = padded(n_hidden), f4(c, 0, n_hidden)
-    add(rate, dh, hidden_bias, n_hidden)
+    W, W_t, b, c = weights
+    data_v, model_v = means_of_v
+    rate, kept = rates
+    wide = padded(n_hidden)
+    j, n_h = _part(n_hidden, LANES, team)
+    hidden_bias = f4(c, j, n_h)
+    add(rate, f4(dh, j, n_h), hidden_bias, n_h)
     for i in range(n_features):
-        of_W, of_gradient = f4(W_t, i * wide, n_hidden), f4(gradient, i * wide, n_hidden)
+        of_W, of_gradient = f4(W_t, i * wide + j, n_h), f4(gradient, i * wide + j, n_h)
         if mu != 0:
             offset = f4(mu, i, 1)[0]
-            add((ONE - kept) * offset, of_W, hidden_bias, n_hidden)
-            add(-rate * offset, of_gradient, hidden_bias, n_hidden)
-        move(of_W, of_gradient, kept, rate, n_hidden)
-    _transpose(W_t, n_features, n_hidden, wide, W, padded(n_features))
+            add((ONE - kept) * offset, of_W, hidden_bias, n_h)
+            add(-rate * offset, of_gradient, hidden_bias, n_h)
+        move(of_W, of_gradient, kept, rate, n_h)
+    wide_v = padded(n_features)
+    _transpose(W_t + 4 * j, n_features, n_h, wide, W + 4 * j * wide_v, wide_v)
+    i, n_v = _part(n_features, LANES, team)
+    add(rate, f4(data_v, i, n_v), f4(b, i, n_v), n_v)
+    add(-rate, f4(model_v, i, n_v), f4(b, i, n_v), n_v)
 
 
 # -- looks -------------------------------------------------------------------------------------------------------------
@@ -191,11 +248,29 @@ def _product_of_ratios(x, new_x, n):
 
 
 @contracting
-def _compare_energies(sizes, chains, rate, data_v, model_v, looks):
-    """By how much the free energies of some chains have changed, as b has by rate Δ⟨v⟩."""
+def _looked_at(sizes, n_looked_at, team):
+    """Which of the chains that are looked at are a thread's: the first, and how many."""
+    first, n = _part(sizes[1], 4, team)
+    return first, max(0, min(n, n_looked_at - first))
+
+
+@contracting
+def _look(sizes, chains, weights, out, n_looked_at, team):
+    """Inputs of the hidden units of these."""
+    _, _, n_features, n_hidden = sizes
+    first, n = _looked_at(sizes, n_looked_at, team)
+    of_first = chains + 4 * first * n_features
+    _inputs(of_first, n_features, weights[1], n_hidden, weights[3], out + 4 * first * padded(n_hidden), n)
+
+
+@contracting
+def _compare_energies(sizes, chains, rate, means_of_v, looks, team):
+    """By how much the free energies of these chains have changed, as b has by rate Δ⟨v⟩."""
     _, _, n_features, n_hidden = sizes
     changes, n_looked_at, inputs, new_inputs = looks
-    for row in range(n_looked_at):
+    data_v, model_v = f4(means_of_v[0], 0, n_features), f4(means_of_v[1], 0, n_features)
+    begin, n_mine = _looked_at(sizes, n_looked_at, team)
+    for row in range(begin, begin + n_mine):
         of_v = f4(chains, row * n_features, n_features)
         change = -np.float64(rate) * np.float64(_dot(of_v, data_v, n_features) - _dot(of_v, model_v, n_features))
         for start in range(0, n_hidden, LANES):
@@ -205,23 +280,49 @@ def _compare_energies(sizes, chains, rate, data_v, model_v, looks):
 
 
 @contracting
-def _follow(sizes, weights, mean, rate):
+def _follow(sizes, weights, mean, rate, team):
     """Move the mean of the parameters towards them."""
     _, _, n_features, n_hidden = sizes
     W, _, b, c = weights
     mean_W, mean_b, mean_c = mean
-    for j in range(n_hidden):
+    first, n_h = _part(n_hidden, LANES, team)
+    for j in range(first, first + n_h):
         of_row = f4(W, j * padded(n_features), n_features)
         approach(of_row, rate, f4(mean_W, j * n_features, n_features), n_features)
-    approach(f4(b, 0, n_features), rate, f4(mean_b, 0, n_features), n_features)
-    approach(f4(c, 0, n_hidden), rate, f4(mean_c, 0, n_hidden), n_hidden)
+    approach(f4(c, first, n_h), rate, f4(mean_c, first, n_h), n_h)
+    i, n_v = _part(n_features, LANES, team)
+    approach(f4(b, i, n_v), rate, f4(mean_b, i, n_v), n_v)
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
 
 
+@contracting
+def _take(sizes, params_W, weights, team):
+    """The weights as the loop has them: a thread's hidden units."""
+    _, _, n_features, n_hidden = sizes
+    W, W_t, wide_v = weights[0], weights[1], padded(n_features)
+    first, n_h = _part(n_hidden, LANES, team)
+    for j in range(first, first + n_h):
+        copy(f4(params_W, j * n_features, n_features), f4(W, j * wide_v, n_features), n_features)
+    _transpose(W + 4 * first * wide_v, n_h, n_features, wide_v, W_t + 4 * first, padded(n_hidden))
+
+
+@contracting
+def _hand_back(sizes, params_W, weights, team):
+    """The weights as others have them."""
+    _, _, n_features, n_hidden = sizes
+    first, n_h = _part(n_hidden, LANES, team)
+    for j in range(first, first + n_h):
+        of_row = f4(weights[0], j * padded(n_features), n_features)
+        copy(of_row, f4(params_W, j * n_features, n_features), n_features)
+
+
 def updates_of_small(a):
-    """Updates in a row, each of which is that of `training.update`: PCD-k or CD-k, in float32, on one thread.
+    """Updates in a row, each of which is that of `training.update`: PCD-k or CD-k, in float32.
+
+    The first phases are shared among threads by rows, the step by hidden units and columns: each number is computed
+    by one thread, in the same way whoever does it. Between the two all wait for each other.
 
     `positions` (pixels, chains) are where the draws begin, and where they have ended. A mean of the parameters follows,
     once every `every` updates, first after `until_look`: see `observers.Average`. Of the last update `changes`, in
@@ -230,42 +331,45 @@ def updates_of_small(a):
     n_updates, rows, k, is_contrastive, is_drawn = a[2], a[3], a[8], a[9], a[10]
     sizes = n_data, _, n_features, n_hidden = a[4], a[5], a[6], a[7]
     states = v, _, means, gradient = a[11], a[12], a[13], a[14]
-    damping, vectors, params_W = (a[24], a[25], a[15]), a[16], a[18]
-    weights = W, W_t, b, c = a[19], a[20], a[21], a[22]
-    mu, rate, kept, offset_rate = a[23], F(as_float64(a[26])), F(as_float64(a[27])), F(as_float64(a[28]))
-    positions, of_pixels = i8(a[33], 0, 2), (np.uint64(a[29]), np.uint64(a[30]), a[34], a[17])
-    of_chains = (np.uint64(a[31]), np.uint64(a[32]), a[34], a[17])
+    damping, params_W, weights, mu = (a[24], a[25], a[15]), a[18], (a[19], a[20], a[21], a[22]), a[23]
+    rates = rate, _ = F(as_float64(a[26])), F(as_float64(a[27]))
+    barrier, team = a[46], (next_piece(a), n_in_team(a[47]))
+    memory, offset_rate, positions = a[17] + team[0] * a[48], F(as_float64(a[28])), i8(a[33], 0, 2)
+    of_pixels = (np.uint64(a[29]), np.uint64(a[30]), a[34], memory)
+    of_chains = (np.uint64(a[31]), np.uint64(a[32]), a[34], memory)
     mean, every, until_look, n_looks, share = (a[35], a[36], a[37]), a[38], a[39], a[40], as_float64(a[41])
     looks = _, n_looked_at, inputs, new_inputs = a[42], a[43], a[44], a[45]
-    wide_v, n, chains = padded(n_features), n_data * n_features, v + 4 * n_data * n_features
-    dh, data_v = f4(vectors, 0, n_hidden), f4(vectors, n_hidden, n_features)
-    model_v, visible_bias = f4(vectors, n_hidden + n_features, n_features), f4(b, 0, n_features)
-    while next_piece(a) < a[1]:
-        for j in range(n_hidden):
-            copy(f4(params_W, j * n_features, n_features), f4(W, j * wide_v, n_features), n_features)
-        _transpose(W, n_hidden, n_features, wide_v, W_t, padded(n_hidden))
-        for update in range(n_updates):
-            batch = rows + 4 * update * n
-            if is_drawn:
-                positions[0] = _draw(batch, n_features, v, n_data, n_features, positions[0], of_pixels)
-            else:
-                copy(f4(batch, 0, n), f4(v, 0, n), n)
-            positions[1] = _run_phases(sizes, states, weights, k, is_contrastive, positions[1], of_chains)
-            _sum_rows(sizes, v, means, dh, data_v, model_v)
-            _find_gradient(sizes, v, means, dh, gradient, mu, damping)
-            is_looked_at = n_looked_at > 0 and update == n_updates - 1
-            if is_looked_at:
-                _inputs(chains, n_features, W_t, n_hidden, c, inputs, n_looked_at)
-            _step(sizes, weights, gradient, dh, mu, rate, kept)
-            add(rate, data_v, visible_bias, n_features)
-            add(-rate, model_v, visible_bias, n_features)
-            if mu != 0:
-                approach(data_v, offset_rate, f4(mu, 0, n_features), n_features)
-            if is_looked_at:
-                _inputs(chains, n_features, W_t, n_hidden, c, new_inputs, n_looked_at)
-                _compare_energies(sizes, chains, rate, data_v, model_v, looks)
-            if every and update + 1 >= until_look and (update + 1 - until_look) % every == 0:
-                n_looks += 1
-                _follow(sizes, weights, mean, F(min(1.0, share / (n_looks + share - 1.0))))
-        for j in range(n_hidden):
-            copy(f4(W, j * wide_v, n_features), f4(params_W, j * n_features, n_features), n_features)
+    n, chains, dh = n_data * n_features, v + 4 * n_data * n_features, a[16]
+    means_of_v = data_v, model_v = a[16] + 4 * n_hidden, a[16] + 4 * (n_hidden + n_features)
+    of_pixel, of_chain = positions[0], positions[1]
+    _take(sizes, params_W, weights, team)
+    wait_for_all(barrier)
+    for update in range(n_updates):
+        batch = rows + 4 * update * n
+        if is_drawn:
+            of_pixel = _draw_pixels(batch, v, n_data, n_features, of_pixel, of_pixels, team)
+        else:
+            first, n_mine = _part(n_data, 4, team)
+            first, n_mine = first * n_features, n_mine * n_features
+            copy(f4(batch, first, n_mine), f4(v, first, n_mine), n_mine)
+        of_chain = _run_phases(sizes, states, weights, k, is_contrastive, of_chain, of_chains, team)
+        _weigh(sizes, means, team)
+        is_looked_at = n_looked_at > 0 and update == n_updates - 1
+        if is_looked_at:
+            _look(sizes, chains, weights, inputs, n_looked_at, team)
+        wait_for_all(barrier)
+        _sum_rows(sizes, v, means, dh, data_v, model_v, team)
+        _find_gradient(sizes, v, means, dh, gradient, mu, damping, team)
+        _step(sizes, weights, gradient, means_of_v, dh, mu, rates, team)
+        if every and update + 1 >= until_look and (update + 1 - until_look) % every == 0:
+            n_looks += 1
+            _follow(sizes, weights, mean, F(min(1.0, share / (n_looks + share - 1.0))), team)
+        wait_for_all(barrier)
+        if mu != 0 and team[0] == 0:
+            approach(f4(data_v, 0, n_features), offset_rate, f4(mu, 0, n_features), n_features)
+        if is_looked_at:
+            _look(sizes, chains, weights, new_inputs, n_looked_at, team)
+            _compare_energies(sizes, chains, rate, means_of_v, looks, team)
+    _hand_back(sizes, params_W, weights, team)
+    if team[0] == 0:
+        positions[0], positions[1] = of_pixel, of_chain

@@ -117,6 +117,30 @@ def next_piece(typing_context, arguments):
     return types.int64(types.CPointer(types.int64)), generate
 
 
+@intrinsic
+def _called(typing_context, function):
+    """What a C function without arguments returns, whose address this is."""
+
+    def generate(context, builder, signature, args):
+        of_type = ir.FunctionType(ir.IntType(32), [])
+        return builder.call(builder.inttoptr(args[0], of_type.as_pointer()), [])
+
+    return types.int32(types.int64), generate
+
+
+@contracting
+def n_in_team(address):
+    """How many threads run the loop; `address` is that of OpenMP's own function, or 0 where that isn't known."""
+    return np.int64(_called(address)) if address else 1
+
+
+@contracting
+def wait_for_all(address):
+    """Wait until all threads of the team are here; the address is 0 where there is one."""
+    if address:
+        _called(address)
+
+
 def _room(n_words: int) -> Any:
     @intrinsic
     def room(typing_context):
@@ -411,17 +435,17 @@ _rows_8, _rows_4, _rows_1 = _rows(8), _rows(4), _rows(1)
 
 
 @contracting
-def add_product(a, row_step, step, n_rows, n, b, width, out):
-    """Add a b to out (n_rows, width), where b is (n, width), and width a multiple of `LANES`.
+def add_product(a, row_step, step, n_rows, n, b, width, out, n_columns):
+    """Add a b to out (n_rows, n_columns), where b is (n, n_columns); a multiple of `LANES`.
 
-    All are addresses of float32; a[i, j] is `i row_step + j step` numbers behind the first.
+    Rows of b and of out are `width` numbers apart. All are addresses of float32; a[i, j] is `i row_step + j step` numbers behind the first.
     """
     row = 0
     while row < n_rows:
         many = row + 4 <= n_rows
         of_a, of_out, column = a + 4 * row * row_step, out + 4 * row * width, 0
-        while column < width:
-            wide = column + 2 * LANES <= width
+        while column < n_columns:
+            wide = column + 2 * LANES <= n_columns
             if many and wide:
                 _block_4_2(of_a, row_step, step, b + 4 * column, width, of_out + 4 * column, n)
             elif many:
@@ -479,7 +503,7 @@ def add_sparse_product(a, n_rows, n, b, width, out, which, factors, counts):
         of_rows[row] = gather(f4(a, first, n), 1, n, i4(which, first, n), f4(factors, first, n))
         n_found += of_rows[row]
     if n_found > DENSE * n_rows * n:
-        add_product(a, n, 1, n_rows, n, b, width, out)
+        add_product(a, n, 1, n_rows, n, b, width, out, width)
         return
     column = 0
     while column < width:

@@ -81,24 +81,28 @@ class Threads:
         self._seconds: dict[int, list[float]] = {}
         self._before = self._chosen
 
+    @property
+    def n(self) -> int:
+        """How many the next piece is to have."""
+        turn = self._n_done % _EVERY
+        if self._most > 1 and turn < 2 * _TRIES:
+            return 1 if turn < _TRIES else self._most
+        return self._chosen
+
     def begin_(self) -> float:
         """Before a piece: set the number of threads; the time."""
-        turn = self._n_done % _EVERY
-        n = self._chosen
-        if self._most > 1 and turn < 2 * _TRIES:
-            n = 1 if turn < _TRIES else self._most
-        if n != torch.get_num_threads():
+        if self.n != torch.get_num_threads():
             with _LOCK:
-                _set_here(n)
+                _set_here(self.n)
         return time.perf_counter()
 
-    def end_(self, began: float) -> None:
-        """After it."""
+    def end_(self, began: float, n_parts: int = 1) -> None:
+        """After it; a piece may have parts, as many as it has, which are alike."""
         turn, self._n_done = self._n_done % _EVERY, self._n_done + 1
         if self._most == 1 or turn >= 2 * _TRIES:
             return
         seconds = self._seconds.setdefault(turn // _TRIES, [])
-        seconds.append(time.perf_counter() - began)
+        seconds.append((time.perf_counter() - began) / n_parts)
         if turn == 2 * _TRIES - 1:
             one, all_ = (statistics.median(self._seconds.pop(i)) for i in (0, 1))
             self._chosen = self._most if all_ < _PAYS * one else 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from torch import Tensor
 
 from skrbm.backends.compiled import (
@@ -93,8 +95,10 @@ class CompiledUpdates(SeveralUpdates):
         is_drawn = rule == "sample" and rows.is_floating_point()
         rows = rows if is_drawn else binarize_rows(rows, rule, state.streams.pixels).to(state.params.W)
         follow = None if state.average is None else state.average.follow()
-        streams = (state.streams.pixels, state.streams.chains)
-        divergence = machine.update_(rows.contiguous(), is_drawn, streams, step, follow, n_looked_at)
+        streams, began = (state.streams.pixels, state.streams.chains), time.perf_counter()
+        n_threads = self._threads.n
+        divergence = machine.update_(rows.contiguous(), is_drawn, streams, step, n_threads, follow, n_looked_at)
+        self._threads.end_(began, n)
         if state.average is not None:
             state.average.has_followed_(n)
         return divergence

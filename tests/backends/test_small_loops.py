@@ -48,23 +48,35 @@ def test_means_of_the_other_layer():
     assert np.abs(out[:, :7] - 1 / (1 + np.exp(-(v @ W.T)))).max() > 1e-2  # without the bias
 
 
+@pytest.mark.parametrize(("n", "unit"), [(0, 4), (3, 4), (9, 4), (100, 16), (33, 16)])
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+def test_parts_are_all_there_is(n, unit, n_threads):
+    parts = [loops()._part(n, unit, (thread, n_threads)) for thread in range(n_threads)]
+    assert [i for first, n_mine in parts for i in range(first, first + n_mine)] == list(range(n))
+    assert all(first % unit == 0 for first, n_mine in parts if n_mine)
+
+
 @pytest.mark.parametrize("n_damped", [0, 2])
 @pytest.mark.parametrize("is_centered", [False, True])
-def test_gradient(n_damped, is_centered):
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_gradient(n_damped, is_centered, n_threads):
     """Δ⟨(v - μ) h'⟩ less what the damping takes of it."""
     _, v, rng = case()
-    n_data, n_chains, n_features, n_hidden = 4, 5, 20, 7
+    n_data, n_chains, n_features, n_hidden = 4, 5, 20, 37
     h, mu = rng.random((9, n_hidden)), rng.random(n_features).astype(np.float32)
     means = filled_up(h)
     dh, data_v, model_v = (np.empty(n, np.float32) for n in (n_hidden, n_features, n_features))
     U = np.linalg.qr(rng.normal(size=(n_features, 2)))[0].T[:n_damped].astype(np.float32)
     share = rng.random(n_damped).astype(np.float32)
     damping = np.concatenate((U.ravel(), share, [0.0])).astype(np.float32)
-    gradient, excess = np.zeros((n_features, 16), np.float32), np.zeros((2, 16), np.float32)
-    sizes = (n_data, n_chains, n_features, n_hidden)
-    loops()._sum_rows(sizes, at(v), at(means), dh, data_v, model_v)
+    gradient, excess = np.full((n_features, 48), np.nan, np.float32), np.full((2, 48), np.nan, np.float32)
+    sizes, teams = (n_data, n_chains, n_features, n_hidden), [(thread, n_threads) for thread in range(n_threads)]
+    for team in teams:
+        loops()._weigh(sizes, at(means), team)
     of_mu, of_damping = at(mu) if is_centered else 0, (at(damping), n_damped, at(excess))
-    loops()._find_gradient(sizes, at(v), at(means), dh, at(gradient), of_mu, of_damping)
+    for team in teams:
+        loops()._sum_rows(sizes, at(v), at(means), at(dh), at(data_v), at(model_v), team)
+        loops()._find_gradient(sizes, at(v), at(means), at(dh), at(gradient), of_mu, of_damping, team)
     signs = np.repeat([1 / n_data, -1 / n_chains], [n_data, n_chains])
     expected = ((v - mu * is_centered) * signs[:, None]).T @ h
     np.testing.assert_allclose(dh, signs @ h, rtol=1e-5, atol=1e-6)

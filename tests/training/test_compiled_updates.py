@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from skrbm import BernoulliRBMTorch
+from skrbm.backends.compiled import Follow, SmallMachine, Step, Terms
 from skrbm.backends.int8 import Int8Backend
 from skrbm.backends.protocol import Damping
 from skrbm.likelihood import log_likelihood_exact
@@ -464,6 +465,33 @@ def test_threads_change_nothing(kind, algorithm, any_number_of_threads):
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
     if compiled._parallel() is not None:
         assert {2, 4} <= set(any_number_of_threads)
+
+
+@pytest.mark.parametrize("algorithm", ["pcd", "cd"])
+@pytest.mark.parametrize(("n_hidden", "n_features", "n_data"), [(100, 64, 20), (9, 5, 3), (40, 90, 33)])
+def test_threads_change_nothing_in_small_machines(algorithm, n_hidden, n_features, n_data, any_number_of_threads):
+    """Draws of all kinds, the means of the parameters and looks among them; many updates, so that a race shows."""
+    found, n_updates, n_chains = [], 32, n_data if algorithm == "cd" else 50
+    greys = torch.rand((n_data * n_updates, n_features), generator=torch.Generator().manual_seed(0))
+    directions = torch.linalg.qr(torch.randn((n_features, 3), generator=torch.Generator().manual_seed(1)))[0].T
+    for n_threads in (1, 2, 3, 8, 20):
+        params = reference.random_params(n_hidden, n_features, scale=0.4).to(torch.float32)
+        mean, mu = params.clone(), torch.full((n_features,), 0.5)
+        h = None if algorithm == "cd" else torch.zeros(n_chains, n_hidden)
+        terms = Terms(torch.cat((mu[None], directions)), torch.tensor([0.5, 0.2, 0.1]), mu, 0.1)
+        v = torch.zeros(n_data + n_chains, n_features)
+        machine, streams = SmallMachine(params, h, v, n_data, terms, 2), (Stream(1), Stream(2))
+        looks = []
+        for call in range(6):
+            follow = Follow(mean.W, mean.b, mean.c, 3, 2, 10 * call, 5.0)
+            looks.append(machine.update_(greys, True, streams, Step(0.05, 0.999), n_threads, follow, 25))
+        positions = torch.tensor([stream.position for stream in streams])
+        found.append((*tensors(params), *tensors(mean), mu, v, machine.h, positions, torch.tensor(looks)))
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+    if compiled._parallel() is not None:
+        assert {2, 3, 8} <= set(any_number_of_threads)
+        assert max(any_number_of_threads) == 8
 
 
 X = np.random.default_rng(0).random((60, 40)).astype(np.float32).round(1)
