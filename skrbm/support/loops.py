@@ -438,7 +438,8 @@ _rows_8, _rows_4, _rows_1 = _rows(8), _rows(4), _rows(1)
 def add_product(a, row_step, step, n_rows, n, b, width, out, n_columns):
     """Add a b to out (n_rows, n_columns), where b is (n, n_columns); a multiple of `LANES`.
 
-    Rows of b and of out are `width` numbers apart. All are addresses of float32; a[i, j] is `i row_step + j step` numbers behind the first.
+    All are addresses of float32; a[i, j] is `i row_step + j step` numbers behind the first, and rows of b and of out
+    are `width` numbers apart.
     """
     row = 0
     while row < n_rows:

@@ -130,13 +130,20 @@ def product_error(multiply, states, n_rows, n, width):
 
 
 def by_product(a, b, out):
-    loops.add_product(address(a), a.shape[1], 1, *a.shape, address(b), b.shape[1], address(out))
+    loops.add_product(address(a), a.shape[1], 1, *a.shape, address(b), b.shape[1], address(out), b.shape[1])
 
 
 def by_columns(a, b, out):
     """As `by_product` of a matrix that lies there transposed."""
     turned = np.ascontiguousarray(a.T)
-    loops.add_product(address(turned), 1, len(a), *a.shape, address(b), b.shape[1], address(out))
+    loops.add_product(address(turned), 1, len(a), *a.shape, address(b), b.shape[1], address(out), b.shape[1])
+
+
+def by_halves(a, b, out):
+    """As `by_product` of its columns in two parts, as two threads would."""
+    for first, end in ((0, b.shape[1] // 32 * 16), (b.shape[1] // 32 * 16, b.shape[1])):
+        of_b, of_out = address(b) + 4 * first, address(out) + 4 * first
+        loops.add_product(address(a), a.shape[1], 1, *a.shape, of_b, b.shape[1], of_out, end - first)
 
 
 def by_sparse_product(a, b, out):
@@ -155,7 +162,7 @@ def overwrites(a, b, out):
     by_product(a, b, out)
 
 
-@pytest.mark.parametrize("multiply", [by_product, by_columns, by_sparse_product])
+@pytest.mark.parametrize("multiply", [by_product, by_columns, by_halves, by_sparse_product])
 @pytest.mark.parametrize("states", STATES)
 def test_products(multiply, states):
     for n_rows in range(1, 10):
