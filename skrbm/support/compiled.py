@@ -172,7 +172,7 @@ def _parallel() -> Callable[..., None] | None:
 
     torch's wheels come with GNU's OpenMP, and those of others, which use Intel's or LLVM's, with the same entry.
     """
-    run = _of_openmp("GOMP_parallel")
+    run = openmp("GOMP_parallel")
     if run is not None:
         run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
         run.restype = None
@@ -182,14 +182,14 @@ def _parallel() -> Callable[..., None] | None:
 @cache
 def of_team() -> tuple[int, int]:
     """Addresses of what a thread of a loop calls to wait for the others, and to hear how many there are; or zeros."""
-    functions = [_of_openmp("GOMP_barrier"), _of_openmp("omp_get_num_threads")]
+    functions = [openmp("GOMP_barrier"), openmp("omp_get_num_threads")]
     if _parallel() is None or None in functions:
         return 0, 0
     wait, count = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
     return wait, count
 
 
-def _of_openmp(name: str) -> Any:
+def openmp(name: str) -> Any:
     """A function of the OpenMP that torch has loaded for everybody to see; None where there isn't any."""
     if "OpenMP" not in torch.__config__.parallel_info():
         return None

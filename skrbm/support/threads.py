@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
+
+from skrbm.support.compiled import openmp
 
 # Multiply-adds of a product from which on a second thread is worth its while, see `benchmarks/threads.py`. Below it
 # brings a tenth to a third on an idle machine; where another process is busy, waiting for it makes a fit two to five
@@ -123,10 +129,32 @@ def one_thread() -> AbstractContextManager[None]:
 
 
 def _set_here(n: int) -> None:
-    """Set the number of threads of this Python thread alone.
+    """Set the number of threads of this Python thread alone: OpenMP and MKL have one for each."""
+    setters = _setters()
+    if setters is None:
+        _set_by_torch(n)
+    else:
+        for set_number in setters:
+            set_number(n)
 
-    OpenMP and MKL have one for each thread, which `torch.set_num_threads` sets; but also torch's own, which new threads
-    begin with. Another new thread knows that, and puts it back.
+
+@cache
+def _setters() -> tuple[Callable[[int], Any], ...] | None:
+    """What sets the numbers of OpenMP and of MKL, where that is all there is to `torch.set_num_threads`; else None."""
+    setters = [openmp("omp_set_num_threads")]
+    if torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+        try:
+            library = ctypes.CDLL(str(next(Path(torch.__file__).parent.glob("lib/libtorch_cpu.*"))))
+            setters.append(library.MKL_Set_Num_Threads_Local)
+        except (AttributeError, OSError, StopIteration):
+            return None
+    return None if None in setters else tuple(setters)
+
+
+def _set_by_torch(n: int) -> None:
+    """The same where that isn't known, by `torch.set_num_threads`, which also sets what new threads begin with.
+
+    Another new thread knows that, and puts it back.
     """
     is_set = threading.Event()
 

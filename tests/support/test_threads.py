@@ -1,9 +1,12 @@
 """As many threads as the work is worth, for this call and this Python thread only."""
 
+import ctypes
 import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +64,32 @@ def test_other_threads_keep_their_number():
         other.join()
     assert seen == [before, 1, before]
     assert torch.get_num_threads() == before
+
+
+def numbers_here():
+    """torch's, OpenMP's and MKL's, as far as they are known."""
+    found = [torch.get_num_threads()]
+    if threads.openmp("omp_get_max_threads") is not None:
+        found.append(threads.openmp("omp_get_max_threads")())
+    libraries = Path(torch.__file__).parent.glob("lib/libtorch_cpu.*")
+    for library in libraries if torch.backends.mkl.is_available() else ():
+        with suppress(AttributeError, OSError):
+            found.append(ctypes.CDLL(str(library)).MKL_Get_Max_Threads())
+    return set(found)
+
+
+@pytest.mark.parametrize("is_by_torch", [False, True])
+def test_all_libraries_hear_of_it(is_by_torch, monkeypatch):
+    if is_by_torch:
+        monkeypatch.setattr(threads, "_setters", lambda: None)
+    seen = []
+    with threads_for(200, 100, 100):
+        assert numbers_here() == {1}
+        other = threading.Thread(target=lambda: seen.append(numbers_here()))
+        other.start()
+        other.join()
+    assert numbers_here() == {2}
+    assert seen == [{2}]
 
 
 FORKED = """
