@@ -52,6 +52,7 @@ EPOCHS = (2, 12)  # of two fits, whose difference is what epochs take
 WHOLE = (20,)  # of whole fits
 SKLEARN, RBMS, LEARNERGY = "BernoulliRBM (scikit-learn) PCD-1", "rbms PCD-1", "learnergy CD-1"
 AUTOGRAD, AUTOGRAD_SGD = "autograd F(v)-F(v_k), Adam, CD-1", "autograd F(v)-F(v_k), SGD, CD-1"
+PEERS = {RBMS: "rbms", LEARNERGY: "learnergy"}  # contenders that needn't be there, and their packages
 SWITCH, PLAIN = "SKRBM_COMPILED", ", plain"  # what turns compiled loops off, and the names of those without
 
 
@@ -348,13 +349,21 @@ def megabytes_of(name):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
+def has(package, python):
+    """Whether an interpreter, by default this one, has a package."""
+    if not python:
+        return find_spec(package) is not None
+    code = f"import sys, importlib.util; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
 def take_turns(specs, repeats, peers=None):
     """Times of each, {name: [seconds, …]}, and megabytes and seconds of the warm-up, {name: …}."""
     children = {}
     for name, spec in specs.items():
         if PLAIN in name:
             spec = spec | {"environment": spec.get("environment", {}) | {SWITCH: "0"}}
-        children[name] = Child(spec, peers if peers and name in (RBMS, LEARNERGY) else sys.executable)
+        children[name] = Child(spec, peers if peers and name in PEERS else sys.executable)
     seconds = {name: [] for name in children}
     turn = list(children)
     for _ in range(repeats):
@@ -432,8 +441,7 @@ def epochs(args):
             specs = {
                 name: {"function": function, "arguments": arguments | sizes, "n_rows": n_rows, "n_features": 784}
                 for name, (function, arguments) in asked_for(args, contenders(batch_size)).items()
-                if (name != RBMS or args.peers or find_spec("rbms"))
-                and (name != LEARNERGY or args.peers or find_spec("learnergy"))
+                if name not in PEERS or has(PEERS[name], args.peers)
             }
             seconds, memory, _ = take_turns(with_before(specs, args.before), args.repeats, args.peers)
             per_epoch = {name: [s * MNIST_ROWS / n_rows for s in x] for name, x in seconds.items()}
