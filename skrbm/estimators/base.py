@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
@@ -16,7 +17,7 @@ from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skrbm.distributed import current_group
+from skrbm.distributed import Group, current_group
 from skrbm.estimators._compat import (
     CallbackSupportMixin,
     TellCallbacks,
@@ -35,6 +36,7 @@ from skrbm.estimators.chains import (
     run_chains_of,
     starts_of,
 )
+from skrbm.estimators.coding import PLAIN, Coding
 from skrbm.estimators.fitted import (
     Fitted,
     checked_parameters,
@@ -56,12 +58,12 @@ from skrbm.likelihood.result import LogPartition, warn_if_few_count
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import binarize_rows, yields_batches
+from skrbm.rows.source import Binarize, binarize_rows, yields_batches
 from skrbm.sampling.kernels import Kernel
 from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import from_torch, is_bits, to_tensor
+from skrbm.support.tensors import from_torch
 from skrbm.support.threads import one_thread, threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
@@ -93,6 +95,43 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @abstractmethod
     def units(self) -> tuple[Unit, Unit]:
         """What kind of unit the visible and the hidden layer have."""
+
+    # -- how rows become rows of a machine -----------------------------------------------------------------------------
+
+    _entry: Coding = PLAIN  # of the rows that are, or were last, learned from
+
+    @property
+    def _rule(self) -> Binarize:
+        """What is made of values that are no states."""
+        return getattr(self, "binarize", "none")
+
+    @property
+    def _coding(self) -> Coding:
+        """How rows of X become states of the fitted machine."""
+        return PLAIN
+
+    def _new_coding(self, X: Any, weight: np.ndarray | None, group: Group) -> Coding:
+        """How rows of X are to become rows that a new machine learns from."""
+        return PLAIN
+
+    def _numbers_of(self, X: Any, name: str, reset: bool, has_gaps: bool) -> np.ndarray | None:
+        """A table as numbers, validated; None where X is to be numbers already."""
+        return None
+
+    def _number_of(self, place: int, value: Any) -> float:
+        """A value of the column with that number, as a number."""
+        if isinstance(value, str):
+            raise TypeError("text is no number")
+        return float(value)
+
+    def _as_given(self, rows: np.ndarray, *given: Any) -> Any:
+        """Rows in the form in which they are handed out."""
+        return as_configured(self, rows, *given)
+
+    def _begin_coding(self, X: Any, weight: np.ndarray | None, group: Group, is_new: bool) -> Coding:
+        """How rows of X become rows to learn from, kept for what has been learned."""
+        self._entry = self._new_coding(X, weight, group) if is_new else self._coding
+        return self._entry
 
     # -- parameters of one's own ---------------------------------------------------------------------------------------
 
@@ -232,6 +271,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 rows = rows_of(
                     self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed, X_val=X_val
                 )
+            settings = replace(settings, visible=self.units[0])  # which may go by the rows
             self._learn(rows, settings, start, listener)
             warn_if_bad(self, rows, Stream(start.seed, "verdict"))
         return self
@@ -270,6 +310,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         with restored_on_error(self):
             learned = learned_of(self) if hasattr(self, "components_") else None
             rows = rows_of(self, X, sample_weight, settings, group, reset=learned is None)
+            settings = replace(settings, visible=self.units[0])
             start = Start(group.of_first(self._seed()), self._of_my_size(learned), carries_on=True)
             self._learn(rows, settings, start, PrintEpochs(type(self).__name__) if self.verbose else None)
         return self
@@ -362,7 +403,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         fitted = Fitted(self)
-        return as_configured(self, fitted.over_rows(mean_v_given_h, activations_of(self, X)), X)
+        means = fitted.over_rows(mean_v_given_h, activations_of(self, X), is_coded=False)
+        return self._as_given(fitted.decoded(means), X)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
@@ -383,7 +425,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         seen = self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
-        return as_configured(self, seen, X)
+        return self._as_given(Fitted(self).decoded(seen), X)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
@@ -402,7 +444,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(free_energy, X)
+        return self._over_rows(free_energy, X) + self._coding.log_volume
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
@@ -423,7 +465,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(pseudo_log_likelihood, X)
+        return self._over_rows(pseudo_log_likelihood, X) - self._coding.log_volume
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
@@ -536,13 +578,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             check_scalar(bracket, "bracket", Real, min_val=0)
         path, stream = fitted.path(), self._stream(random_state)
         if samples is not None:
-            samples = to_tensor(any_array_of(self, samples, "samples"), *fitted.place)
-            if not is_bits(samples):
+            samples = fitted.states(any_array_of(self, samples, "samples"))
+            if not self.units[0].are_states(samples):
                 raise ValueError(
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
                 )
         elif bracket is not None and method_for(path.machine, method) == "ais":
-            samples = to_tensor(equilibrium(self, n_chains, stream), *fitted.place)
+            samples = fitted.states(equilibrium(self, n_chains, stream))
         with fitted.threads(n_chains), progress_of(self, "log Z") as progress:
             found = log_partition(
                 path,
@@ -606,13 +648,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        fitted, rule = Fitted(self), self.binarize
+        fitted, rule = Fitted(self), self._rule
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
             if wrong := params.visible.check_range(float(v.min()), float(v.max())):
                 raise ValueError(f"X has {wrong} Scale or encode it as the rows of fit were.")
-            if isinstance(rule, str) and rule == "none" and not is_bits(v):
+            if isinstance(rule, str) and rule == "none" and not params.visible.are_states(v):
                 raise ValueError(
                     "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
                     "what to make of them. Pass zeros and ones, such as X > 0.5, or set binarize."
@@ -625,7 +667,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             found = self.log_partition()
         else:
             warn_if_few_count(found)
-        nats = (nats - found.value).astype(nats.dtype)
+        nats = (nats - (found.value + self._coding.log_volume)).astype(nats.dtype)
         return (nats, found.standard_error) if return_std else nats
 
     # -- sampling ------------------------------------------------------------------------------------------------------
@@ -654,7 +696,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         Number(1, kind=Integral)("k", k)
         found = run_chains_of(self, "gibbs", k, self._stream(random_state), array_of(self, v, "v"))
-        return as_configured(self, found, v)
+        return self._as_given(found, v)
 
     @overload
     def sample(
@@ -833,7 +875,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if not return_chain:
             if h is not None:
                 h = as_configured(self, h, init, condition, names=list(self.get_feature_names_out()))
-            found = as_configured(self, found, init, condition)
+            found = self._as_given(found, init, condition)
         return found if h is None else (found, h)
 
     def complete(
@@ -893,7 +935,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
         starts = starts_of(self, len(given), "random", stream).astype(given.dtype)
-        return as_configured(self, run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
+        return self._as_given(run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
     def diagnose(
         self,
@@ -1038,10 +1080,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> network(torch.from_numpy(X)).shape
         torch.Size([1797, 10])
         """
-        params = Fitted(self).machine().to("cpu")
+        params = self._coding.folded_into(Fitted(self).machine().to("cpu"))
         layer = nn.Linear(params.n_features, params.n_hidden, device="meta")  # draws no weights
         layer.weight, layer.bias = nn.Parameter(params.W.clone()), nn.Parameter(params.c.clone())
-        return nn.Sequential(layer, nn.Sigmoid())
+        return nn.Sequential(layer, nn.Sigmoid()) if params.hidden.activation == "sigmoid" else nn.Sequential(layer)
 
     # -- scikit-learn's hooks, and randomness --------------------------------------------------------------------------
 
@@ -1054,6 +1096,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @property
     def _n_features_out(self) -> int:
         return np.shape(self.components_)[0]
+
+    def __getstate__(self) -> Any:
+        state = super().__getstate__()
+        state.pop("_entry", None)
+        return state
 
     def _seed(self) -> list[int]:
         if self.random_state is None:

@@ -16,7 +16,7 @@ from skrbm.support.tensors import from_torch
 def names_of(model: Any) -> list[str]:
     """Of its features: those that it was fitted with, or x0, x1 … as scikit-learn has it."""
     names = getattr(model, "feature_names_in_", None)
-    return [f"x{i}" for i in range(np.shape(model.components_)[1])] if names is None else list(names)
+    return [f"x{i}" for i in range(model.n_features_in_)] if names is None else list(names)
 
 
 def as_configured(model: Any, rows: np.ndarray, *given: Any, names: list[str] | None = None) -> Any:
@@ -81,9 +81,7 @@ def _by_name(model: Any, pairs: list[tuple[Any, Any]]) -> np.ndarray:
         raise ValueError("condition has a name more than once. Give each feature one value.")
     for name, value in pairs:
         try:
-            if isinstance(value, str):
-                raise TypeError("text is no number")
-            row[places[name]] = float(value)
+            row[places[name]] = model._number_of(places[name], value)
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"condition[{name!r}] must be a number, got {type(value).__name__}. Leave out what is free, or set NaN."

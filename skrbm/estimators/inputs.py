@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import check_sample_weight
@@ -21,7 +23,7 @@ from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_row
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
 from skrbm.support.ranges import Range
-from skrbm.support.tensors import from_torch, to_tensor
+from skrbm.support.tensors import dense, from_torch, to_tensor
 from skrbm.training.settings import TrainSettings
 
 _HELD_OUT_ROWS = 1000  # that are looked at after each epoch, at most
@@ -36,7 +38,8 @@ def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> An
 def array_of(model: Any, X: Any, name: str = "X") -> Any:
     """The same for a fitted model, with a warning of values out of the range of its visible units."""
     rows = any_array_of(model, X, name)
-    _warn_of_new_range(model, name, Range.of(rows))
+    if model._coding.is_plain:
+        _warn_of_new_range(model, name, Range.of(rows))
     return rows
 
 
@@ -46,6 +49,7 @@ def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
     for batch in batches_in_order(X):
         is_empty = False
         rows = any_array_of(model, rows_of_batch(batch))
+        check = check and model._coding.is_plain
         values = values | Range.of(rows) if check else values
         yield rows
     if is_empty:
@@ -64,6 +68,8 @@ def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
 def check_gaps(model: Any, rows: np.ndarray, name: str) -> None:
     """Raise a ValueError if rows have values, but for NaN, out of the range of the model's visible units."""
     known = Range.of(rows[~np.isnan(rows)])
+    if not model._coding.is_plain:
+        return
     if wrong := model.units[0].check_range(known.low, known.high):
         raise ValueError(f"{name} has {wrong} {_AS_IN_FIT} What is free must be NaN.")
 
@@ -79,6 +85,9 @@ def _validated(model: Any, X: Any, name: str, reset: bool, **kwargs: Any) -> Any
     if not reset:
         check_is_fitted(model)
     X = _as_array(X, name)
+    numbers = model._numbers_of(X, name, reset, kwargs.get("ensure_all_finite") == "allow-nan")
+    if numbers is not None:
+        return numbers
     if isinstance(X, np.ndarray) and not X.dtype.isnative:  # in which scikit-learn 1.6 overlooks infinity
         X = X.astype(X.dtype.newbyteorder("="))
     try:
@@ -185,11 +194,13 @@ def rows_of(
     """
     stream = None if split is None else Stream(group.seed(split), "validation")
     if yields_batches(X):
-        passing = _in_passing(model, X, sample_weight, settings, reset, X_val is not None)
+        passing = _in_passing(model, X, sample_weight, settings, group, reset, X_val is not None)
         return SharedRows(passing, group, _named_rows(model, X_val, settings, stream))
     X = any_array_of(model, X, reset=reset)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
-    warn_of_range("X", Range.of(X), settings.visible)
+    coding = model._begin_coding(X, weight, group, reset)
+    if coding.is_plain:
+        warn_of_range("X", Range.of(X), settings.visible)
     held_out, others = _named_rows(model, X_val, settings, stream), None
     rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
     if stream is not None and settings.early_stopping and held_out is None:
@@ -198,7 +209,15 @@ def rows_of(
         seed = int(stream.integers(2**32, ()))
         rows, others = train_test_split(rows, test_size=settings.validation_fraction, random_state=seed)
     dtype, device = settings.place
-    source = ArrayRows(X, weight, shuffle=settings.shuffle, dtype=dtype, device=device, rows=np.sort(rows))
+    source = ArrayRows(
+        X,
+        weight,
+        shuffle=settings.shuffle,
+        dtype=dtype,
+        device=device,
+        rows=np.sort(rows),
+        encode=None if coding.is_plain else coding.encode,
+    )
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
         held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight)
@@ -214,20 +233,29 @@ def _named_rows(model: Any, X_val: Any, settings: TrainSettings, stream: Stream 
         for batch in batches_in_order(X_val):
             rows = any_array_of(model, rows_of_batch(batch, "X_val"), "X_val")
             values = values | Range.of(rows)
-            kept.add_(to_tensor(rows, *settings.place))
+            kept.add_(_encoded(model, rows, settings))
         if not len(kept.rows):
             raise ValueError(NO_ROWS.format("X_val"))
     else:
         rows = any_array_of(model, X_val, "X_val")
         values = Range.of(rows)
         some = np.sort(stream.permutation(rows.shape[0])[:_HELD_OUT_ROWS])
-        kept.add_(to_tensor(rows[some], *settings.place))
-    warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
+        kept.add_(_encoded(model, rows[some], settings))
+    if model._entry.is_plain:
+        warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
     return HeldOut(binarize_rows(kept.rows, settings.binarize, stream))
 
 
+def _encoded(model: Any, rows: Any, settings: TrainSettings) -> Tensor:
+    """Rows of X as rows of the machine that learns."""
+    coding, place = model._entry, settings.place
+    if coding.is_plain:
+        return to_tensor(rows, *place)
+    return coding.encode(to_tensor(rows, torch.float64)).to(place.device, place.dtype)
+
+
 def _in_passing(
-    model: Any, X: Any, sample_weight: Any, settings: TrainSettings, reset: bool, has_held_out: bool
+    model: Any, X: Any, sample_weight: Any, settings: TrainSettings, group: Group, reset: bool, has_held_out: bool
 ) -> RowSource:
     """X, which yields batches, as a source of rows."""
     where = f"X ({type(X).__name__}) yields them in passing. "
@@ -240,10 +268,15 @@ def _in_passing(
             f"fit(X, X_val=...), or pass {array}"
         )
 
+    is_first = True
+
     def check(batch: Any) -> Any:
-        nonlocal reset
-        rows, reset = any_array_of(model, rows_of_batch(batch), reset=reset), False
-        return rows
+        nonlocal is_first
+        rows = any_array_of(model, rows_of_batch(batch), reset=reset and is_first)
+        if is_first:
+            model._begin_coding(rows, None, group, reset)
+        is_first = False
+        return rows if model._entry.is_plain else model._entry.encode_array(np.asarray(dense(rows), np.float64))
 
     source = rows_in_passing(
         X,
@@ -253,5 +286,6 @@ def _in_passing(
         place=settings.place,
         stream=Stream(0, "rows that are kept"),
     )
-    warn_of_range("X", source.range, settings.visible)
+    if model._entry.is_plain:
+        warn_of_range("X", source.range, settings.visible)
     return source

@@ -15,7 +15,6 @@ from skrbm.rows.source import binarize_rows
 from skrbm.support.checks import warn
 from skrbm.support.compiled import loaded_loops
 from skrbm.support.randomness import Stream
-from skrbm.support.tensors import is_bits
 from skrbm.support.threads import one_thread
 from skrbm.training.fit import STUCK_SHARE
 from skrbm.training.settings import LIMIT_PER_UNIT
@@ -38,10 +37,14 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
             ConvergenceWarning,
         )
         return
+    if Fitted(model).machine().is_quadratic:  # learned without chains
+        return
     if model.algorithm != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
         return
     with one_thread():
         some = rows.some(_N_ROWS, stream)
+        if not model._entry.is_plain:
+            some = Fitted(model).states(model._entry.decode(some.double()).cpu().numpy())
     with loaded_loops(_is_compiled(model)):
         verdict = verdict_of(model, some, stream)
     problems = list(verdict.problems)
@@ -59,12 +62,11 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
 
 
 def verdict_of(model: Any, v: Tensor, stream: Stream) -> Verdict:
-    """What is off about a fitted estimator, by training rows (n, n_features)."""
+    """What is off about a fitted estimator, by training rows as states, or means of these, (n, n_features)."""
     fitted = Fitted(model)
     with fitted.threads(N_CHAINS):
-        v = binarize_rows(v.cpu(), model.binarize, stream)
-        rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
-        return judge(fitted.path(), rows, stream, _n_updates(model))
+        v = model.units[0].states_of(binarize_rows(v.cpu(), model._rule, stream), stream)
+        return judge(fitted.path(), v.to(fitted.place.device, fitted.place.dtype), stream, _n_updates(model))
 
 
 def _n_updates(model: Any) -> int:

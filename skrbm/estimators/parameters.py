@@ -148,6 +148,9 @@ _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.opti
 
 CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "n_hidden": _COUNT,
+    "hidden": Choice(("bernoulli", "gaussian")),
+    "handle_unknown": Choice(("error", "missing")),
+    "noise": Or("learned", Number(0, 1, "right")),
     "k": _check_k,
     "algorithm": Choice(get_args(Algorithm)),
     "n_chains": _COUNT,
@@ -198,6 +201,7 @@ def settings_of(model: Any) -> TrainSettings:
         for name, value in values.items()
     }
     visible, hidden = model.units
+    settings.setdefault("binarize", "none")
     settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
     return TrainSettings(**{name: value for name, value in settings.items() if name in known})
 

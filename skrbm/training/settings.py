@@ -43,6 +43,10 @@ _LEAST_COMPILED = 500  # updates of a fit: numba's import, and loading what it h
 _MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in float32 need some 20 bytes
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 
+# The noise of Gaussian columns starts at this share of their variance, and relaxes so many times in a fit. From 1 down
+# machines whose columns aren't correlated never leave W = 0; faster, the noise takes what the weights are about to learn.
+FIRST_NOISE, _SCALE_TURNS, _MOST_SCALE_RATE = 0.3, 15.0, 0.05
+
 # weight_decay="auto", see `_decay`: two precisions of the weights' prior, and the most that each may come to, lest toys
 # of a hundred rows, and tables of some hundred, are smoothed away.
 _PRECISION, _MOST_DECAY = 3.0, 2e-3
@@ -70,6 +74,8 @@ class TrainSettings:
         What kind of unit each layer has.
     offset_rate : float
         Of the moving averages that give the offsets of centring.
+    scale_rate : float
+        Of the scale of Gaussian columns, where it is learned, at the first learning rate.
     spectrum : Spectrum or None
         Of the rows, where `learning_rate` is left to them.
     is_compiled : bool
@@ -104,7 +110,9 @@ class TrainSettings:
     device: torch.device = torch.device("cpu")  # noqa: RUF009 (immutable)
     visible: Unit = BERNOULLI
     hidden: Unit = BERNOULLI
+    noise: float | Literal["learned"] = "learned"
     offset_rate: float = 0.01
+    scale_rate: float = 0.0
     spectrum: Spectrum | None = None
     is_compiled: bool = False
 
@@ -122,7 +130,7 @@ class TrainSettings:
         if self.binarize == "sample" and rows.is_binary:  # a draw would change nothing
             found["binarize"] = "none"
         if "auto" in (self.learning_rate, self.weight_decay):
-            spectrum = Spectrum.of(rows, self.binarize)
+            spectrum = Spectrum.of(rows, self.binarize, self.visible.mean_range)
             if self.weight_decay == "auto":
                 found["weight_decay"] = _decay(spectrum, rows.n_rows)
             if self.learning_rate == "auto":
@@ -135,6 +143,9 @@ class TrainSettings:
             bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
+        if self.learns_scale:
+            n_updates = self.n_epochs * rows.n_batches(int(found.get("batch_size", self.batch_size)))
+            found["scale_rate"] = min(_SCALE_TURNS / n_updates, _MOST_SCALE_RATE)
         found["is_compiled"] = replace(self, **found).pays_compiled(rows)
         return replace(self, **found)
 
@@ -209,6 +220,11 @@ class TrainSettings:
         if isinstance(self.learning_rate, str):
             raise ValueError("learning_rate='auto' has to be resolved by the rows first: call resolved(rows).")
         return self.learning_rate
+
+    @property
+    def learns_scale(self) -> bool:
+        """Whether there are columns whose scale is learned."""
+        return self.visible.scaled is not None and self.noise == "learned"
 
     @property
     def place(self) -> Placement:
