@@ -6,8 +6,8 @@
     python benchmarks/tables.py growth
 
 `density`: mean nats of a held-out row over folds, with the standard error over folds. Each model's size, and the kind
-of hidden units of ours, is chosen by the likelihood of a fifth of the training rows, and then fitted to all of them. All
-columns are in the units of the table; densities of whole numbers (digits) are those of the numbers with noise on
+of hidden units of ours, is chosen by the likelihood of a fifth of the training rows, and then fitted to all of them.
+All columns are in the units of the table; densities of whole numbers (digits) are those of the numbers with noise on
 [0, 1). `sources`: two independent sources in two dimensions, whitened, four hidden units, exact. `robust`: machines of
 numeric tables, unscaled, at the defaults: whether all is finite, and better than independent normal columns. `growth`:
 seconds and memory of a fit.
@@ -56,7 +56,7 @@ NUMERIC = {
 }
 
 
-# -- models: each a function of training rows and a size, that returns log p of rows ------------------------------------
+# -- models: each a function of training rows and a size, that returns log p of rows -----------------------------------
 
 
 def standardized(X):

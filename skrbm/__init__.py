@@ -66,9 +66,10 @@ _MODULES = (
 
 # fmt: off
 __all__ = [
-    "BernoulliRBMTorch", "CategoricalRBM", "DataRangeWarning", "GaussianRBM", "LogPartitionWarning", "MixedRBM", "SwapWarning", "__version__", "backends",
-    "callbacks", "datasets", "diagnostics", "distributed", "estimators", "likelihood", "log_likelihood_scorer",
-    "machines", "onnx", "plots", "register_scorer", "rows", "sampling", "support", "training",
+    "BernoulliRBMTorch", "CategoricalRBM", "DataRangeWarning", "GaussianRBM", "LogPartitionWarning", "MixedRBM",
+    "SwapWarning", "__version__", "backends", "callbacks", "datasets", "diagnostics", "distributed", "estimators",
+    "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots", "register_scorer", "rows", "sampling",
+    "support", "training",
 ]
 # fmt: on
 

@@ -17,7 +17,7 @@ from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skrbm.distributed import Group, current_group
+from skrbm.distributed import current_group
 from skrbm.estimators._compat import (
     CallbackSupportMixin,
     TellCallbacks,
@@ -36,7 +36,8 @@ from skrbm.estimators.chains import (
     run_chains_of,
     starts_of,
 )
-from skrbm.estimators.coding import PLAIN, Coding
+from skrbm.estimators.coding import Coding
+from skrbm.estimators.factors import learn_factors
 from skrbm.estimators.fitted import (
     Fitted,
     checked_parameters,
@@ -46,10 +47,11 @@ from skrbm.estimators.fitted import (
     restored_on_error,
     set_learned,
 )
+from skrbm.estimators.forms import Form
 from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import warn_if_bad
-from skrbm.estimators.parameters import Number, Or, identity_of, settings_of
+from skrbm.estimators.parameters import Number, Or, identity_of, rule_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
@@ -58,7 +60,7 @@ from skrbm.likelihood.result import LogPartition, warn_if_few_count
 from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import Binarize, binarize_rows, yields_batches
+from skrbm.rows.source import binarize_rows, yields_batches
 from skrbm.sampling.kernels import Kernel
 from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream
@@ -96,42 +98,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     def units(self) -> tuple[Unit, Unit]:
         """What kind of unit the visible and the hidden layer have."""
 
-    # -- how rows become rows of a machine -----------------------------------------------------------------------------
-
-    _entry: Coding = PLAIN  # of the rows that are, or were last, learned from
-
     @property
-    def _rule(self) -> Binarize:
-        """What is made of values that are no states."""
-        return getattr(self, "binarize", "none")
-
-    @property
-    def _coding(self) -> Coding:
-        """How rows of X become states of the fitted machine."""
-        return PLAIN
-
-    def _new_coding(self, X: Any, weight: np.ndarray | None, group: Group) -> Coding:
-        """How rows of X are to become rows that a new machine learns from."""
-        return PLAIN
-
-    def _numbers_of(self, X: Any, name: str, reset: bool, has_gaps: bool) -> np.ndarray | None:
-        """A table as numbers, validated; None where X is to be numbers already."""
-        return None
-
-    def _number_of(self, place: int, value: Any) -> float:
-        """A value of the column with that number, as a number."""
-        if isinstance(value, str):
-            raise TypeError("text is no number")
-        return float(value)
-
-    def _as_given(self, rows: np.ndarray, *given: Any) -> Any:
-        """Rows in the form in which they are handed out."""
-        return as_configured(self, rows, *given)
-
-    def _begin_coding(self, X: Any, weight: np.ndarray | None, group: Group, is_new: bool) -> Coding:
-        """How rows of X become rows to learn from, kept for what has been learned."""
-        self._entry = self._new_coding(X, weight, group) if is_new else self._coding
-        return self._entry
+    @abstractmethod
+    def form(self) -> Form:
+        """In what form rows go in and come out."""
 
     # -- parameters of one's own ---------------------------------------------------------------------------------------
 
@@ -268,12 +238,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         with restored_on_error(self), self._listener(settings, X, y, sample_weight) as (listener, saved):
             start, group = self._start(saved), current_group()
             with one_thread():
-                rows = rows_of(
+                rows, coding = rows_of(
                     self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed, X_val=X_val
                 )
-            settings = replace(settings, visible=self.units[0])  # which may go by the rows
-            self._learn(rows, settings, start, listener)
-            warn_if_bad(self, rows, Stream(start.seed, "verdict"))
+            self._learn(rows, coding, settings, start, listener)
+            warn_if_bad(self, rows, coding, Stream(start.seed, "verdict"))
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -309,27 +278,34 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         group = current_group()
         with restored_on_error(self):
             learned = learned_of(self) if hasattr(self, "components_") else None
-            rows = rows_of(self, X, sample_weight, settings, group, reset=learned is None)
-            settings = replace(settings, visible=self.units[0])
+            rows, coding = rows_of(self, X, sample_weight, settings, group, reset=learned is None)
             start = Start(group.of_first(self._seed()), self._of_my_size(learned), carries_on=True)
-            self._learn(rows, settings, start, PrintEpochs(type(self).__name__) if self.verbose else None)
+            listener = PrintEpochs(type(self).__name__) if self.verbose else None
+            self._learn(rows, coding, settings, start, listener)
         return self
 
-    def _learn(self, rows: SharedRows, settings: TrainSettings, start: Start, listener: Listener | None) -> None:
+    def _learn(
+        self, rows: SharedRows, coding: Coding, settings: TrainSettings, start: Start, listener: Listener | None
+    ) -> None:
         """Train, and be at any time what has been learned by the last finished epoch."""
+        settings = replace(settings, visible=coding.visible)  # which may go by the rows
         if start.learned is None:
             forget(self)
             self._sampling = Stream(start.seed, "sampling")
+        if settings.is_quadratic:
+            with one_thread():
+                set_learned(self, learn_factors(rows, settings, start), coding)
+            return
         learning = train(rows, settings, start, listener)
         n_rows = settings.n_chains + (MOST_BATCH if settings.batch_size == "auto" else settings.batch_size)
         with threads_for(n_rows, settings.n_hidden, rows.n_features):
             try:
                 for learned in learning:
-                    set_learned(self, learned)
+                    set_learned(self, learned, coding)
             except KeyboardInterrupt as stop:  # it struck here, between two epochs: the fit ends as if there
-                set_learned(self, learning.throw(stop))
+                set_learned(self, learning.throw(stop), coding)
                 for learned in learning:
-                    set_learned(self, learned)
+                    set_learned(self, learned, coding)
 
     @contextmanager
     def _listener(
@@ -404,7 +380,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         fitted = Fitted(self)
         means = fitted.over_rows(mean_v_given_h, activations_of(self, X), is_coded=False)
-        return self._as_given(fitted.decoded(means), X)
+        return as_configured(self, fitted.decoded(means), X)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
@@ -425,7 +401,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         seen = self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
-        return self._as_given(Fitted(self).decoded(seen), X)
+        return as_configured(self, Fitted(self).decoded(seen), X)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
@@ -444,7 +420,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(free_energy, X) + self._coding.log_volume
+        return self._over_rows(free_energy, X) + self.form.coding(self).log_volume
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
@@ -465,7 +441,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(pseudo_log_likelihood, X) - self._coding.log_volume
+        return self._over_rows(pseudo_log_likelihood, X) - self.form.coding(self).log_volume
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
@@ -648,7 +624,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        fitted, rule = Fitted(self), self._rule
+        fitted, rule = Fitted(self), rule_of(self)
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
@@ -667,7 +643,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             found = self.log_partition()
         else:
             warn_if_few_count(found)
-        nats = (nats - (found.value + self._coding.log_volume)).astype(nats.dtype)
+        nats = (nats - (found.value + self.form.coding(self).log_volume)).astype(nats.dtype)
         return (nats, found.standard_error) if return_std else nats
 
     # -- sampling ------------------------------------------------------------------------------------------------------
@@ -696,7 +672,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """
         Number(1, kind=Integral)("k", k)
         found = run_chains_of(self, "gibbs", k, self._stream(random_state), array_of(self, v, "v"))
-        return self._as_given(found, v)
+        return as_configured(self, found, v)
 
     @overload
     def sample(
@@ -875,7 +851,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if not return_chain:
             if h is not None:
                 h = as_configured(self, h, init, condition, names=list(self.get_feature_names_out()))
-            found = self._as_given(found, init, condition)
+            found = as_configured(self, found, init, condition)
         return found if h is None else (found, h)
 
     def complete(
@@ -935,7 +911,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
         starts = starts_of(self, len(given), "random", stream).astype(given.dtype)
-        return self._as_given(run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
+        return as_configured(self, run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
     def diagnose(
         self,
@@ -1080,7 +1056,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> network(torch.from_numpy(X)).shape
         torch.Size([1797, 10])
         """
-        params = self._coding.folded_into(Fitted(self).machine().to("cpu"))
+        params = self.form.coding(self).folded_into(Fitted(self).machine().to("cpu"))
         layer = nn.Linear(params.n_features, params.n_hidden, device="meta")  # draws no weights
         layer.weight, layer.bias = nn.Parameter(params.W.clone()), nn.Parameter(params.c.clone())
         return nn.Sequential(layer, nn.Sigmoid()) if params.hidden.activation == "sigmoid" else nn.Sequential(layer)
@@ -1089,18 +1065,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+        return self.form.tagged(tags)
 
     @property
     def _n_features_out(self) -> int:
         return np.shape(self.components_)[0]
-
-    def __getstate__(self) -> Any:
-        state = super().__getstate__()
-        state.pop("_entry", None)
-        return state
 
     def _seed(self) -> list[int]:
         if self.random_state is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,19 +23,25 @@ from skrbm.support.checks import warn
 from skrbm.support.tensors import chunks, dense
 
 _ROUNDING = 1e-12  # of a column's mean, that it varies by where it is constant
-CODING_ATTRIBUTES = ("columns_", "location_", "scale_")
+CODING_ATTRIBUTES = ("columns_", "frame_", "location_", "scale_")
 
 
 class Coding(ABC):
-    """How rows in the user's units become rows of a machine, and back; NaN stays NaN.
+    """How rows of a table, as numbers, become rows of a machine, and back; NaN stays NaN.
 
     Attributes
     ----------
+    is_plain : bool
+        Whether rows are what they are.
     log_volume : float
-        What has to be taken off a log-density of the machine's rows for that of the user's, in nats.
+        What has to be taken off a log-density of the machine's rows for that of the table's, in nats.
+    visible : Unit
+        What kind of units the machine has for the rows.
     """
 
+    is_plain: ClassVar[bool] = False
     log_volume: float = 0.0
+    visible: Unit
 
     @abstractmethod
     def encode(self, rows: Tensor) -> Tensor:
@@ -45,22 +51,15 @@ class Coding(ABC):
     def decode(self, rows: Tensor) -> Tensor:
         """The reverse."""
 
-    def encode_array(self, X: np.ndarray) -> np.ndarray:
-        """Of an array, in its own float type."""
-        return self.encode(torch.from_numpy(np.ascontiguousarray(X))).numpy()
-
-    def decode_array(self, X: np.ndarray) -> np.ndarray:
-        """Of an array, in its own float type."""
-        return self.decode(torch.from_numpy(np.ascontiguousarray(X))).numpy()
-
+    @abstractmethod
     def attributes(self) -> dict[str, Any]:
         """What a fitted estimator has of it."""
-        return {}
 
+    @abstractmethod
     def after(self, params: RBMParameters) -> Self:
         """The coding into states of a machine that has learned from rows by this one, whose scale then is 1."""
-        return self
 
+    @abstractmethod
     def folded_into(self, params: RBMParameters) -> RBMParameters:
         """Weights and biases of the hidden units for rows of the table, where rows enter these linearly.
 
@@ -69,16 +68,21 @@ class Coding(ABC):
         ValueError
             If they don't.
         """
-        raise ValueError("Rows with labels of categories can't go through a linear layer as they are.")
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether rows are what they are."""
-        return False
+    def encode_array(self, X: np.ndarray) -> np.ndarray:
+        """Of an array, in its own float type."""
+        return self.encode(torch.from_numpy(np.ascontiguousarray(X))).numpy()
+
+    def decode_array(self, X: np.ndarray) -> np.ndarray:
+        """Of an array, in its own float type."""
+        return self.decode(torch.from_numpy(np.ascontiguousarray(X))).numpy()
 
 
 class Plain(Coding):
     """Rows are rows."""
+
+    is_plain: ClassVar[bool] = True
+    visible: Unit = BERNOULLI
 
     def encode(self, rows: Tensor) -> Tensor:
         return rows
@@ -86,12 +90,14 @@ class Plain(Coding):
     def decode(self, rows: Tensor) -> Tensor:
         return rows
 
+    def attributes(self) -> dict[str, Any]:
+        return {}
+
+    def after(self, params: RBMParameters) -> Self:
+        return self
+
     def folded_into(self, params: RBMParameters) -> RBMParameters:
         return params
-
-    @property
-    def is_plain(self) -> bool:
-        return True
 
 
 PLAIN = Plain()
@@ -105,6 +111,8 @@ class Standardized(Coding):
     location, scale : ndarray of shape (n_features_in,)
         In float64.
     """
+
+    visible: Unit = GAUSSIAN
 
     def __init__(self, location: np.ndarray, scale: np.ndarray) -> None:
         self.location, self.scale = location, scale
@@ -142,6 +150,8 @@ class Table(Coding):
         What they are.
     location, scale : ndarray of shape (n_gaussian,)
         Of the Gaussian ones, in float64.
+    frame : str, optional
+        Whose data frames the tables are, if they are any.
 
     Attributes
     ----------
@@ -149,8 +159,10 @@ class Table(Coding):
         What kind of units the machine has for them.
     """
 
-    def __init__(self, columns: Sequence[Column], location: np.ndarray, scale: np.ndarray) -> None:
-        self.columns, self._gaussian = tuple(columns), Standardized(location, scale)
+    def __init__(
+        self, columns: Sequence[Column], location: np.ndarray, scale: np.ndarray, frame: str | None = None
+    ) -> None:
+        self.frame, self.columns, self._gaussian = frame, tuple(columns), Standardized(location, scale)
         self.log_volume = self._gaussian.log_volume
         places = {kind: [i for i, one in enumerate(columns) if one.kind == kind] for kind in KINDS}
         self._places = {kind: torch.tensor(some, dtype=torch.long) for kind, some in places.items()}
@@ -182,23 +194,30 @@ class Table(Coding):
         table = rows.new_empty((len(rows), len(self.columns)))
         table[:, self._places["binary"].to(rows.device)] = (bits > 0.5).to(rows)
         table[:, self._places["gaussian"].to(rows.device)] = self._gaussian.decode(gaussian)
-        for place, block in zip(self._places["categorical"].tolist(), torch.split(one_hot, self._sizes, 1), strict=True):
+        for place, block in zip(
+            self._places["categorical"].tolist(), torch.split(one_hot, self._sizes, 1), strict=True
+        ):
             table[:, place] = block.argmax(1).to(rows)
         return table
 
     def attributes(self) -> dict[str, Any]:
-        return {"columns_": list(self.columns)} | self._gaussian.attributes()
+        return {"columns_": list(self.columns), "frame_": self.frame} | self._gaussian.attributes()
+
+    def folded_into(self, params: RBMParameters) -> RBMParameters:
+        raise ValueError("Rows with labels of categories can't go through a linear layer as they are.")
 
     def after(self, params: RBMParameters) -> Self:
         gaussian = self._gaussian if params.log_scale is None else self._gaussian.after(params)
-        return type(self)(self.columns, gaussian.location, gaussian.scale)
+        return type(self)(self.columns, gaussian.location, gaussian.scale, self.frame)
 
 
-def table_for(columns: Sequence[Column], X: np.ndarray, weight: np.ndarray | None, group: Group) -> Table:
+def table_for(
+    columns: Sequence[Column], X: np.ndarray, weight: np.ndarray | None, group: Group, frame: str | None
+) -> Table:
     """The coding of a table of these columns, given as numbers."""
     gaussian = [i for i, column in enumerate(columns) if column.kind == "gaussian"]
     coding = standardized_for(X[:, gaussian], weight, group)
-    return Table(columns, coding.location, coding.scale)
+    return Table(columns, coding.location, coding.scale, frame)
 
 
 def standardized_for(X: Any, weight: np.ndarray | None, group: Group) -> Standardized:

@@ -1,4 +1,4 @@
-"""Machines whose layers are both Gaussian: factor analysis, learned from the covariance of the rows without any chain."""
+"""Machines whose layers are both Gaussian: factor analysis, learned from the covariance of the rows, without chains."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from skrbm.machines.restricted import RBMParameters
 from skrbm.rows.shared import SharedRows
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import to_numpy
+from skrbm.training.fit import Start
 from skrbm.training.learned import Learned
 from skrbm.training.measures import measure
 from skrbm.training.settings import TrainSettings
@@ -24,14 +25,18 @@ _LEAST_NOISE = 1e-4  # of a column's variance
 _KEPT_ROWS, _WATCHED_ROWS = 100, 500
 
 
-def learn_factors(rows: SharedRows, settings: TrainSettings, seed: list[int]) -> Learned:
+def learn_factors(rows: SharedRows, settings: TrainSettings, start: Start) -> Learned:
     """The machine of Gaussian layers under which the rows are most likely.
 
     With noise variances ψ and loadings Λ (n_hidden, n_features) of factor analysis, the states u = row / √ψ have the
     covariance 1 + Λ_u'Λ_u, Λ_u = Λ / √ψ = U diag(s) V', which is that of a machine, (1 - W'W)^-1, with
     W = diag(s / √(1 + s²)) V': all its singular values are less than 1.
     """
-    began, stream = time.perf_counter(), Stream(seed, "factors")
+    if start.carries_on:
+        raise ValueError(
+            "partial_fit is not available with hidden='gaussian', which learns from all rows at once. Use fit."
+        )
+    began, stream = time.perf_counter(), Stream(start.seed, "factors")
     mean, covariance = _moments(rows, settings, stream)
     noise = np.maximum(_noise(covariance, settings), _LEAST_NOISE)
     W = _weights(covariance, noise, settings.n_hidden)

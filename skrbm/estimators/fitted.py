@@ -64,9 +64,12 @@ def fitted_attributes(model: Any) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
-def set_learned(model: Any, learned: Learned) -> None:
-    """Make an estimator a fitted one: it has these fitted attributes then, and no others of an earlier fit."""
-    attributes = attributes_of(learned, getattr(model, "_entry", PLAIN))
+def set_learned(model: Any, learned: Learned, coding: Coding = PLAIN) -> None:
+    """Make an estimator a fitted one: it has these fitted attributes then, and no others of an earlier fit.
+
+    `coding` is that of the rows that it has learned from.
+    """
+    attributes = attributes_of(learned, coding)
     vars(model).update(attributes)  # at once, so that Ctrl-C finds a whole epoch
     for name in {*ATTRIBUTES.values(), *CODING_ATTRIBUTES} - {*attributes}:
         vars(model).pop(name, None)
@@ -82,8 +85,8 @@ def learned_of(model: Any) -> Learned:
     """What a fitted estimator has learned; shares memory with its attributes."""
     check_is_fitted(model)
     values = {field: getattr(model, attribute, None) for field, attribute in ATTRIBUTES.items()}
-    if values["data_samples"] is not None and not model._coding.is_plain:
-        values["data_samples"] = model._coding.encode_array(np.asarray(values["data_samples"]))
+    if values["data_samples"] is not None and not (coding := model.form.coding(model)).is_plain:
+        values["data_samples"] = coding.encode_array(np.asarray(values["data_samples"]))
     if values["trajectory"] is not None:
         values["trajectory"] = [machine_of(model, rung) for rung in values["trajectory"]]
     if values["h"] is not None:
@@ -225,15 +228,17 @@ class Fitted:
         place = self.place_for(X)
         machine = self.machine(place)
         with self.threads(min(X.shape[0], CHUNK_ROWS)):
-            return self._over_chunks(function, machine, (X, *others), self._model._coding if is_coded else PLAIN)
+            return self._over_chunks(
+                function, machine, (X, *others), self._model.form.coding(self._model) if is_coded else PLAIN
+            )
 
     def states(self, X: Any) -> Tensor:
         """Rows of a table as states of the machine, where it is."""
-        return _states(X, self.place, self._model._coding)
+        return _states(X, self.place, self._model.form.coding(self._model))
 
     def decoded(self, states: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
         """States (…, n_features) as rows of the table; what is `given` of these stands as it is."""
-        coding = self._model._coding
+        coding = self._model.form.coding(self._model)
         if coding.is_plain:
             return states
         rows = coding.decode_array(states.reshape(-1, states.shape[-1])).reshape(*states.shape[:-1], -1)

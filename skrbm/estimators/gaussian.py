@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,21 +12,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.backends.choose import Precision
-from skrbm.distributed import Group
 from skrbm.estimators.base import BaseRBM
-from skrbm.estimators.coding import Coding, Standardized, standardized_for
-from skrbm.estimators.factors import learn_factors
-from skrbm.estimators.fitted import forget, set_learned
+from skrbm.estimators.forms import Form, Numbers
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.gaussian import GAUSSIAN
 from skrbm.machines.units import Unit
-from skrbm.rows.shared import SharedRows
-from skrbm.support.randomness import Stream
-from skrbm.support.threads import one_thread
 from skrbm.training.descent import RateScheduleName
-from skrbm.training.fit import Start
-from skrbm.training.listeners import Listener
-from skrbm.training.settings import Algorithm, Criterion, OptimizerName, TrainSettings
+from skrbm.training.settings import Algorithm, Criterion, OptimizerName
 
 
 class GaussianRBM(BaseRBM):
@@ -170,21 +162,9 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         return GAUSSIAN, GAUSSIAN if self.hidden == "gaussian" else BERNOULLI
 
     @property
-    def noise_variance_(self) -> np.ndarray:
-        return np.square(self.scale_)
-
-    def _learn(self, rows: SharedRows, settings: TrainSettings, start: Start, listener: Listener | None) -> None:
-        if self.hidden != "gaussian":
-            super()._learn(rows, settings, start, listener)
-            return
-        forget(self)
-        self._sampling = Stream(start.seed, "sampling")
-        with one_thread():
-            set_learned(self, learn_factors(rows, settings, start.seed))
+    def form(self) -> Form:
+        return Numbers(is_standardized=True)
 
     @property
-    def _coding(self) -> Coding:
-        return Standardized(np.asarray(self.location_, np.float64), np.asarray(self.scale_, np.float64))
-
-    def _new_coding(self, X: Any, weight: np.ndarray | None, group: Group) -> Coding:
-        return standardized_for(X, weight, group)
+    def noise_variance_(self) -> np.ndarray:
+        return np.square(self.scale_)

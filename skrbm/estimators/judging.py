@@ -9,7 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from skrbm.diagnostics.verdict import LEAST_LEARNED, LEAST_UPDATES, N_CHAINS, Verdict, judge
+from skrbm.estimators.coding import Coding
 from skrbm.estimators.fitted import Fitted, learned_of
+from skrbm.estimators.parameters import rule_of
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
 from skrbm.support.checks import warn
@@ -23,8 +25,8 @@ _N_ROWS = 1000  # that a fitted machine is compared with
 _TOO_FAST = 4.0  # times the divergence of an update that a rate of its own would come to
 
 
-def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
-    """Say what is off about an estimator that has just been fitted to the rows, if something is."""
+def warn_if_bad(model: Any, rows: SharedRows, coding: Coding, stream: Stream) -> None:
+    """Say what is off about an estimator that has just been fitted to rows by this coding, if something is."""
     scores = getattr(model, "validation_scores_", [0.0])  # the model is that of the best epoch, else the last
     epoch = int(np.argmax(scores)) - len(scores)
     off, on = (model.history_[name][epoch] for name in ("dead_share", "saturated_share"))
@@ -43,8 +45,8 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
         return
     with one_thread():
         some = rows.some(_N_ROWS, stream)
-        if not model._entry.is_plain:
-            some = Fitted(model).states(model._entry.decode(some.double()).cpu().numpy())
+        if not coding.is_plain:
+            some = Fitted(model).states(coding.decode(some.double()).cpu().numpy())
     with loaded_loops(_is_compiled(model)):
         verdict = verdict_of(model, some, stream)
     problems = list(verdict.problems)
@@ -65,7 +67,7 @@ def verdict_of(model: Any, v: Tensor, stream: Stream) -> Verdict:
     """What is off about a fitted estimator, by training rows as states, or means of these, (n, n_features)."""
     fitted = Fitted(model)
     with fitted.threads(N_CHAINS):
-        v = model.units[0].states_of(binarize_rows(v.cpu(), model._rule, stream), stream)
+        v = model.units[0].states_of(binarize_rows(v.cpu(), rule_of(model), stream), stream)
         return judge(fitted.path(), v.to(fitted.place.device, fitted.place.dtype), stream, _n_updates(model))
 
 

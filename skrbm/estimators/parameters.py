@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from skrbm.backends.choose import PRECISIONS
+from skrbm.rows.source import Binarize
 from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
 from skrbm.support.tensors import find_device
@@ -204,6 +205,11 @@ def settings_of(model: Any) -> TrainSettings:
     settings.setdefault("binarize", "none")
     settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
     return TrainSettings(**{name: value for name, value in settings.items() if name in known})
+
+
+def rule_of(model: Any) -> Binarize:
+    """What an estimator makes of values that are no states."""
+    return getattr(model, "binarize", "none")
 
 
 def identity_of(model: Any) -> dict[str, str]:

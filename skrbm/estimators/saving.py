@@ -22,7 +22,12 @@ from skrbm.support.files import check_folder, write_atomically
 
 _FORMAT = 1  # raise it when older versions can't make sense of a new file
 _OF_A_FIT = ("checkpoint", "checkpoint_every", "resume")  # parameters not for a file to set: fit overwrites that path
-_LEFT_OUT = ("_carried", "n_iter_", "columns_")  # attributes: the optimiser's memory; what stands among the facts
+_LEFT_OUT = (
+    "_carried",
+    "n_iter_",
+    "columns_",
+    "frame_",
+)  # attributes: the optimiser's memory; what stands among the facts
 _MAX_DESCRIPTION = 200
 
 _ANY = -1
@@ -74,7 +79,7 @@ def write_model(path: str | os.PathLike[str], model: Any, *, data_samples: bool 
     }
     if "columns_" in attributes:
         facts["columns_"] = [_as_facts(column) for column in attributes["columns_"]]
-        facts["frame"] = getattr(model, "_frame", None)
+        facts["frame_"] = attributes["frame_"]
     _check_facts(facts, arrays)
     text = _as_text(facts | {"sha256": _checksum(facts, arrays)})
     data = safetensors.save(arrays, {"skrbm": text})  # more entries would come in any order
@@ -271,13 +276,18 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
     if (n_rungs := facts["n_checkpoints"]) is not None:
         rungs = [[arrays[f"trajectory_/{i}/{name}"] for name in TENSORS] for i in range(n_rungs)]
         attributes["trajectory_"] = [tuple(rung) for rung in rungs]
-    attributes["n_features_in_"] = facts.get("n_features_in_", arrays["components_"].shape[1])
+    vars(model).update(attributes | _columns_in(facts, arrays))
+    return model
+
+
+def _columns_in(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Fitted attributes that stand among the facts: of columns, and the number of epochs."""
+    attributes: dict[str, Any] = {"n_features_in_": facts.get("n_features_in_", arrays["components_"].shape[1])}
     if "columns_" in facts:
         attributes["columns_"] = [_column_from(column) for column in facts["columns_"]]
-        attributes["_frame"] = facts["frame"]
+        attributes["frame_"] = facts["frame_"]
     if facts["n_iter_"] is not None:
         attributes["n_iter_"] = facts["n_iter_"]
     if facts["feature_names_in_"] is not None:
         attributes["feature_names_in_"] = np.array(facts["feature_names_in_"], dtype=object)
-    vars(model).update(attributes)
-    return model
+    return attributes

@@ -92,7 +92,7 @@ class Column:
         return found
 
     def values_of_numbers(self, numbers: np.ndarray) -> np.ndarray:
-        """The reverse: labels as objects or in their own type, numbers rounded where the column was whole; NaN stays."""
+        """The reverse: labels, or numbers, rounded where the column was whole; NaN stays."""
         missing = np.isnan(numbers)
         if self.labels is None:
             return np.rint(numbers) if _is_whole(self.dtype) else numbers
@@ -224,7 +224,7 @@ def frame_kind(X: Any) -> str | None:
 
 
 def columns_of(X: Any) -> list[tuple[str, Any]]:
-    """Names and columns of a frame, or of an array, whose columns are called x0, x1 …"""
+    """Names and columns of a frame, or of an array, whose columns are called x0, x1, x2 and so on."""
     if is_frame(X):
         is_pandas = frame_kind(X) == "pandas"
         return [(str(name), X.iloc[:, i] if is_pandas else X.to_series(i)) for i, name in enumerate(X.columns)]

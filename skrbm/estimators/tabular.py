@@ -4,93 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.utils import Tags
-from sklearn.utils.validation import validate_data
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.backends.choose import Precision
-from skrbm.distributed import Group
 from skrbm.estimators.base import BaseRBM
-from skrbm.estimators.coding import Coding, Table, table_for
-from skrbm.estimators.tables import Column, as_table, frame_kind, is_frame, learn_columns, numbers_of
+from skrbm.estimators.forms import Form, Tables
+from skrbm.estimators.tables import Column, learn_columns
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.training.descent import RateScheduleName
 from skrbm.training.settings import Algorithm, Criterion, OptimizerName
 
 
-class TableRBM(BaseRBM):
-    """What machines of tables have in common: rows go in and come out as they are in the table."""
-
-    columns_: list[Column]
-    location_: np.ndarray
-    scale_: np.ndarray
-    handle_unknown: str
-    _learned_columns: list[Column] | None = None  # of a fit in progress
-
-    def _columns_for(self, X: Any) -> list[Column]:
-        """What the columns of a table are, before a fit."""
-        raise NotImplementedError
-
-    @property
-    def units(self) -> tuple[Unit, Unit]:
-        if isinstance(self._entry, Table):
-            return self._entry.visible, BERNOULLI
-        return self._coding.visible if hasattr(self, "columns_") else BERNOULLI, BERNOULLI
-
-    @property
-    def _coding(self) -> Table:
-        return Table(self.columns_, self.location_, self.scale_)
-
-    def _new_coding(self, X: Any, weight: np.ndarray | None, group: Group) -> Coding:
-        assert self._learned_columns is not None, "columns are learned where X is validated"
-        return table_for(self._learned_columns, X, weight, group)
-
-    def _numbers_of(self, X: Any, name: str, reset: bool, has_gaps: bool) -> np.ndarray:
-        """A table as numbers, with the columns that the model knows; NaN only where there may be gaps."""
-        frame = X if is_frame(X) else np.asarray(X)
-        validate_data(self, frame, reset=reset, skip_check_array=True)
-        if not len(frame):
-            raise ValueError(f"Found array with 0 sample(s) (shape={frame.shape}) while a minimum of 1 is required.")
-        if reset:
-            self._learned_columns, self._frame = self._columns_for(frame), frame_kind(frame)
-        columns = self._learned_columns if reset else self.columns_
-        assert columns is not None
-        numbers = numbers_of(frame, columns, "error" if reset else self.handle_unknown, name)
-        if not has_gaps and np.isnan(numbers).any():
-            gaps = [column.name for column, some in zip(columns, np.isnan(numbers).T, strict=True) if some.any()]
-            raise ValueError(
-                f"Input {name} contains NaN, or values that fit didn't know, in {', '.join(gaps[:5])}. Drop the rows "
-                "that have gaps, or fill these first; once fitted, `complete` fills the gaps of rows."
-            )
-        return numbers
-
-    def _number_of(self, place: int, value: Any) -> float:
-        values = np.empty(1, object)
-        values[0] = value
-        return float(self.columns_[place].numbers_of(values, where="condition")[0])
-
-    def _as_given(self, rows: np.ndarray, *given: Any) -> Any:
-        """Rows of numbers in the form of the table that the model was fitted with, with its dtypes and labels."""
-        if rows.ndim == 3:
-            return rows
-        frames = [X for X in given if frame_kind(X) == "pandas" and len(X) == len(rows)]
-        return as_table(rows, self.columns_, getattr(self, "_frame", None), frames[0].index if frames else None)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        tags.input_tags.sparse = False
-        return tags
+def visible_of(model: Any) -> Unit:
+    """The visible units of a machine of tables; bits, as long as it isn't known what columns there are."""
+    return model.form.coding(model).visible if hasattr(model, "columns_") else BERNOULLI
 
 
-class CategoricalRBM(TableRBM):
+class CategoricalRBM(BaseRBM):
     """Restricted Boltzmann machine of categories: each column takes one of several values.
 
     Every column is a unit of K categories: given the hidden units it is k with probability
@@ -135,6 +72,11 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
     >>> rbm.complete(np.array([["red", None]], dtype=object))
     array([['red', 'round']], dtype=object)
     """
+
+    columns_: list[Column]
+    location_: np.ndarray
+    scale_: np.ndarray
+    frame_: str | None
 
     def __init__(
         self,
@@ -207,12 +149,22 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         self.verbose = verbose
         self.random_state = random_state
 
-    def _columns_for(self, X: Any) -> list[Column]:
-        categories = None if isinstance(self.categories, str) else self.categories
-        return learn_columns(X, "categorical", categories)
+    @property
+    def units(self) -> tuple[Unit, Unit]:
+        return visible_of(self), BERNOULLI
+
+    @property
+    def form(self) -> Form:
+        return Tables(
+            partial(
+                learn_columns,
+                kinds="categorical",
+                categories=None if isinstance(self.categories, str) else self.categories,
+            )
+        )
 
 
-class MixedRBM(TableRBM):
+class MixedRBM(BaseRBM):
     """Restricted Boltzmann machine of tables with columns of every kind: numbers, categories, yes and no.
 
     Columns of two values are bits, others of text or categories are units of K categories, and numbers are Gaussian
@@ -264,6 +216,11 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
     >>> [column.kind for column in rbm.columns_]
     ['gaussian', 'binary']
     """
+
+    columns_: list[Column]
+    location_: np.ndarray
+    scale_: np.ndarray
+    frame_: str | None
 
     def __init__(
         self,
@@ -338,5 +295,10 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         self.verbose = verbose
         self.random_state = random_state
 
-    def _columns_for(self, X: Any) -> list[Column]:
-        return learn_columns(X, self.columns)
+    @property
+    def units(self) -> tuple[Unit, Unit]:
+        return visible_of(self), BERNOULLI
+
+    @property
+    def form(self) -> Form:
+        return Tables(partial(learn_columns, kinds=self.columns))

@@ -50,8 +50,8 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     Notes
     -----
     Besag 1975; Hyvärinen 2006. Of a Gaussian unit the term is the log-density, whose normaliser is a sum over nodes
-    less than a standard deviation apart (the trapezoidal rule, which is exact to 1e-13 for mixtures of normal densities of
-    variance 1); of one of several categories the log-probability of the one that it is.
+    less than a standard deviation apart (the trapezoidal rule, which is exact to 1e-13 for mixtures of normal densities
+    of variance 1); of one of several categories the log-probability of the one that it is.
 
     Of bits: with a_j = c_j + W_j v, the logit of p_i is b_i plus
     Σ_j softplus(a_j + W_ji (1 - v_i)) - softplus(a_j - W_ji v_i), where softplus is the cumulant of the hidden units.
@@ -96,8 +96,8 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
 def _by_points(params: RBMParameters, v: Tensor, inputs: Tensor) -> Tensor:
     """The same for visible units of any kind: unit by unit, over all its states or the nodes of a quadrature.
 
-    log p(v_i | the others) = e(v_i) - log Σ_s exp(e(s)), with e(s) = log ρ(s) + b_i's + Σ_j cumulant(a_j + W_ji's), where
-    a_j is the input of hidden unit j without v_i.
+    log p(v_i | the others) = e(v_i) - log Σ_s exp(e(s)), with e(s) = log ρ(s) + b_i's + Σ_j cumulant(a_j + W_ji's) and
+    the inputs a_j of the hidden units without v_i.
     """
     W, hidden, visible = params.W, params.hidden, params.visible
     total, of_all = v.new_zeros(len(v), dtype=torch.float64), hidden.cumulant(inputs).sum(1)

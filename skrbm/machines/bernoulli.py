@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from skrbm.machines.units import Unit
+from skrbm.machines.units import ColumnUnit
 from skrbm.support.randomness import Stream, Uniform, bernoulli_
 from skrbm.support.ranges import Range
-from skrbm.support.tensors import is_bits
 
 ROUNDING = 1e-6  # by which what is meant to lie in [0, 1] may miss it: float32 arithmetic on the user's side
 _DARKEST = 128  # whole numbers that go beyond are pixels of a byte; digits, ratings and counts seldom do
 
 
-class Bernoulli(Unit):
+class Bernoulli(ColumnUnit):
     """Units with states 0 and 1."""
 
     states: ClassVar[tuple[float, ...] | None] = (0.0, 1.0)
@@ -56,13 +55,9 @@ class Bernoulli(Unit):
         """
         return torch.logit((mean.clamp(0.0, 1.0) + smoothing) / (1.0 + 2.0 * smoothing))
 
-    def are_states(self, v: Tensor) -> bool:
-        """Whether all values are 0 or 1."""
-        return is_bits(v)
-
-    def states_of(self, rows: Tensor, stream: Stream) -> Tensor:
+    def drawn(self, rows: Tensor, stream: Stream) -> Tensor:
         """Values between 0 and 1 are probabilities; beyond, they act as the nearest bound."""
-        return rows if is_bits(rows) else stream.bernoulli(rows.clamp(0.0, 1.0))
+        return stream.bernoulli(rows.clamp(0.0, 1.0))
 
     def check_range(self, low: float, high: float) -> str | None:
         """Probabilities lie in [0, 1]."""

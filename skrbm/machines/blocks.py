@@ -51,11 +51,8 @@ class Blocks(Unit):
             yield unit, x[..., first : first + n]
 
     @property
-    def _identity(self) -> Any:
+    def identity(self) -> Any:
         return self.blocks
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self.blocks)})"
 
     def cumulant(self, x: Tensor) -> Tensor:
         """Those of all units, one behind the other."""
@@ -115,7 +112,7 @@ class Blocks(Unit):
     def unit_at(self, columns: slice) -> Unit:
         for unit, first, n in self._placed():
             if columns.start < first + n:
-                return unit
+                return unit.unit_at(slice(columns.start - first, columns.stop - first))
         raise ValueError(f"There are no {columns}.")
 
     def points(self, columns: slice, low: float, high: float, like: Tensor) -> Points:

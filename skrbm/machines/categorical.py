@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skrbm.machines.units import Points, Unit
-from skrbm.support.randomness import Uniform
+from skrbm.support.randomness import Stream, Uniform
 from skrbm.support.tensors import is_bits
 
 _TINY = 1e-30  # log p of what is impossible
@@ -39,11 +39,8 @@ class Categorical(Unit):
             raise ValueError(f"sizes={tuple(sizes)!r} must be numbers of categories, two or more for each unit.")
 
     @property
-    def _identity(self) -> Any:
+    def identity(self) -> Any:
         return self.sizes
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.sizes})"
 
     @property
     def n_columns(self) -> int:
@@ -98,7 +95,7 @@ class Categorical(Unit):
         return s
 
     def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
-        """log p, with p the mean as if each category had `smoothing` times as many rows more; of mean zero in a unit."""
+        """log p, less its mean in a unit, where p is the mean as if each category had `smoothing` as many rows more."""
         shares = self._by_unit(mean.clamp_min(0.0), 0.0)
         sizes = torch.tensor(self.sizes, device=mean.device)[:, None]
         p = (shares + smoothing) / (shares.sum(-1, keepdim=True) + smoothing * sizes)
@@ -119,6 +116,14 @@ class Categorical(Unit):
     def are_states(self, v: Tensor) -> bool:
         """Whether each unit has a single one among zeros."""
         return is_bits(v) and bool((self._by_unit(v, 0.0).sum(-1) == 1).all())
+
+    def states_of(self, rows: Tensor, stream: Stream) -> Tensor:
+        """Themselves."""
+        return rows
+
+    def unit_at(self, columns: slice) -> Unit:
+        """That of one such unit."""
+        return Categorical([columns.stop - columns.start])
 
     def columns(self, n_columns: int) -> Iterator[slice]:
         first = 0

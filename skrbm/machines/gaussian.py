@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skrbm.machines.units import Points, Unit
+from skrbm.machines.units import ColumnUnit, Points
 from skrbm.support.randomness import Uniform
 
 _STEP, _TAIL = 0.8, 7.0  # of the quadrature: the trapezoidal rule is off by exp(-2 π² / step²) = 4e-14 here
 _MIDDLE = 2.0**-24  # uniform numbers have 24 bits: 2u - 1 plus half a step is never -1 or 1
 
 
-class Gaussian(Unit):
+class Gaussian(ColumnUnit):
     """Units with base measure N(s; 0, 1): given the input x they are normal with mean x and variance 1.
 
     Data of other variances is divided by a scale first, see `RBMParameters.log_scale`.
@@ -59,7 +59,7 @@ class Gaussian(Unit):
         """Any value is a state."""
         return None
 
-    def points(self, columns: slice, low: float, high: float, like: Tensor) -> Points:
+    def nodes(self, low: float, high: float, like: Tensor) -> Points:
         """Evenly spaced nodes that reach seven standard deviations beyond the means."""
         n = math.ceil((high - low + 2.0 * _TAIL) / _STEP) + 1
         s = low - _TAIL + _STEP * torch.arange(n, dtype=torch.float64)

@@ -60,7 +60,7 @@ class Unit(ABC):
 
     @abstractmethod
     def cumulant_step(self, x: Tensor, scale: float, step: float) -> Tensor:
-        """cumulant((scale + step) x) - cumulant(scale x), exact for small steps; |step x| < 1. May overwrite nothing."""
+        """cumulant((scale + step) x) - cumulant(scale x), exact for small steps; |step x| < 1. `x` stays as it is."""
 
     @abstractmethod
     def log_weight(self, s: Tensor, bias: Tensor) -> Tensor:
@@ -89,33 +89,44 @@ class Unit(ABC):
     def remedy(self, values: Range) -> str | None:  # noqa: B027
         """How to bring data of that range, in which something is wrong, into the right one; None if nobody knows."""
 
+    @abstractmethod
     def columns(self, n_columns: int) -> Iterator[slice]:
         """The columns of each unit of a layer of so many."""
-        yield from (slice(i, i + 1) for i in range(n_columns))
 
+    @abstractmethod
     def unit_at(self, columns: slice) -> Unit:
         """The kind of the unit with these columns."""
-        return self
 
+    @abstractmethod
     def points(self, columns: slice, low: float, high: float, like: Tensor) -> Points:
-        """States of the unit with these columns, for sums over its states: all there are.
+        """States of the unit with these columns, for sums over its states: all there are, or nodes of a quadrature.
 
         Parameters
         ----------
         columns : slice
             See `columns`.
         low, high : float
-            What the input lies between; only asked for where states are a continuum.
+            What the input lies between; it only matters where states are a continuum.
         like : Tensor
             Whose float type and device to take.
         """
-        assert self.states is not None
-        s = torch.tensor(self.states).to(like)[:, None]
-        return Points(s, self.log_weight(s, s.new_zeros(1)))
 
+    @abstractmethod
     def n_bits(self, n_columns: int) -> float:
         """log2 of the number of states of a layer; infinite where they can't be enumerated."""
-        return math.inf if self.states is None else n_columns * math.log2(len(self.states))
+
+    @abstractmethod
+    def are_states(self, v: Tensor) -> bool:
+        """Whether all rows are states."""
+
+    @abstractmethod
+    def states_of(self, rows: Tensor, stream: Stream) -> Tensor:
+        """States for rows of data, whose values may be means: drawn where they aren't states already."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Any:
+        """What tells it from others of its kind, as it was made with; None where there is nothing."""
 
     def mean(self, x: Tensor) -> Tensor:
         """Mean state given the input."""
@@ -126,24 +137,57 @@ class Unit(ABC):
         check_stream(stream)
         return self.draw_(mean.new_empty(mean.shape), mean, stream.numbers(mean.numel(), mean.device))
 
-    def are_states(self, v: Tensor) -> bool:
-        """Whether all rows are states."""
-        return bool(v.isfinite().all())
-
-    def states_of(self, rows: Tensor, stream: Stream) -> Tensor:
-        """States for rows of data, whose values may be means: drawn where they aren't states already."""
-        return rows
-
-    @property
-    def _identity(self) -> Any:
-        """What tells it from others of its kind."""
-        return None
-
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._identity == other._identity
+        return isinstance(other, Unit) and type(self) is type(other) and self.identity == other.identity
 
     def __hash__(self) -> int:
-        return hash((type(self), self._identity))
+        return hash((type(self), self.identity))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        return f"{type(self).__name__}({'' if self.identity is None else self.identity})"
+
+
+class ColumnUnit(Unit):
+    """A kind of unit that takes one column of its layer, all of them alike."""
+
+    def columns(self, n_columns: int) -> Iterator[slice]:
+        """One each."""
+        yield from (slice(i, i + 1) for i in range(n_columns))
+
+    def unit_at(self, columns: slice) -> Unit:
+        """This kind."""
+        return self
+
+    def points(self, columns: slice, low: float, high: float, like: Tensor) -> Points:
+        """All states, or `nodes`."""
+        if self.states is None:
+            nodes = self.nodes(low, high, like)
+            assert nodes is not None, "units with a continuum of states have nodes"
+            return nodes
+        s = torch.tensor(self.states).to(like)[:, None]
+        return Points(s, self.log_weight(s, s.new_zeros(1)))
+
+    def nodes(self, low: float, high: float, like: Tensor) -> Points | None:
+        """See `points`, where states are a continuum."""
+
+    def n_bits(self, n_columns: int) -> float:
+        """Those of a unit times their number."""
+        return math.inf if self.states is None else n_columns * math.log2(len(self.states))
+
+    def are_states(self, v: Tensor) -> bool:
+        """Whether all values are among the states, or finite."""
+        if self.states is None:
+            return bool(v.isfinite().all())
+        return bool(torch.isin(v, torch.tensor(self.states).to(v)).all())
+
+    def states_of(self, rows: Tensor, stream: Stream) -> Tensor:
+        """Themselves, or what `drawn` makes of them."""
+        return rows if self.are_states(rows) or (found := self.drawn(rows, stream)) is None else found
+
+    def drawn(self, rows: Tensor, stream: Stream) -> Tensor | None:
+        """States drawn for rows of means."""
+
+    @property
+    def identity(self) -> Any:
+        """Nothing."""
+        return None

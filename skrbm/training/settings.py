@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.backends.choose import choose_precision
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.gaussian import GAUSSIAN
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Binarize
@@ -220,6 +221,11 @@ class TrainSettings:
         if isinstance(self.learning_rate, str):
             raise ValueError("learning_rate='auto' has to be resolved by the rows first: call resolved(rows).")
         return self.learning_rate
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether the units of both layers are Gaussian."""
+        return self.visible == self.hidden == GAUSSIAN
 
     @property
     def learns_scale(self) -> bool:

