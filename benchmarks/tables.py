@@ -3,14 +3,15 @@
     python benchmarks/tables.py density [TABLE …] [--folds N]
     python benchmarks/tables.py sources
     python benchmarks/tables.py robust [NAME …]
+    python benchmarks/tables.py stability
     python benchmarks/tables.py growth
 
 `density`: mean nats of a held-out row over folds, with the standard error over folds. Each model's size, and the kind
 of hidden units of ours, is chosen by the likelihood of a fifth of the training rows, and then fitted to all of them.
 All columns are in the units of the table; densities of whole numbers (digits) are those of the numbers with noise on
 [0, 1). `sources`: two independent sources in two dimensions, whitened, four hidden units, exact. `robust`: machines of
-numeric tables, unscaled, at the defaults: whether all is finite, and better than independent normal columns. `growth`:
-seconds and memory of a fit.
+numeric tables, unscaled, at the defaults: whether all is finite, and better than independent normal columns.
+`stability`: rates and numbers of hidden units, on rows of five factors. `growth`: seconds and memory of a fit.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from sklearn.model_selection import KFold, train_test_split
 from skrbm import CategoricalRBM, GaussianRBM
 
 SIZES = (1, 2, 4, 8, 12, 16)  # of factors and of mixtures
-N_HIDDEN = (4, 8, 16)
+N_HIDDEN = (4, 8, 16, 32)
 MIXTURES = (1, 2, 4, 8, 16, 32, 64)
 SMOOTHING = 0.1  # rows of each category that a mixture of products has more of
 
@@ -164,6 +165,113 @@ def sources(args):
         print(f"seed {seed}: {nats:.4f} nats, scales {model.scale_.round(3)}, {time.perf_counter() - began:.1f} s")
 
 
+# -- tables of all sorts, for machines at their defaults ---------------------------------------------------------------
+
+
+def factors(n=2000, n_columns=20, n_factors=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, n_factors)) @ rng.normal(size=(n_factors, n_columns)) + rng.normal(size=(n, n_columns))
+
+
+def clusters(n=2000, n_columns=10, n_clusters=5, spread=4.0):
+    rng = np.random.default_rng(1)
+    centres = spread * rng.normal(size=(n_clusters, n_columns))
+    return centres[rng.integers(n_clusters, size=n)] + rng.normal(size=(n, n_columns))
+
+
+def ring(n=2000):
+    rng = np.random.default_rng(2)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    return np.column_stack((np.cos(angle), np.sin(angle))) + 0.1 * rng.normal(size=(n, 2))
+
+
+def walk(n=2000, n_columns=30):
+    return np.random.default_rng(3).normal(size=(n, n_columns)).cumsum(1)
+
+
+def spoiled(X, kind):
+    rng, X = np.random.default_rng(4), X.copy()
+    if kind == "units":
+        return X * 10.0 ** rng.integers(-8, 9, X.shape[1]) + 10.0 ** rng.integers(-3, 6, X.shape[1])
+    if kind == "outliers":
+        X[rng.integers(len(X), size=5), rng.integers(X.shape[1], size=5)] += 1e4 * X.std()
+    if kind == "heavy":
+        X = np.sinh(1.5 * X / X.std())
+    if kind == "skewed":
+        X = np.exp(X / X.std(0))
+    if kind == "whole":
+        X = np.rint(2 * X / X.std(0))
+    if kind == "twice":
+        X = np.column_stack((X, X[:, :3]))
+    if kind == "sum":
+        X = np.column_stack((X, X.sum(1)))
+    return X
+
+
+def independent(n=2000, n_columns=10):
+    return np.random.default_rng(5).normal(size=(n, n_columns)) * 10.0 ** np.arange(n_columns)
+
+
+_KINDS = ("units", "outliers", "heavy", "skewed", "whole", "twice", "sum")
+ROBUST = {
+    **NUMERIC,
+    "factors": factors,
+    "factors, wide": lambda: factors(500, 200, 10),
+    "factors, few rows": lambda: factors(60),
+    "factors, five rows": lambda: factors(5, 4),
+    "factors, many rows": lambda: factors(50_000),
+    "one factor": lambda: factors(2000, 10, 1),
+    "clusters": clusters,
+    "clusters, far": lambda: clusters(spread=40.0),
+    "clusters, many": lambda: clusters(n_clusters=30),
+    "ring": ring,
+    "walk": walk,
+    "independent": independent,
+    **{f"factors, {kind}": (lambda kind=kind: spoiled(factors(), kind)) for kind in _KINDS},
+    **{f"clusters, {kind}": (lambda kind=kind: spoiled(clusters(), kind)) for kind in _KINDS},
+}
+
+
+def robust(args):
+    """Machines at the defaults, on a fifth of the rows that is held out."""
+    print(f"{len(ROBUST)} tables; nats of held-out rows, less those of independent normal columns")
+    for name, load in ROBUST.items():
+        if args.names and name not in args.names:
+            continue
+        X = load()
+        train, test = train_test_split(X, test_size=0.2, random_state=0)
+        mean, scale = standardized(train)
+        alone = np.mean(-0.5 * np.log(2 * np.pi) - np.log(scale) - 0.5 * ((test - mean) / scale) ** 2) * X.shape[1]
+        began = time.perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = GaussianRBM(random_state=0).fit(train)
+            seconds = time.perf_counter() - began
+            nats = model.log_likelihood(test).mean()
+        finite = all(np.isfinite(x).all() for x in (nats, model.components_, model.scale_, model.sample(10, 20)))
+        words = "; ".join(sorted({w.category.__name__ for w in caught}))
+        print(
+            f"{name:<22} {len(X):6} × {X.shape[1]:<4} {nats - alone:+9.3f}  finite: {finite}  {seconds:5.1f} s  {words}",
+            flush=True,
+        )
+
+
+def stability(args):
+    warnings.simplefilter("ignore")
+    X = factors(12_000)
+    print("held-out nats after 20 epochs, by rate times hidden units")
+    for n_hidden in (16, 64, 256):
+        for product in (0.5, 1, 2, 4, 8):
+            try:
+                model = GaussianRBM(n_hidden, n_iter=20, learning_rate=product / n_hidden, random_state=0).fit(
+                    X[:10_000]
+                )
+                nats = f"{model.log_likelihood(X[10_000:]).mean():.3f}"
+            except FloatingPointError:
+                nats = "blows up"
+            print(f"{n_hidden:4} units, rate × units {product:4}: {nats}", flush=True)
+
+
 def memory():
     """Peak of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -180,11 +288,12 @@ def growth(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["density", "sources", "growth"])
+    parser.add_argument("what", choices=["density", "sources", "robust", "stability", "growth"])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--folds", type=int, default=5)
     args = parser.parse_args()
-    {"density": density, "sources": sources, "growth": growth}[args.what](args)
+    commands = {"density": density, "sources": sources, "robust": robust, "stability": stability, "growth": growth}
+    commands[args.what](args)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v, mean_v_given_h
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
 from skrbm.sampling.kernels import moved_on
@@ -36,6 +36,7 @@ _BALANCED_ROWS = 1000  # that the modes of a machine are compared with
 _LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
 _LEAST_TO_BALANCE = 1000  # updates, before which modes have hardly come apart, and a look takes as long as learning
 STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing can be learned from there
+_MOST_SPREAD = 10.0  # of chains in Gaussian columns, in parts of that of the rows
 _RETREAT, _MAX_RETREATS = 0.25, 4  # what the rate is multiplied by where an epoch has ruined the machine, and how often
 MEASURES = (*EpochRecord._fields, "retreats", *Measures._fields)  # of a history
 _OWN = ("h", "streams")  # of the state of training: what each of several processes has for itself
@@ -174,10 +175,19 @@ class Run:
         self.measure(record, before, n_retreats)
 
     def _is_ruined(self, params: RBMParameters) -> bool:
-        """Whether nearly all hidden units are off, or on, in all the rows that are looked at, or values not finite."""
-        mean_h = mean_h_given_v(params, params.states_of(self.watched))
+        """Whether nearly all hidden units are off, or on, in all the rows that are looked at, or values not finite.
+
+        Or whether chains of Gaussian columns have left the rows far behind.
+        """
+        v = params.states_of(self.watched)
+        mean_h = mean_h_given_v(params, v)
         stuck = (mean_h.amax(0) < 0.01) | (mean_h.amin(0) > 0.99)
-        return not bool(mean_h.isfinite().all()) or float(stuck.float().mean()) > STUCK_SHARE
+        is_ruined = not bool(mean_h.isfinite().all()) or float(stuck.float().mean()) > STUCK_SHARE
+        if params.log_scale is None or is_ruined:
+            return is_ruined
+        chains = mean_v_given_h(params, self.state.h.to(params.W.dtype))[:, params.visible.scaled]
+        ours, theirs = chains.var(0), v[:, params.visible.scaled].var(0)
+        return not bool((ours <= _MOST_SPREAD * (theirs + 1.0)).all())
 
     def _retreat_(self, saved: tuple[Any, list[Any]], observers: tuple[Trajectory, ...]) -> None:
         factor = self.state.pace.factor

@@ -199,7 +199,8 @@ def move_scale_(
         The processes whose slopes are averaged.
     """
     columns = params.visible.scaled
-    assert params.log_scale is not None and columns is not None
+    assert params.log_scale is not None
+    assert columns is not None
     u = data[:, columns].to(params.b.dtype)
     products = u * (u - torch.addmm(params.b[columns], mean_h, params.W[:, columns]))
     slope = group.mean(products.mean(0) if weight is None else weight @ products / weight.sum()) - 1.0

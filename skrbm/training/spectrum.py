@@ -46,11 +46,12 @@ class Spectrum:
 
     @classmethod
     def of(cls, rows: SharedRows, rule: Binarize = "none", mean_range: tuple[float, float] = (0.0, 1.0)) -> Self:
-        """Of a sample of the rows, cut where `rule` is a threshold, else within the range of means; of several processes, of the
-        first one's.
+        """Of a sample of the rows, cut where `rule` is a threshold; of several processes, of the first one's.
 
         Notes
         -----
+        Values out of the range of means act as its nearest bound.
+
         The eigenvalues of X'X / n and XX' / n are the same, so the smaller of the two is taken apart.
         """
         v = rows.some(_N_ROWS, Stream(0, "spectrum")).double()
