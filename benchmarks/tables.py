@@ -251,7 +251,7 @@ def robust(args):
         finite = all(np.isfinite(x).all() for x in (nats, model.components_, model.scale_, model.sample(10, 20)))
         words = "; ".join(sorted({w.category.__name__ for w in caught}))
         print(
-            f"{name:<22} {len(X):6} × {X.shape[1]:<4} {nats - alone:+9.3f}  finite: {finite}  {seconds:5.1f} s  {words}",
+            f"{name:<22} {len(X):6} × {X.shape[1]:<4} {nats - alone:+9.3f}  finite: {finite}  {seconds:5.1f} s {words}",
             flush=True,
         )
 
