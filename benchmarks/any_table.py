@@ -7,11 +7,12 @@
     python benchmarks/any_table.py verdict FILE …
     python benchmarks/any_table.py cost [NAME …]
 
-`synthetic` learns each table of `tables.py` at the defaults and at given rates, and prints the log-likelihoods of rows
-held out beside that of the truth. `grid` does the same for tables of zeros and ones (see `binary_tables.py` for FOLDER,
-"digits" for scikit-learn's, above 8): at the defaults, and with one setting after another changed, each kept where it
-is better on the validation rows; test rows are read for the defaults and for what was best. `defaults` takes tables of
-both kinds, at the defaults alone, or with `balance_modes=False`. `ruined` learns these for two epochs, at rates far too
+`synthetic` learns each table of `synthetic_tables.py` at the defaults and at given rates, and prints the
+log-likelihoods of rows held out beside that of the truth. `grid` does the same for tables of zeros and ones (see
+`binary_tables.py` for FOLDER, "digits" for scikit-learn's, above 8): at the defaults, and with one setting after
+another changed, each kept where it is better on the validation rows; test rows are read for the defaults and for what
+was best. `defaults` takes tables of both kinds, at the defaults alone, or with `balance_modes=False`.
+`ruined` learns these for two epochs, at rates far too
 high, and from rows that aren't scaled. `verdict` counts, in what the others printed, how often fits that are good by
 their nats were warned of, and bad ones: good ones are within 1 % of the best measurable fit of the table, or a fifth of
 its gap to the truth; bad ones more than five times as far off. `cost` prints what an epoch takes longer where the rate
@@ -34,7 +35,7 @@ from joblib import Parallel, delayed
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from tables import TABLES
+from synthetic_tables import TABLES
 
 from skrbm import BernoulliRBMTorch, DataRangeWarning
 from skrbm.likelihood import log_partition

@@ -609,8 +609,8 @@ def timed_loops():
         bound.name = f"loop {loop._name}"
         return bound
 
-    def timed_call(bound, n_pieces):
-        seconds = timed(call, bound, n_pieces)
+    def timed_call(bound, n_pieces, n_threads=None):
+        seconds = timed(call, bound, n_pieces, n_threads)
         found[bound.name][0] += seconds * 1e6
         found[bound.name][1] += 1
 

@@ -29,15 +29,20 @@ if TYPE_CHECKING:
         training,
     )
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
+    from skrbm.estimators.gaussian import GaussianRBM
     from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
+    from skrbm.estimators.tabular import CategoricalRBM, MixedRBM
     from skrbm.likelihood.result import LogPartitionWarning
     from skrbm.rows.source import DataRangeWarning
     from skrbm.sampling.tempering import SwapWarning
 
 _FROM = {  # names, and the files that they are in: late, so that the core can be imported without scikit-learn
     "BernoulliRBMTorch": "skrbm.estimators.bernoulli",
+    "CategoricalRBM": "skrbm.estimators.tabular",
     "DataRangeWarning": "skrbm.rows.source",
+    "GaussianRBM": "skrbm.estimators.gaussian",
     "LogPartitionWarning": "skrbm.likelihood.result",
+    "MixedRBM": "skrbm.estimators.tabular",
     "SwapWarning": "skrbm.sampling.tempering",
     "log_likelihood_scorer": "skrbm.estimators.scoring",
     "register_scorer": "skrbm.estimators.scoring",
@@ -61,9 +66,10 @@ _MODULES = (
 
 # fmt: off
 __all__ = [
-    "BernoulliRBMTorch", "DataRangeWarning", "LogPartitionWarning", "SwapWarning", "__version__", "backends",
-    "callbacks", "datasets", "diagnostics", "distributed", "estimators", "likelihood", "log_likelihood_scorer",
-    "machines", "onnx", "plots", "register_scorer", "rows", "sampling", "support", "training",
+    "BernoulliRBMTorch", "CategoricalRBM", "DataRangeWarning", "GaussianRBM", "LogPartitionWarning", "MixedRBM",
+    "SwapWarning", "__version__", "backends", "callbacks", "datasets", "diagnostics", "distributed", "estimators",
+    "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots", "register_scorer", "rows", "sampling",
+    "support", "training",
 ]
 # fmt: on
 

@@ -51,7 +51,7 @@ def test_tab_completion():
 def test_doctests_sources_and_types():
     model = skrbm.BernoulliRBMTorch
     assert "class BernoulliRBMTorch(BaseRBM)" in inspect.getsource(model)
-    assert "self._learn(rows, settings, start, listener)" in inspect.getsource(model.fit)
+    assert "self._learn(rows, coding, settings, start, listener)" in inspect.getsource(model.fit)
     assert "sample_weight" in typing.get_type_hints(model.fit)
     found = {test.name for cls in model.__mro__[:2] for test in doctest.DocTestFinder().find(cls) if test.examples}
     assert {"BernoulliRBMTorch", "BaseRBM.log_partition", "BaseRBM.complete"} <= found

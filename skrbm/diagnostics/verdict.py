@@ -80,7 +80,7 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
     path : AnnealingPath
         The machine, and the one without weights that annealing starts from.
     rows : Tensor of shape (n, n_features)
-        Rows of zeros and ones that it has learned from, in any order.
+        Rows that it has learned from, as states, in any order.
     stream : Stream
         Randomness.
     n_updates : int
@@ -125,14 +125,22 @@ def judge(path: AnnealingPath, rows: Tensor, stream: Stream, n_updates: int = 10
 
 
 def _against_columns(chains: Tensor, rows: Tensor) -> float:
-    """The least p-value of Fisher's exact test of a column, two-sided, times their number."""
-    from scipy.stats import hypergeom  # late: half a second
+    """The least p-value of a column's test, two-sided, times their number: Fisher's exact one of bits, else Welch's."""
+    from scipy.stats import hypergeom, ttest_ind  # late: half a second
 
-    n, m = len(chains), len(rows)
-    ours, theirs = (v.sum(0).round().cpu().numpy() for v in (chains, rows))
-    under = hypergeom(n + m, ours + theirs, n)
-    least = min(float(under.cdf(ours).min()), float(under.sf(ours - 1).min()))
-    return min(1.0, 2.0 * least * chains.shape[1])
+    n, m, n_columns = len(chains), len(rows), chains.shape[1]
+    are_bits = (((chains == 0) | (chains == 1)).all(0) & ((rows == 0) | (rows == 1)).all(0)).cpu().numpy()
+    ours, theirs = (v.double().cpu().numpy() for v in (chains, rows))
+    least = 0.5
+    if are_bits.any():
+        counts, of_rows = ours[:, are_bits].sum(0), theirs[:, are_bits].sum(0)
+        under = hypergeom(n + m, counts + of_rows, n)
+        least = min(float(under.cdf(counts).min()), float(under.sf(counts - 1).min()))
+    varies = ~are_bits & (theirs.std(0) > 1e-6)
+    if varies.any():
+        p = ttest_ind(ours[:, varies], theirs[:, varies], equal_var=False).pvalue
+        least = min(least, 0.5 * float(np.nan_to_num(p, nan=1.0).min()))
+    return min(1.0, 2.0 * least * n_columns)
 
 
 def _against_directions(chains: Tensor, rows: Tensor, n_hidden: int) -> float:

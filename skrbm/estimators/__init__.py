@@ -2,6 +2,16 @@
 
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
+from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
+from skrbm.estimators.tabular import CategoricalRBM, MixedRBM
 
-__all__ = ["BaseRBM", "BernoulliRBMTorch", "log_likelihood_scorer", "register_scorer"]
+__all__ = [
+    "BaseRBM",
+    "BernoulliRBMTorch",
+    "CategoricalRBM",
+    "GaussianRBM",
+    "MixedRBM",
+    "log_likelihood_scorer",
+    "register_scorer",
+]

@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
@@ -35,6 +36,8 @@ from skrbm.estimators.chains import (
     run_chains_of,
     starts_of,
 )
+from skrbm.estimators.coding import Coding
+from skrbm.estimators.factors import learn_factors
 from skrbm.estimators.fitted import (
     Fitted,
     checked_parameters,
@@ -44,10 +47,11 @@ from skrbm.estimators.fitted import (
     restored_on_error,
     set_learned,
 )
+from skrbm.estimators.forms import Form
 from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import warn_if_bad
-from skrbm.estimators.parameters import Number, Or, identity_of, settings_of
+from skrbm.estimators.parameters import Number, Or, identity_of, rule_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
@@ -61,7 +65,7 @@ from skrbm.sampling.kernels import Kernel
 from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import from_torch, is_bits, to_tensor
+from skrbm.support.tensors import from_torch
 from skrbm.support.threads import one_thread, threads_for
 from skrbm.training.checkpoint import CheckpointFile, check_same_parameters
 from skrbm.training.fit import Start, train
@@ -93,6 +97,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @abstractmethod
     def units(self) -> tuple[Unit, Unit]:
         """What kind of unit the visible and the hidden layer have."""
+
+    @property
+    @abstractmethod
+    def form(self) -> Form:
+        """In what form rows go in and come out."""
 
     # -- parameters of one's own ---------------------------------------------------------------------------------------
 
@@ -229,11 +238,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         with restored_on_error(self), self._listener(settings, X, y, sample_weight) as (listener, saved):
             start, group = self._start(saved), current_group()
             with one_thread():
-                rows = rows_of(
+                rows, coding = rows_of(
                     self, X, sample_weight, settings, group, reset=start.learned is None, split=start.seed, X_val=X_val
                 )
-            self._learn(rows, settings, start, listener)
-            warn_if_bad(self, rows, Stream(start.seed, "verdict"))
+            self._learn(rows, coding, settings, start, listener)
+            warn_if_bad(self, rows, coding, Stream(start.seed, "verdict"))
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -269,26 +278,34 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         group = current_group()
         with restored_on_error(self):
             learned = learned_of(self) if hasattr(self, "components_") else None
-            rows = rows_of(self, X, sample_weight, settings, group, reset=learned is None)
+            rows, coding = rows_of(self, X, sample_weight, settings, group, reset=learned is None)
             start = Start(group.of_first(self._seed()), self._of_my_size(learned), carries_on=True)
-            self._learn(rows, settings, start, PrintEpochs(type(self).__name__) if self.verbose else None)
+            listener = PrintEpochs(type(self).__name__) if self.verbose else None
+            self._learn(rows, coding, settings, start, listener)
         return self
 
-    def _learn(self, rows: SharedRows, settings: TrainSettings, start: Start, listener: Listener | None) -> None:
+    def _learn(
+        self, rows: SharedRows, coding: Coding, settings: TrainSettings, start: Start, listener: Listener | None
+    ) -> None:
         """Train, and be at any time what has been learned by the last finished epoch."""
+        settings = replace(settings, visible=coding.visible)  # which may go by the rows
         if start.learned is None:
             forget(self)
             self._sampling = Stream(start.seed, "sampling")
+        if settings.is_quadratic:
+            with one_thread():
+                set_learned(self, learn_factors(rows, settings, start), coding)
+            return
         learning = train(rows, settings, start, listener)
         n_rows = settings.n_chains + (MOST_BATCH if settings.batch_size == "auto" else settings.batch_size)
         with threads_for(n_rows, settings.n_hidden, rows.n_features):
             try:
                 for learned in learning:
-                    set_learned(self, learned)
+                    set_learned(self, learned, coding)
             except KeyboardInterrupt as stop:  # it struck here, between two epochs: the fit ends as if there
-                set_learned(self, learning.throw(stop))
+                set_learned(self, learning.throw(stop), coding)
                 for learned in learning:
-                    set_learned(self, learned)
+                    set_learned(self, learned, coding)
 
     @contextmanager
     def _listener(
@@ -362,7 +379,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         fitted = Fitted(self)
-        return as_configured(self, fitted.over_rows(mean_v_given_h, activations_of(self, X)), X)
+        means = fitted.over_rows(mean_v_given_h, activations_of(self, X), is_coded=False)
+        return as_configured(self, fitted.decoded(means), X)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
@@ -383,7 +401,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         seen = self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
-        return as_configured(self, seen, X)
+        return as_configured(self, Fitted(self).decoded(seen), X)
 
     def free_energy(self, X: Any) -> np.ndarray:
         """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
@@ -402,7 +420,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(free_energy, X)
+        return self._over_rows(free_energy, X) + self.form.coding(self).log_volume
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
@@ -423,7 +441,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(pseudo_log_likelihood, X)
+        return self._over_rows(pseudo_log_likelihood, X) - self.form.coding(self).log_volume
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
@@ -536,13 +554,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             check_scalar(bracket, "bracket", Real, min_val=0)
         path, stream = fitted.path(), self._stream(random_state)
         if samples is not None:
-            samples = to_tensor(any_array_of(self, samples, "samples"), *fitted.place)
-            if not is_bits(samples):
+            samples = fitted.states(any_array_of(self, samples, "samples"))
+            if not self.units[0].are_states(samples):
                 raise ValueError(
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
                 )
         elif bracket is not None and method_for(path.machine, method) == "ais":
-            samples = to_tensor(equilibrium(self, n_chains, stream), *fitted.place)
+            samples = fitted.states(equilibrium(self, n_chains, stream))
         with fitted.threads(n_chains), progress_of(self, "log Z") as progress:
             found = log_partition(
                 path,
@@ -606,13 +624,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        fitted, rule = Fitted(self), self.binarize
+        fitted, rule = Fitted(self), rule_of(self)
         pixels = Stream(0, "pixels")
 
         def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
             if wrong := params.visible.check_range(float(v.min()), float(v.max())):
                 raise ValueError(f"X has {wrong} Scale or encode it as the rows of fit were.")
-            if isinstance(rule, str) and rule == "none" and not is_bits(v):
+            if isinstance(rule, str) and rule == "none" and not params.visible.are_states(v):
                 raise ValueError(
                     "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
                     "what to make of them. Pass zeros and ones, such as X > 0.5, or set binarize."
@@ -625,7 +643,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             found = self.log_partition()
         else:
             warn_if_few_count(found)
-        nats = (nats - found.value).astype(nats.dtype)
+        nats = (nats - (found.value + self.form.coding(self).log_volume)).astype(nats.dtype)
         return (nats, found.standard_error) if return_std else nats
 
     # -- sampling ------------------------------------------------------------------------------------------------------
@@ -1038,18 +1056,17 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         >>> network(torch.from_numpy(X)).shape
         torch.Size([1797, 10])
         """
-        params = Fitted(self).machine().to("cpu")
+        params = self.form.coding(self).folded_into(Fitted(self).machine().to("cpu"))
         layer = nn.Linear(params.n_features, params.n_hidden, device="meta")  # draws no weights
         layer.weight, layer.bias = nn.Parameter(params.W.clone()), nn.Parameter(params.c.clone())
-        return nn.Sequential(layer, nn.Sigmoid())
+        return nn.Sequential(layer, nn.Sigmoid()) if params.hidden.activation == "sigmoid" else nn.Sequential(layer)
 
     # -- scikit-learn's hooks, and randomness --------------------------------------------------------------------------
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+        return self.form.tagged(tags)
 
     @property
     def _n_features_out(self) -> int:

@@ -15,6 +15,7 @@ from skrbm.backends.choose import Precision
 from skrbm.estimators._compat import set_n_features_out
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.fitted import TENSORS
+from skrbm.estimators.forms import Form, Numbers
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.rows.source import Binarize
@@ -312,6 +313,10 @@ class BernoulliRBMTorch(BaseRBM):
     @property
     def units(self) -> tuple[Unit, Unit]:
         return BERNOULLI, BERNOULLI
+
+    @property
+    def form(self) -> Form:
+        return Numbers()
 
     # -- to and from scikit-learn ----------------------------------------------------------------------------------
 

@@ -16,14 +16,14 @@ from skrbm.diagnostics.mixing import diagnose
 from skrbm.estimators.fitted import Fitted
 from skrbm.estimators.inputs import array_of
 from skrbm.estimators.judging import verdict_of
-from skrbm.machines.restricted import RBMParameters, mean_v_given_h, sample_h_given_v
+from skrbm.machines.restricted import RBMParameters, mean_v_given_h, sample_h_given_v, sample_v_given_h
 from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.progress import Progress, show_progress
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
-from skrbm.support.tensors import Placement, to_tensor
+from skrbm.support.tensors import Placement
 
 Sampler = Literal["gibbs", "parallel_tempering", "trajectory_tempering"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
@@ -72,7 +72,7 @@ def _name_of(method: Sampler | Kernel) -> str:
 
 def _tempered(params: RBMParameters, beta: float) -> RBMParameters:
     """The machine at an inverse temperature."""
-    return params if beta == 1.0 else params.map(lambda tensor: tensor * float(beta))
+    return params if beta == 1.0 else params.tempered(float(beta))
 
 
 def _kernel_of(
@@ -116,11 +116,21 @@ def starts_of(model: Any, n_samples: int, init: Any, stream: Stream) -> np.ndarr
         return rows if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" else rows.astype(dtype)
     check_choice("init", init, ("random", "data"), "an array of rows")
     if init == "random":
-        return stream.integers(2, (n_samples, model.n_features_in_)).astype(dtype)
+        return _random_starts(model, n_samples, stream).astype(dtype)
     if not hasattr(model, "data_samples_"):
         raise ValueError("init='data', but this model keeps no training rows. Pass rows as init, or fit it here.")
     kept = np.asarray(model.data_samples_, dtype)
     return kept[stream.integers(len(kept), (n_samples,))]
+
+
+def _random_starts(model: Any, n: int, stream: Stream) -> np.ndarray:
+    """Random states, where bits are even; else what random hidden states show."""
+    fitted = Fitted(model)
+    if fitted.machine().visible.states is not None:
+        return stream.integers(2, (n, model.n_features_in_))
+    machine = fitted.machine()
+    h = machine.hidden.sample(machine.hidden.mean(machine.c.new_zeros(n, machine.n_hidden)), stream)
+    return fitted.decoded(sample_v_given_h(machine, h, stream).cpu().numpy())
 
 
 def run_chains_of(
@@ -149,6 +159,7 @@ def run_chains_of(
     with progress_of(model, "chains") as progress:
         kernel = kernel.telling(progress, n_steps)
         found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
+        found = fitted.decoded(found, given)
     if text := watch.warning_text():
         warn(f"Samples by method={_name_of(method)!r} are not to be trusted. {text}", SwapWarning)
     return found
@@ -160,7 +171,8 @@ def hidden_of(model: Any, v: np.ndarray, beta: float, stream: Stream) -> np.ndar
     def draw(params: RBMParameters, v: Tensor) -> Tensor:
         return sample_h_given_v(_tempered(params, beta), v, stream)
 
-    return Fitted(model).over_rows(draw, v.reshape(-1, v.shape[-1])).reshape(*v.shape[:-1], -1)
+    found = Fitted(model).over_rows(draw, v.reshape(-1, v.shape[-1]))
+    return found.reshape(*v.shape[:-1], -1)
 
 
 def equilibrium(model: Any, n: int, stream: Stream) -> np.ndarray:
@@ -168,8 +180,10 @@ def equilibrium(model: Any, n: int, stream: Stream) -> np.ndarray:
     starts = starts_of(model, n, "random", stream)
     h = np.asarray(getattr(model, "h_samples_", ()))
     if h.ndim == 2 and len(h) and h.shape[1] == np.shape(model.components_)[0]:
-        means = Fitted(model).over_rows(mean_v_given_h, h.astype(starts.dtype))
-        starts = model.units[0].sample(torch.from_numpy(np.resize(means, starts.shape)), stream).numpy()
+        fitted = Fitted(model)
+        means = fitted.over_rows(mean_v_given_h, h.astype(starts.dtype), is_coded=False)
+        means = np.resize(means, (n, means.shape[1]))
+        starts = fitted.decoded(model.units[0].sample(torch.from_numpy(means), stream).numpy())
     return run_chains_of(model, "gibbs", 1000, stream, starts)
 
 
@@ -182,9 +196,9 @@ def how_chains_mix(
     """The tables of `skrbm.diagnostics.diagnose` for each method, below each other; its note is the verdict."""
     fitted = Fitted(model)
     place, params = fitted.place, fitted.machine()
-    random_v = to_tensor(starts_of(model, n_chains, "random", stream), *place)
     has_data = hasattr(model, "data_samples_")
-    data_v = to_tensor(starts_of(model, n_chains, "data", stream), *place) if has_data else None
+    random_v = fitted.states(starts_of(model, n_chains, "random", stream))
+    data_v = fitted.states(starts_of(model, n_chains, "data", stream)) if has_data else None
     tables = []
     for method in methods:
         name = _name_of(method)
@@ -194,6 +208,6 @@ def how_chains_mix(
         tables.append({"method": np.full(len(table["statistic"]), name)} | table)
     found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
     if data_v is not None:
-        kept = torch.from_numpy(np.asarray(model.data_samples_))
+        kept = fitted.states(np.asarray(model.data_samples_))
         found.note = str(verdict_of(model, kept, stream))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skrbm.estimators.coding import CODING_ATTRIBUTES, PLAIN, Coding
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.tensors import CHUNK_ROWS, Placement, dense, find_device, from_torch, to_numpy, to_tensor
 from skrbm.support.threads import threads_for
-from skrbm.training.fit import base_bias
 from skrbm.training.learned import Learned
 from skrbm.training.observers import check_rungs
 
@@ -38,29 +38,40 @@ ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS`
 assert {"params", *ATTRIBUTES} == {field.name for field in fields(Learned)}, "give the new field an attribute"
 
 
-def attributes_of(learned: Learned) -> dict[str, Any]:
-    """What has been learned as fitted attributes, by name; those that it lacks are left out."""
-    found: dict[str, Any] = {TENSORS[name]: to_numpy(tensor) for name, tensor in learned.params.tensors.items()}
+def attributes_of(learned: Learned, coding: Coding = PLAIN) -> dict[str, Any]:
+    """What has been learned as fitted attributes, by name; those that it lacks are left out.
+
+    `coding` is how rows of the table became those that have been learned from.
+    """
+    found: dict[str, Any] = {attribute: to_numpy(getattr(learned.params, name)) for name, attribute in TENSORS.items()}
+    found |= coding.after(learned.params).attributes()
     for field, attribute in ATTRIBUTES.items():
         if (value := getattr(learned, field)) is not None:
-            found[attribute] = value
+            found[attribute] = coding.decode_array(value) if field == "data_samples" else value
+    if learned.base_rates is not None:
+        found["base_rates_"] = to_numpy(learned.params.states_of(torch.from_numpy(learned.base_rates)))
     if learned.trajectory is not None:
         # Shared, not copied: nobody writes into rungs, and there may be many.
-        found["trajectory_"] = [tuple(map(from_torch, rung.tensors.values())) for rung in learned.trajectory]
+        found["trajectory_"] = [
+            tuple(from_torch(getattr(rung, name)) for name in TENSORS) for rung in learned.trajectory
+        ]
     return found
 
 
 def fitted_attributes(model: Any) -> dict[str, Any]:
     """Those that an estimator has, by name, as they are."""
-    names = (*TENSORS.values(), *ATTRIBUTES.values())
+    names = (*TENSORS.values(), *ATTRIBUTES.values(), *CODING_ATTRIBUTES)
     return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
-def set_learned(model: Any, learned: Learned) -> None:
-    """Make an estimator a fitted one: it has these fitted attributes then, and no others of an earlier fit."""
-    attributes = attributes_of(learned)
+def set_learned(model: Any, learned: Learned, coding: Coding = PLAIN) -> None:
+    """Make an estimator a fitted one: it has these fitted attributes then, and no others of an earlier fit.
+
+    `coding` is that of the rows that it has learned from.
+    """
+    attributes = attributes_of(learned, coding)
     vars(model).update(attributes)  # at once, so that Ctrl-C finds a whole epoch
-    for name in {*ATTRIBUTES.values()} - {*attributes}:
+    for name in {*ATTRIBUTES.values(), *CODING_ATTRIBUTES} - {*attributes}:
         vars(model).pop(name, None)
 
 
@@ -74,11 +85,16 @@ def learned_of(model: Any) -> Learned:
     """What a fitted estimator has learned; shares memory with its attributes."""
     check_is_fitted(model)
     values = {field: getattr(model, attribute, None) for field, attribute in ATTRIBUTES.items()}
+    if values["data_samples"] is not None and not (coding := model.form.coding(model)).is_plain:
+        values["data_samples"] = coding.encode_array(np.asarray(values["data_samples"]))
     if values["trajectory"] is not None:
         values["trajectory"] = [machine_of(model, rung) for rung in values["trajectory"]]
     if values["h"] is not None:
         values["h"] = np.asarray(values["h"])
-    return Learned(machine_of(model, [getattr(model, name) for name in TENSORS.values()]), **values)
+    params = machine_of(model, [getattr(model, name) for name in TENSORS.values()])
+    if params.visible.scaled is not None:  # of states, whose scale is 1
+        params = replace(params, log_scale=torch.zeros_like(params.b[params.visible.scaled]))
+    return Learned(params, **values)
 
 
 def machine_of(model: Any, arrays: Any) -> RBMParameters:
@@ -180,12 +196,15 @@ class Fitted:
         if not hasattr(self._model, "base_rates_"):
             return AnnealingPath(machine, torch.zeros_like(machine.b))
         rates = np.asarray(self._model.base_rates_, np.float64)
-        if rates.shape != (machine.n_features,) or not ((rates > 0) & (rates < 1)).all():
+        low, high = machine.visible.mean_range
+        if rates.shape != (machine.n_features,) or not ((rates > low) & (rates < high)).all():
             raise ValueError(
                 f"base_rates_ must be {machine.n_features} numbers between 0 and 1, both excluded; got an array of "
                 f"shape {rates.shape} with values from {rates.min(initial=1.0):g} to {rates.max(initial=0.0):g}."
             )
-        return AnnealingPath(machine, base_bias(rates, machine))
+        return AnnealingPath(
+            machine, machine.visible.bias_of(to_tensor(rates, torch.float64, machine.b.device)).to(machine.b)
+        )
 
     def _placed(self, machine: RBMParameters, place: Placement | None) -> RBMParameters:
         dtype, device = self.place if place is None else place
@@ -196,8 +215,10 @@ class Fitted:
         return self.place._replace(dtype=_float_type(X))
 
     @torch.no_grad()
-    def over_rows(self, function: Callable[..., Tensor], X: Any, *others: Any) -> np.ndarray:
+    def over_rows(self, function: Callable[..., Tensor], X: Any, *others: Any, is_coded: bool = True) -> np.ndarray:
         """`function` of the machine and the rows of X and of others, a chunk at a time, in X's float type.
+
+        Rows are those of a table, which become states first, unless they aren't `is_coded`.
 
         Raises
         ------
@@ -207,21 +228,40 @@ class Fitted:
         place = self.place_for(X)
         machine = self.machine(place)
         with self.threads(min(X.shape[0], CHUNK_ROWS)):
-            return self._over_chunks(function, machine, (X, *others))
+            return self._over_chunks(
+                function, machine, (X, *others), self._model.form.coding(self._model) if is_coded else PLAIN
+            )
+
+    def states(self, X: Any) -> Tensor:
+        """Rows of a table as states of the machine, where it is."""
+        return _states(X, self.place, self._model.form.coding(self._model))
+
+    def decoded(self, states: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+        """States (…, n_features) as rows of the table; what is `given` of these stands as it is."""
+        coding = self._model.form.coding(self._model)
+        if coding.is_plain:
+            return states
+        rows = coding.decode_array(states.reshape(-1, states.shape[-1])).reshape(*states.shape[:-1], -1)
+        if given is None:
+            return rows
+        given = given if given.ndim == rows.ndim else given[:, None]
+        return np.where(np.isnan(given), rows, given).astype(rows.dtype)
 
     def threads(self, n_rows: int) -> AbstractContextManager[None]:
         """As many threads as products of so many rows are worth."""
         n_hidden, n_features = np.shape(self._model.components_)
         return threads_for(n_rows, n_hidden, n_features)
 
-    def _over_chunks(self, function: Callable[..., Tensor], machine: RBMParameters, arrays: tuple[Any, ...]) -> Any:
+    def _over_chunks(
+        self, function: Callable[..., Tensor], machine: RBMParameters, arrays: tuple[Any, ...], coding: Coding
+    ) -> Any:
         """A chunk at a time; chunks get smaller where memory is too short for one."""
         X, place = arrays[0], machine.placement
         result, first, n_rows = None, 0, CHUNK_ROWS
         while first < X.shape[0]:
             rows = slice(first, first + n_rows)
             try:
-                part = function(machine, *(to_tensor(array[rows], *place) for array in arrays))
+                part = function(machine, *(_states(array[rows], place, coding) for array in arrays))
             except torch.cuda.OutOfMemoryError as error:
                 if n_rows == 1:
                     raise MemoryError(
@@ -242,7 +282,15 @@ class Fitted:
         hasher = hashlib.blake2b(digest_size=16)
         for name in TENSORS.values():
             hasher.update(np.ascontiguousarray(getattr(self._model, name)).tobytes())
+        hasher.update(repr(self._model.units).encode())
         return hasher.digest()
+
+
+def _states(X: Any, place: Placement, coding: Coding) -> Tensor:
+    """Rows of a table as states."""
+    if coding.is_plain:
+        return to_tensor(X, *place)
+    return coding.encode(to_tensor(X, _float_type(X))).to(place.device, place.dtype)
 
 
 def arrays_in(attributes: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:

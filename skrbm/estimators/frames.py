@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skrbm.estimators._compat import in_container
+from skrbm.estimators.forms import Numbers
 from skrbm.estimators.inputs import array_with_gaps, check_gaps
 from skrbm.rows.source import named
 from skrbm.support.tensors import from_torch
@@ -16,16 +16,17 @@ from skrbm.support.tensors import from_torch
 def names_of(model: Any) -> list[str]:
     """Of its features: those that it was fitted with, or x0, x1 … as scikit-learn has it."""
     names = getattr(model, "feature_names_in_", None)
-    return [f"x{i}" for i in range(np.shape(model.components_)[1])] if names is None else list(names)
+    return [f"x{i}" for i in range(model.n_features_in_)] if names is None else list(names)
 
 
 def as_configured(model: Any, rows: np.ndarray, *given: Any, names: list[str] | None = None) -> Any:
     """Rows in what `set_output` asks for, with the index of the first pandas frame among `given`.
 
-    Only a frame of as many rows lends its index. `names` are those of the columns, by default of the model's features.
+    Only a frame of as many rows lends its index. `names` are those of columns that aren't the model's features.
     """
-    frames = [X for X in given if hasattr(X, "iloc") and np.ndim(X) == 2 and len(X) == len(rows)]
-    return in_container(model, rows, frames[0] if frames else None, names_of(model) if names is None else names)
+    if names is not None:
+        return Numbers().as_given(model, rows, names, *given)
+    return model.form.as_given(model, rows, names_of(model), *given)
 
 
 def condition_of(model: Any, condition: Any, n_samples: int) -> np.ndarray:
@@ -81,10 +82,8 @@ def _by_name(model: Any, pairs: list[tuple[Any, Any]]) -> np.ndarray:
         raise ValueError("condition has a name more than once. Give each feature one value.")
     for name, value in pairs:
         try:
-            if isinstance(value, str):
-                raise TypeError("text is no number")
-            row[places[name]] = float(value)
-        except (TypeError, ValueError) as error:
+            row[places[name]] = model.form.number_of(model, places[name], value)
+        except TypeError as error:
             raise TypeError(
                 f"condition[{name!r}] must be a number, got {type(value).__name__}. Leave out what is free, or set NaN."
             ) from error

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import check_sample_weight
+from skrbm.estimators.coding import Coding
 from skrbm.machines.units import Unit
 from skrbm.rows.arrays import ArrayRows
 from skrbm.rows.iterables import NO_ROWS, Sample, batches_in_order, rows_in_passing
@@ -21,22 +24,26 @@ from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_row
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
 from skrbm.support.ranges import Range
-from skrbm.support.tensors import from_torch, to_tensor
+from skrbm.support.tensors import dense, from_torch, to_tensor
 from skrbm.training.settings import TrainSettings
 
 _HELD_OUT_ROWS = 1000  # that are looked at after each epoch, at most
 _AS_IN_FIT = "Scale or encode it as the rows of fit were."
 
 
-def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False) -> Any:
-    """X as an array or a CSR matrix of finite numbers, with the features that the model knows."""
-    return _validated(model, X, name, reset, accept_sparse="csr", dtype="numeric")
+def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False, columns: Any = None) -> Any:
+    """X as an array or a CSR matrix of finite numbers, with the features that the model knows.
+
+    Before a fit, `reset`, with `columns` as the model's form has learned them.
+    """
+    return _validated(model, X, name, reset, columns, accept_sparse="csr", dtype="numeric")
 
 
 def array_of(model: Any, X: Any, name: str = "X") -> Any:
     """The same for a fitted model, with a warning of values out of the range of its visible units."""
     rows = any_array_of(model, X, name)
-    _warn_of_new_range(model, name, Range.of(rows))
+    if model.form.coding(model).is_plain:
+        _warn_of_new_range(model, name, Range.of(rows))
     return rows
 
 
@@ -46,6 +53,7 @@ def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
     for batch in batches_in_order(X):
         is_empty = False
         rows = any_array_of(model, rows_of_batch(batch))
+        check = check and model.form.coding(model).is_plain
         values = values | Range.of(rows) if check else values
         yield rows
     if is_empty:
@@ -64,6 +72,8 @@ def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
 def check_gaps(model: Any, rows: np.ndarray, name: str) -> None:
     """Raise a ValueError if rows have values, but for NaN, out of the range of the model's visible units."""
     known = Range.of(rows[~np.isnan(rows)])
+    if not model.form.coding(model).is_plain:
+        return
     if wrong := model.units[0].check_range(known.low, known.high):
         raise ValueError(f"{name} has {wrong} {_AS_IN_FIT} What is free must be NaN.")
 
@@ -75,10 +85,14 @@ def warn_of_range(name: str, values: Range, unit: Unit, remedy: str | None = Non
         warn(f"{name} has {wrong} {told or ''}".rstrip(), DataRangeWarning)
 
 
-def _validated(model: Any, X: Any, name: str, reset: bool, **kwargs: Any) -> Any:
+def _validated(model: Any, X: Any, name: str, reset: bool, columns: Any = None, **kwargs: Any) -> Any:
     if not reset:
         check_is_fitted(model)
     X = _as_array(X, name)
+    has_gaps = kwargs.get("ensure_all_finite") == "allow-nan"
+    numbers = model.form.numbers_of(model, X, name, reset, columns, has_gaps)
+    if numbers is not None:
+        return numbers
     if isinstance(X, np.ndarray) and not X.dtype.isnative:  # in which scikit-learn 1.6 overlooks infinity
         X = X.astype(X.dtype.newbyteorder("="))
     try:
@@ -172,8 +186,8 @@ def rows_of(
     reset: bool,
     split: list[int] | None = None,
     X_val: Any = None,
-) -> SharedRows:
-    """X as rows to learn from, beside those that are held out.
+) -> tuple[SharedRows, Coding]:
+    """X as rows to learn from, beside those that are held out, and how they have been coded.
 
     Held out are rows of X_val. Where there is none and early stopping is set, they are split off from X. Both need the
     seed `split`.
@@ -185,12 +199,15 @@ def rows_of(
     """
     stream = None if split is None else Stream(group.seed(split), "validation")
     if yields_batches(X):
-        passing = _in_passing(model, X, sample_weight, settings, reset, X_val is not None)
-        return SharedRows(passing, group, _named_rows(model, X_val, settings, stream))
-    X = any_array_of(model, X, reset=reset)
+        passing, coding = _in_passing(model, X, sample_weight, settings, group, reset, X_val is not None)
+        return SharedRows(passing, group, _named_rows(model, X_val, settings, stream, coding)), coding
+    columns = model.form.learn(X) if reset else None
+    X = any_array_of(model, X, reset=reset, columns=columns)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
-    warn_of_range("X", Range.of(X), settings.visible)
-    held_out, others = _named_rows(model, X_val, settings, stream), None
+    coding = model.form.new_coding(X, columns, weight, group) if reset else model.form.coding(model)
+    if coding.is_plain:
+        warn_of_range("X", Range.of(X), settings.visible)
+    held_out, others = _named_rows(model, X_val, settings, stream, coding, columns), None
     rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
     if stream is not None and settings.early_stopping and held_out is None:
         from sklearn.model_selection import train_test_split  # late: it imports all metrics
@@ -198,38 +215,57 @@ def rows_of(
         seed = int(stream.integers(2**32, ()))
         rows, others = train_test_split(rows, test_size=settings.validation_fraction, random_state=seed)
     dtype, device = settings.place
-    source = ArrayRows(X, weight, shuffle=settings.shuffle, dtype=dtype, device=device, rows=np.sort(rows))
+    source = ArrayRows(
+        X,
+        weight,
+        shuffle=settings.shuffle,
+        dtype=dtype,
+        device=device,
+        rows=np.sort(rows),
+        encode=None if coding.is_plain else coding.encode,
+    )
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
         held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight)
-    return SharedRows(source, group, held_out)
+    return SharedRows(source, group, held_out), coding
 
 
-def _named_rows(model: Any, X_val: Any, settings: TrainSettings, stream: Stream | None) -> HeldOut | None:
+def _named_rows(
+    model: Any, X_val: Any, settings: TrainSettings, stream: Stream | None, coding: Coding, columns: Any = None
+) -> HeldOut | None:
     """Rows of X_val as held out, all or a thousand at random; None without any. X must have been validated before."""
     if X_val is None or stream is None:
         return None
     kept, values = Sample(_HELD_OUT_ROWS, stream), Range()
     if yields_batches(X_val):
         for batch in batches_in_order(X_val):
-            rows = any_array_of(model, rows_of_batch(batch, "X_val"), "X_val")
+            rows = any_array_of(model, rows_of_batch(batch, "X_val"), "X_val", columns=columns)
             values = values | Range.of(rows)
-            kept.add_(to_tensor(rows, *settings.place))
+            kept.add_(_encoded(rows, coding, settings))
         if not len(kept.rows):
             raise ValueError(NO_ROWS.format("X_val"))
     else:
-        rows = any_array_of(model, X_val, "X_val")
+        rows = any_array_of(model, X_val, "X_val", columns=columns)
         values = Range.of(rows)
         some = np.sort(stream.permutation(rows.shape[0])[:_HELD_OUT_ROWS])
-        kept.add_(to_tensor(rows[some], *settings.place))
-    warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
+        kept.add_(_encoded(rows[some], coding, settings))
+    if coding.is_plain:
+        warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
     return HeldOut(binarize_rows(kept.rows, settings.binarize, stream))
 
 
+def _encoded(rows: Any, coding: Coding, settings: TrainSettings) -> Tensor:
+    """Rows of X as rows of the machine that learns."""
+    place = settings.place
+    if coding.is_plain:
+        return to_tensor(rows, *place)
+    return coding.encode(to_tensor(rows, torch.float64)).to(place.device, place.dtype)
+
+
 def _in_passing(
-    model: Any, X: Any, sample_weight: Any, settings: TrainSettings, reset: bool, has_held_out: bool
-) -> RowSource:
-    """X, which yields batches, as a source of rows."""
+    model: Any, X: Any, sample_weight: Any, settings: TrainSettings, group: Group, reset: bool, has_held_out: bool
+) -> tuple[RowSource, Coding]:
+    """X, which yields batches, as a source of rows, coded by what the first batch is like."""
     where = f"X ({type(X).__name__}) yields them in passing. "
     array = "an array as X, which may lie in a file (numpy.memmap), or do without it."
     if sample_weight is not None:
@@ -240,10 +276,17 @@ def _in_passing(
             f"fit(X, X_val=...), or pass {array}"
         )
 
+    columns, coding = None, None if reset else model.form.coding(model)
+
     def check(batch: Any) -> Any:
-        nonlocal reset
-        rows, reset = any_array_of(model, rows_of_batch(batch), reset=reset), False
-        return rows
+        nonlocal columns, coding
+        batch = rows_of_batch(batch)
+        if is_first := coding is None:
+            columns = model.form.learn(batch)
+        rows = any_array_of(model, batch, reset=is_first, columns=columns)
+        if coding is None:
+            coding = model.form.new_coding(rows, columns, None, group)
+        return rows if coding.is_plain else coding.encode_array(np.asarray(dense(rows), np.float64))
 
     source = rows_in_passing(
         X,
@@ -253,5 +296,7 @@ def _in_passing(
         place=settings.place,
         stream=Stream(0, "rows that are kept"),
     )
-    warn_of_range("X", source.range, settings.visible)
-    return source
+    assert coding is not None, "there was a batch at least"
+    if coding.is_plain:
+        warn_of_range("X", source.range, settings.visible)
+    return source, coding

@@ -9,13 +9,14 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from skrbm.diagnostics.verdict import LEAST_LEARNED, LEAST_UPDATES, N_CHAINS, Verdict, judge
+from skrbm.estimators.coding import Coding
 from skrbm.estimators.fitted import Fitted, learned_of
+from skrbm.estimators.parameters import rule_of
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
 from skrbm.support.checks import warn
 from skrbm.support.compiled import loaded_loops
 from skrbm.support.randomness import Stream
-from skrbm.support.tensors import is_bits
 from skrbm.support.threads import one_thread
 from skrbm.training.fit import STUCK_SHARE
 from skrbm.training.settings import LIMIT_PER_UNIT
@@ -24,8 +25,8 @@ _N_ROWS = 1000  # that a fitted machine is compared with
 _TOO_FAST = 4.0  # times the divergence of an update that a rate of its own would come to
 
 
-def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
-    """Say what is off about an estimator that has just been fitted to the rows, if something is."""
+def warn_if_bad(model: Any, rows: SharedRows, coding: Coding, stream: Stream) -> None:
+    """Say what is off about an estimator that has just been fitted to rows by this coding, if something is."""
     scores = getattr(model, "validation_scores_", [0.0])  # the model is that of the best epoch, else the last
     epoch = int(np.argmax(scores)) - len(scores)
     off, on = (model.history_[name][epoch] for name in ("dead_share", "saturated_share"))
@@ -38,10 +39,14 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
             ConvergenceWarning,
         )
         return
+    if Fitted(model).machine().is_quadratic:  # learned without chains
+        return
     if model.algorithm != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
         return
     with one_thread():
         some = rows.some(_N_ROWS, stream)
+        if not coding.is_plain:
+            some = Fitted(model).states(coding.decode(some.double()).cpu().numpy())
     with loaded_loops(_is_compiled(model)):
         verdict = verdict_of(model, some, stream)
     problems = list(verdict.problems)
@@ -59,12 +64,11 @@ def warn_if_bad(model: Any, rows: SharedRows, stream: Stream) -> None:
 
 
 def verdict_of(model: Any, v: Tensor, stream: Stream) -> Verdict:
-    """What is off about a fitted estimator, by training rows (n, n_features)."""
+    """What is off about a fitted estimator, by training rows as states, or means of these, (n, n_features)."""
     fitted = Fitted(model)
     with fitted.threads(N_CHAINS):
-        v = binarize_rows(v.cpu(), model.binarize, stream)
-        rows = (v if is_bits(v) else stream.bernoulli(v.clamp(0.0, 1.0))).to(fitted.place.device, fitted.place.dtype)
-        return judge(fitted.path(), rows, stream, _n_updates(model))
+        v = model.units[0].states_of(binarize_rows(v.cpu(), rule_of(model), stream), stream)
+        return judge(fitted.path(), v.to(fitted.place.device, fitted.place.dtype), stream, _n_updates(model))
 
 
 def _n_updates(model: Any) -> int:

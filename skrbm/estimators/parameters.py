@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from skrbm.backends.choose import PRECISIONS
+from skrbm.rows.source import Binarize
 from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
 from skrbm.support.tensors import find_device
@@ -148,6 +149,9 @@ _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.opti
 
 CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "n_hidden": _COUNT,
+    "hidden": Choice(("bernoulli", "gaussian")),
+    "handle_unknown": Choice(("error", "missing")),
+    "noise": Or("learned", Number(0, 1, "right")),
     "k": _check_k,
     "algorithm": Choice(get_args(Algorithm)),
     "n_chains": _COUNT,
@@ -198,8 +202,14 @@ def settings_of(model: Any) -> TrainSettings:
         for name, value in values.items()
     }
     visible, hidden = model.units
+    settings.setdefault("binarize", "none")
     settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
     return TrainSettings(**{name: value for name, value in settings.items() if name in known})
+
+
+def rule_of(model: Any) -> Binarize:
+    """What an estimator makes of values that are no states."""
+    return getattr(model, "binarize", "none")
 
 
 def identity_of(model: Any) -> dict[str, str]:

@@ -14,23 +14,32 @@ import numpy as np
 import torch
 
 from skrbm._version import __version__
+from skrbm.estimators.coding import CODING_ATTRIBUTES
 from skrbm.estimators.fitted import ATTRIBUTES, TENSORS, arrays_in, fitted_attributes
+from skrbm.estimators.tables import Column
 from skrbm.support.checks import optional, warn
 from skrbm.support.files import check_folder, write_atomically
 
 _FORMAT = 1  # raise it when older versions can't make sense of a new file
 _OF_A_FIT = ("checkpoint", "checkpoint_every", "resume")  # parameters not for a file to set: fit overwrites that path
-_LEFT_OUT = ("_carried", "n_iter_")  # attributes: the optimiser's memory; what stands among the facts
+_LEFT_OUT = (
+    "_carried",
+    "n_iter_",
+    "columns_",
+    "frame_",
+)  # attributes: the optimiser's memory; what stands among the facts
 _MAX_DESCRIPTION = 200
 
 _ANY = -1
-_SHAPES: dict[str, tuple[str | int, ...]] = {  # of arrays, "h" for n_hidden and "v" for n_features
+_SHAPES: dict[str, tuple[str | int, ...]] = {  # of arrays: "h" hidden and "v" visible units, "x" columns of a table
     "components_": ("h", "v"),
     "intercept_visible_": ("v",),
     "intercept_hidden_": ("h",),
+    "location_": (_ANY,),
+    "scale_": (_ANY,),
     "h_samples_": (_ANY, "h"),
     "base_rates_": ("v",),
-    "data_samples_": (_ANY, "v"),
+    "data_samples_": (_ANY, "x"),
     "validation_scores_": (_ANY,),
     "best_validation_score_": (),
     "learning_rate_": (),
@@ -66,7 +75,11 @@ def write_model(path: str | os.PathLike[str], model: Any, *, data_samples: bool 
         "n_iter_": int(attributes.get("n_iter_", 0)) or None,
         "n_checkpoints": len(attributes["trajectory_"]) if "trajectory_" in attributes else None,
         "feature_names_in_": None if names is None else [str(name) for name in names],
+        "n_features_in_": int(model.n_features_in_),
     }
+    if "columns_" in attributes:
+        facts["columns_"] = [_as_facts(column) for column in attributes["columns_"]]
+        facts["frame_"] = attributes["frame_"]
     _check_facts(facts, arrays)
     text = _as_text(facts | {"sha256": _checksum(facts, arrays)})
     data = safetensors.save(arrays, {"skrbm": text})  # more entries would come in any order
@@ -148,8 +161,10 @@ def _checksum(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
 
 def _check_facts(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Raise a ValueError unless facts and arrays are those of one machine."""
-    _check_arrays(arrays)
-    n_features = arrays["components_"].shape[1]
+    n_features = facts.get("n_features_in_", arrays["components_"].shape[-1])
+    if type(n_features) is not int or n_features < 1:
+        raise ValueError(f"n_features_in_ is {n_features!r}")
+    _check_arrays(arrays, n_features)
     if not isinstance(facts["parameters"], dict) or not isinstance(facts["class"], str):
         raise ValueError("it doesn't say what class and parameters the model has")
     if facts["arrays"] != {name: [array.dtype.name, list(array.shape)] for name, array in arrays.items()}:
@@ -167,21 +182,22 @@ def _check_facts(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
         raise ValueError(f"feature_names_in_ must be {n_features} strings")
 
 
-def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
+def _check_arrays(arrays: Mapping[str, np.ndarray], n_features_in: int) -> None:
     if missing := [name for name in TENSORS.values() if name not in arrays]:
         raise ValueError(f"{', '.join(missing)} is missing")
     if arrays["components_"].ndim != 2:
         raise ValueError(f"components_ must have two dimensions, got shape {arrays['components_'].shape}")
     for name, array in arrays.items():
-        _check_array(name, array, *arrays["components_"].shape)
+        n_hidden, n_features = arrays["components_"].shape
+        _check_array(name, array, n_hidden, n_features, n_features_in)
 
 
-def _check_array(name: str, array: np.ndarray, n_hidden: int, n_features: int) -> None:
+def _check_array(name: str, array: np.ndarray, n_hidden: int, n_features: int, n_features_in: int) -> None:
     """Raise a ValueError if a fitted array has not the shape it must have, or values that can't be."""
     kind = name.split("/")[0 if name.startswith("history_") else -1]
     if kind not in _SHAPES:
         return  # of a later version
-    sizes = {"h": n_hidden, "v": n_features}
+    sizes = {"h": n_hidden, "v": n_features, "x": n_features_in}
     shape = tuple(sizes.get(n, n) if isinstance(n, str) else n for n in _SHAPES[kind])
     if len(shape) != array.ndim or any(n not in (_ANY, m) for n, m in zip(shape, array.shape, strict=True)):
         wanted = str(shape).replace("-1", "any")
@@ -190,6 +206,23 @@ def _check_array(name: str, array: np.ndarray, n_hidden: int, n_features: int) -
         raise ValueError(f"{name} must be numbers, got {array.dtype}")
     if kind not in _MAY_BE_NAN and not np.isfinite(array).all():
         raise ValueError(f"{name} has values that aren't finite")
+
+
+def _as_facts(column: Column) -> dict[str, Any]:
+    """A column of a table as JSON."""
+    labels = None if column.labels is None else [_json(label) for label in column.labels.tolist()]
+    kind = None if column.labels is None else column.labels.dtype.str
+    return {"name": column.name, "kind": column.kind, "labels": labels, "type": kind, "dtype": column.dtype}
+
+
+def _column_from(facts: Any) -> Column:
+    """The reverse of `_as_facts`."""
+    labels = facts["labels"]
+    if labels is not None:
+        array = np.empty(len(labels), np.dtype(facts["type"]))
+        array[:] = labels
+        labels = array
+    return Column(str(facts["name"]), facts["kind"], labels, str(facts["dtype"]))
 
 
 def _json(value: Any) -> Any:
@@ -227,7 +260,9 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
             warn(f"{name} was {value}, which no file holds; it is {getattr(model, name)!r} now. Set it again.")
         else:
             setattr(model, name, value)
-    attributes = {name: arrays[name] for name in (*TENSORS.values(), *ATTRIBUTES.values()) if name in arrays}
+    attributes = {
+        name: arrays[name] for name in (*TENSORS.values(), *ATTRIBUTES.values(), *CODING_ATTRIBUTES) if name in arrays
+    }
     for name in (
         "validation_scores_",
         "best_validation_score_",
@@ -241,10 +276,18 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
     if (n_rungs := facts["n_checkpoints"]) is not None:
         rungs = [[arrays[f"trajectory_/{i}/{name}"] for name in TENSORS] for i in range(n_rungs)]
         attributes["trajectory_"] = [tuple(rung) for rung in rungs]
-    attributes["n_features_in_"] = arrays["components_"].shape[1]
+    vars(model).update(attributes | _columns_in(facts, arrays))
+    return model
+
+
+def _columns_in(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Fitted attributes that stand among the facts: of columns, and the number of epochs."""
+    attributes: dict[str, Any] = {"n_features_in_": facts.get("n_features_in_", arrays["components_"].shape[1])}
+    if "columns_" in facts:
+        attributes["columns_"] = [_column_from(column) for column in facts["columns_"]]
+        attributes["frame_"] = facts["frame_"]
     if facts["n_iter_"] is not None:
         attributes["n_iter_"] = facts["n_iter_"]
     if facts["feature_names_in_"] is not None:
         attributes["feature_names_in_"] = np.array(facts["feature_names_in_"], dtype=object)
-    vars(model).update(attributes)
-    return model
+    return attributes

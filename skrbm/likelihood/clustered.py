@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from skrbm.likelihood.annealed import Annealed, anneal
+from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.units import Unit
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
 
@@ -27,13 +29,16 @@ class Clusters:
     ----------
     bias : Tensor of shape (n_clusters, n_features)
         Visible biases of these machines.
+    visible : Unit
+        What kind of unit they have.
     """
 
     bias: Tensor
+    visible: Unit = BERNOULLI
 
     @classmethod
-    def of(cls, rows: Tensor, base_b: Tensor, stream: Stream) -> Self:
-        """Of rows of zeros and ones, by k-means from rows far from each other: eight at most, and one at `base_b`.
+    def of(cls, rows: Tensor, base_b: Tensor, stream: Stream, visible: Unit = BERNOULLI) -> Self:
+        """Of rows of states, by k-means from rows far from each other: eight at most, and one at `base_b`.
 
         Notes
         -----
@@ -58,9 +63,10 @@ class Clusters:
         labels = torch.from_numpy(which).long()
         sizes = labels.bincount(minlength=n)
         sums = torch.zeros(n, v.shape[1], dtype=v.dtype).index_add_(0, labels, v)
-        sizes, sums = sizes[sizes > 0].double(), sums[sizes > 0]
-        rates = (sums + 1.0 * v.mean(0) + 0.005) / (sizes[:, None] + 1.01)
-        return cls(torch.cat((torch.logit(rates).to(base_b), base_b[None])))
+        counts = sizes[sizes > 0].double() + 1.0  # and one row of the mean of all
+        means = (sums[sizes > 0] + v.mean(0)) / counts[:, None]
+        biases = [visible.bias_of(mean, 0.005 / float(n)) for mean, n in zip(means, counts, strict=True)]
+        return cls(torch.cat((torch.stack(biases).to(base_b), base_b[None])), visible)
 
     def __len__(self) -> int:
         return len(self.bias)
@@ -68,7 +74,7 @@ class Clusters:
     def nearest(self, v: Tensor) -> Tensor:
         """Which cluster states (n, n_features) most likely belong to, (n,)."""
         bias = self.bias.double()
-        log_p = v.double() @ bias.T - torch.nn.functional.softplus(bias).sum(1)
+        log_p = v.double() @ bias.T - self.visible.cumulant(bias).sum(1)  # but for what all have alike
         return log_p.argmax(1)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters, check_states, free_energy
+from skrbm.machines.units import Points
 
 _MAX_BITS = 30  # log2 of the states that are enumerated: with 784 units beside them, hours
 _BLOCK = 1 << 20  # elements of a temporary
@@ -15,6 +17,8 @@ _BLOCK = 1 << 20  # elements of a temporary
 
 def log_partition_exact(params: RBMParameters) -> float:
     """Logarithm of the partition function Z = Σ_v Σ_h exp(-E(v, h)), by enumeration of the layer with fewer states.
+
+    Of continuous units the sum is an integral. Where both layers are Gaussian it is that of a normal distribution.
 
     Parameters
     ----------
@@ -30,13 +34,17 @@ def log_partition_exact(params: RBMParameters) -> float:
     Raises
     ------
     ValueError
-        If both layers have too many states, or units with more states than can be enumerated.
+        If both layers have too many states, or there is no Z: Gaussian units on either side with weights so large that
+        exp(-E) grows along some direction.
 
     Notes
     -----
     Σ_v exp(-F(v)) over the 2^n_features visible states, or the same with the layers exchanged (Salakhutdinov & Murray
-    2008, section 2).
+    2008, section 2). With h integrated out, Gaussian layers have p(v) ∝ exp(-½ v'(1 - W'W) v + (b + W'c)'v), which
+    needs all singular values of W to be less than 1.
     """
+    if params.is_quadratic:
+        return _normal_integral(params.to(torch.float64))
     if math.isinf(bits_to_enumerate(params)):
         raise ValueError(f"Neither {params.visible!r} nor {params.hidden!r} units can be enumerated. Estimate log Z.")
     if bits_to_enumerate(params) > _MAX_BITS:
@@ -49,38 +57,62 @@ def log_partition_exact(params: RBMParameters) -> float:
 
 
 def bits_to_enumerate(params: RBMParameters) -> float:
-    """log2 of the number of states of the layer with fewer; for units with two states, how many it has."""
+    """log2 of the number of states of the layer with fewer; for units with two states, how many it has.
+
+    0 where log Z is known without any enumeration.
+    """
+    if params.is_quadratic:
+        return 0.0
     return min(_visible_bits(params), _visible_bits(params.transposed()))
 
 
 def _visible_bits(params: RBMParameters) -> float:
-    states = params.visible.states
-    return math.inf if states is None else params.n_features * math.log2(len(states))
+    return params.visible.n_bits(params.n_features)
+
+
+def _normal_integral(params: RBMParameters) -> float:
+    """log ∫ exp(-E) over both layers of Gaussian units."""
+    W, b, c = params.W, params.b, params.c
+    precision = torch.eye(len(b), dtype=W.dtype, device=W.device) - W.T @ W
+    factor, is_not_positive = torch.linalg.cholesky_ex(precision)
+    if bool(is_not_positive):
+        raise ValueError(
+            "The machine has no partition function: its largest singular value of W is "
+            f"{float(torch.linalg.matrix_norm(W, 2)):.6g}, and between Gaussian layers it has to be less than 1."
+        )
+    along = torch.linalg.solve_triangular(factor, (b + W.T @ c)[:, None], upper=False)
+    return float(0.5 * along.square().sum() + 0.5 * c.square().sum() - factor.diagonal().log().sum())
 
 
 def _sum_over_visible(params: RBMParameters) -> float:
     """log Σ_v exp(-F(v)). States of the low units, whose inputs are kept, run within those of the high ones."""
     W, b, c, visible = params.W, params.b, params.c, params.visible
-    assert visible.states is not None
-    n_states, n_features = len(visible.states), params.n_features
-    n_low = min(n_features, int(math.log2(max(1, _BLOCK // params.n_hidden)) / math.log2(n_states)))
-    low = _states(torch.arange(n_states**n_low, device=W.device), n_low, params)  # (n_states^n_low, n_low)
-    input_low = low @ W[:, :n_low].T + c  # (n_states^n_low, n_hidden)
-    bias_low = visible.log_weight(low, b[:n_low])
+    units = [visible.points(columns, 0.0, 0.0, W) for columns in visible.columns(params.n_features)]
+    n_low, n_states, most = 0, 1, max(1, _BLOCK // max(params.n_hidden, 1))
+    while n_low < len(units) and n_states * len(units[n_low].s) <= most:
+        n_states *= len(units[n_low].s)
+        n_low += 1
+    low = _states(torch.arange(n_states, device=W.device), units[:n_low], W)
+    width, others = low.s.shape[1], units[n_low:]
+    input_low = low.s @ W[:, :width].T + c  # (n_states, n_hidden)
+    bias_low = low.s @ b[:width] + low.log_weight
     total = torch.tensor(-math.inf, dtype=W.dtype, device=W.device)
-    for code in range(n_states ** (n_features - n_low)):
-        high = _states(torch.tensor([code], device=W.device), n_features - n_low, params)
-        inputs = input_low + W[:, n_low:] @ high[0]
-        minus_free_energy = bias_low + visible.log_weight(high, b[n_low:]) + params.hidden.cumulant(inputs).sum(1)
-        total = torch.logaddexp(total, minus_free_energy.logsumexp(0))
+    for code in range(math.prod(len(unit.s) for unit in others)):
+        high = _states(torch.tensor([code], device=W.device), others, W)
+        inputs = input_low + W[:, width:] @ high.s[0]
+        of_v = bias_low + high.s @ b[width:] + high.log_weight
+        total = torch.logaddexp(total, (of_v + params.hidden.cumulant(inputs).sum(1)).logsumexp(0))
     return float(total)
 
 
-def _states(codes: Tensor, n: int, params: RBMParameters) -> Tensor:
-    """States of n visible units, (n_codes, n), each from the digits of a number; the lowest digit is the first unit."""
-    states = torch.tensor(params.visible.states).to(params.W)
-    places = len(states) ** torch.arange(n, device=codes.device)
-    return states[codes[:, None] // places % len(states)]
+def _states(codes: Tensor, units: Sequence[Points], like: Tensor) -> Points:
+    """States of several units, each from the digits of a number; the lowest digit is that of the first unit."""
+    states, log_weight = [like.new_zeros((len(codes), 0))], like.new_zeros(len(codes))
+    for unit in units:
+        digits, codes = codes % len(unit.s), codes // len(unit.s)
+        states.append(unit.s[digits])
+        log_weight = log_weight + unit.log_weight[digits]
+    return Points(torch.cat(states, 1), log_weight)
 
 
 def log_likelihood_exact(params: RBMParameters, v: Tensor, log_partition: float | None = None) -> Tensor:

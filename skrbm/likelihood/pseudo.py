@@ -24,14 +24,15 @@ _MAX_NODES, _LARGEST = 64, 100.0  # points, and weights, up to which products ar
 
 
 def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
-    """Pseudo-log-likelihood of each row: Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), p_i = P(v_i = 1 | the other v).
+    """Pseudo-log-likelihood of each row: the sum over the visible units of log p(v_i | the other v).
 
     Parameters
     ----------
     params : RBMParameters
-        A machine whose visible units have the states 0 and 1.
+        A machine.
     v : Tensor of shape (n, n_features)
-        Rows. Values between 0 and 1 count as probabilities of a one.
+        States. Where all visible units have the states 0 and 1, a value between them counts as the probability p of a
+        one: v_i log p_i + (1 - v_i) log(1 - p_i).
 
     Returns
     -------
@@ -44,11 +45,15 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     TypeError
         If `v` is no tensor of floats.
     ValueError
-        If the visible units have other states, or `v` another width than the machine.
+        If `v` has another width than the machine, or a conditional of it can't be normalised.
 
     Notes
     -----
-    Besag 1975; Hyvärinen 2006. With a_j = c_j + W_j v, the logit of p_i is b_i plus
+    Besag 1975; Hyvärinen 2006. Of a Gaussian unit the term is the log-density, whose normaliser is a sum over nodes
+    less than a standard deviation apart (the trapezoidal rule, which is exact to 1e-13 for mixtures of normal densities
+    of variance 1); of one of several categories the log-probability of the one that it is.
+
+    Of bits: with a_j = c_j + W_j v, the logit of p_i is b_i plus
     Σ_j softplus(a_j + W_ji (1 - v_i)) - softplus(a_j - W_ji v_i), where softplus is the cumulant of the hidden units.
 
     Where v and h are bits, that is b_i + Σ_j f(a_j, W_ji), or b_i - Σ_j f(a_j, -W_ji) where v_i is 1, with
@@ -68,13 +73,15 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     >>> [round(float(x), 3) for x in nats]
     [-2.493, -0.954]
     """
-    if params.visible.states != _BITS:
-        raise ValueError(f"The pseudo-likelihood takes visible units with the states 0 and 1, got {params.visible!r}.")
     check_states("v", v, params.n_features)
     if not v.is_floating_point():
         raise TypeError(f"v must be a tensor of floats, got {v.dtype}. Pass v.to(params.W).")
     params = params.to(v.dtype)
     inputs = input_to_h(params, v)  # (n, n_hidden)
+    if params.is_quadratic:
+        return _of_normal(params, v, inputs)
+    if params.visible.states != _BITS:
+        return _by_points(params, v, inputs)
     largest = float(params.W.abs().max())
     nodes = _nodes(largest, v.dtype) if largest < _LARGEST and params.hidden.states == _BITS else None
     if largest < _LARGEST_LOG[0] and _suits_loop(params, v):
@@ -84,6 +91,47 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     else:
         logits = params.b + _effect(v, inputs, params.W, params.hidden)
     return (v * logits - params.visible.cumulant(logits)).sum(1)
+
+
+def _by_points(params: RBMParameters, v: Tensor, inputs: Tensor) -> Tensor:
+    """The same for visible units of any kind: unit by unit, over all its states or the nodes of a quadrature.
+
+    log p(v_i | the others) = e(v_i) - log Σ_s exp(e(s)), with e(s) = log ρ(s) + b_i's + Σ_j cumulant(a_j + W_ji's) and
+    the inputs a_j of the hidden units without v_i.
+    """
+    W, hidden, visible = params.W, params.hidden, params.visible
+    total, of_all = v.new_zeros(len(v), dtype=torch.float64), hidden.cumulant(inputs).sum(1)
+    least, most = (params.b + sum_of_ends for sum_of_ends in _ends(W, hidden.mean_range))
+    for columns in visible.columns(params.n_features):
+        unit, of_W, b, of_v = visible.unit_at(columns), W[:, columns], params.b[columns], v[:, columns]
+        s, log_weight = unit.points(columns, float(least[columns].min()), float(most[columns].max()), v)
+        log_weight = log_weight + s @ b
+        size = max(1, _BLOCK // max(1, len(s) * len(W)))
+        for first in range(0, len(v), size):
+            rows = slice(first, first + size)
+            without = inputs[rows] - of_v[rows] @ of_W.T
+            of_points = hidden.cumulant(without[:, None] + s @ of_W.T).sum(-1) + log_weight  # (n, n_points)
+            of_state = unit.log_weight(of_v[rows], b) + of_all[rows]
+            total[rows] += (of_state - of_points.logsumexp(1)).double()
+    return total.to(v.dtype)
+
+
+def _ends(W: Tensor, mean_range: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """The least and the largest Σ_j W_ji h_j for means of h in a range, (n_features,) each."""
+    low, high = (W * end for end in mean_range)
+    return torch.minimum(low, high).sum(0), torch.maximum(low, high).sum(0)
+
+
+def _of_normal(params: RBMParameters, v: Tensor, inputs: Tensor) -> Tensor:
+    """The same where all units are Gaussian: v_i given the others is normal, with precision 1 - |W_i|²."""
+    W = params.W
+    strength = W.square().sum(0)
+    precision = 1.0 - strength
+    if bool((precision <= 0.0).any()):
+        raise ValueError("The machine can't be normalised: the weights of a column have a norm of 1 or more.")
+    natural = params.b + inputs @ W - v * strength  # the input of v_i, without its own part
+    deviation = v - natural / precision
+    return (0.5 * (precision.log() - math.log(2.0 * math.pi)) - 0.5 * precision * deviation.square()).sum(1)
 
 
 def _suits_loop(params: RBMParameters, v: Tensor) -> bool:

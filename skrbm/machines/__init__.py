@@ -1,6 +1,9 @@
 """The mathematics: units, energies, free energies, conditionals. Imports `support`."""
 
 from skrbm.machines.bernoulli import BERNOULLI, Bernoulli
+from skrbm.machines.blocks import Blocks
+from skrbm.machines.categorical import Categorical
+from skrbm.machines.gaussian import GAUSSIAN, Gaussian
 from skrbm.machines.restricted import (
     RBMParameters,
     check_states,
@@ -16,15 +19,16 @@ from skrbm.machines.restricted import (
     sample_v_given_h,
 )
 from skrbm.machines.spins import Converted, bits_to_spins, spins_to_bits
-from skrbm.machines.units import Unit
+from skrbm.machines.units import ColumnUnit, Unit
 
 # The protocol tests run over these: a new kind is to be added.
-UNITS = (BERNOULLI,)
+UNITS = (BERNOULLI, GAUSSIAN)
 
 # fmt: off
 __all__ = [
-    "BERNOULLI", "UNITS", "Bernoulli", "Converted", "RBMParameters", "Unit", "bits_to_spins", "check_states", "energy",
-    "free_energy", "free_energy_h", "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v",
-    "mean_v_given_h", "sample_h_given_v", "sample_v_given_h", "spins_to_bits",
+    "BERNOULLI", "GAUSSIAN", "UNITS", "Bernoulli", "Blocks", "Categorical", "ColumnUnit", "Converted", "Gaussian",
+    "RBMParameters", "Unit", "bits_to_spins", "check_states", "energy", "free_energy", "free_energy_h",
+    "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v", "mean_v_given_h", "sample_h_given_v",
+    "sample_v_given_h", "spins_to_bits",
 ]
 # fmt: on

@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from skrbm.machines.units import Unit
-from skrbm.support.randomness import Uniform, bernoulli_
+from skrbm.machines.units import ColumnUnit
+from skrbm.support.randomness import Stream, Uniform, bernoulli_
 from skrbm.support.ranges import Range
 
 ROUNDING = 1e-6  # by which what is meant to lie in [0, 1] may miss it: float32 arithmetic on the user's side
 _DARKEST = 128  # whole numbers that go beyond are pixels of a byte; digits, ratings and counts seldom do
 
 
-class Bernoulli(Unit):
+class Bernoulli(ColumnUnit):
     """Units with states 0 and 1."""
 
     states: ClassVar[tuple[float, ...] | None] = (0.0, 1.0)
     activation: ClassVar[str] = "sigmoid"
+    mean_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def cumulant(self, x: Tensor) -> Tensor:
         """log(1 + exp(x)), without overflow and exact in the tails."""
@@ -53,6 +54,10 @@ class Bernoulli(Unit):
         [0, 1] act as the nearest bound.
         """
         return torch.logit((mean.clamp(0.0, 1.0) + smoothing) / (1.0 + 2.0 * smoothing))
+
+    def drawn(self, rows: Tensor, stream: Stream) -> Tensor:
+        """Values between 0 and 1 are probabilities; beyond, they act as the nearest bound."""
+        return stream.bernoulli(rows.clamp(0.0, 1.0))
 
     def check_range(self, low: float, high: float) -> str | None:
         """Probabilities lie in [0, 1]."""

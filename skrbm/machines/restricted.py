@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.gaussian import Gaussian
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import linear
 from skrbm.support.randomness import Stream, check_stream
@@ -36,6 +37,9 @@ class RBMParameters:
         Hidden bias.
     visible, hidden : Unit
         What kind of unit each layer has.
+    log_scale : Tensor of shape (n_scaled,) or None
+        Logarithm of what one unit of the columns `visible.scaled` stands for in the rows that the machine learns from;
+        None where rows are states as they are. All functions of a machine take states; see `states_of`.
 
     Raises
     ------
@@ -48,6 +52,7 @@ class RBMParameters:
     c: Tensor
     visible: Unit = BERNOULLI
     hidden: Unit = BERNOULLI
+    log_scale: Tensor | None = None
 
     def __post_init__(self) -> None:
         W, b, c = self.W, self.b, self.c  # annealing makes thousands of machines: few microseconds are to be spent here
@@ -92,7 +97,8 @@ class RBMParameters:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """The parameters by name."""
-        return {"W": self.W, "b": self.b, "c": self.c}
+        tensors = {"W": self.W, "b": self.b, "c": self.c}
+        return tensors if self.log_scale is None else {**tensors, "log_scale": self.log_scale}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """A machine whose parameters are `function` of each of these."""
@@ -125,6 +131,43 @@ class RBMParameters:
         for name, tensor in self.tensors.items():
             tensor.lerp_(other.tensors[name], rate)
 
+    # -- rows and states ---------------------------------------------------------------------------------------------
+
+    def states_of(self, rows: Tensor) -> Tensor:
+        """Rows as states: the columns that have a scale are divided by it."""
+        if self.log_scale is None:
+            return rows
+        states = rows.clone()
+        states[..., self.visible.scaled] *= torch.exp(-self.log_scale.to(rows))
+        return states
+
+    def scale_(self, rows: Tensor) -> None:
+        """Make states of rows, in their place."""
+        if self.log_scale is not None:
+            rows[..., self.visible.scaled] *= torch.exp(-self.log_scale)
+
+    def rows_of(self, states: Tensor) -> Tensor:
+        """The reverse of `states_of`."""
+        if self.log_scale is None:
+            return states
+        rows = states.clone()
+        rows[..., self.visible.scaled] *= torch.exp(self.log_scale.to(states))
+        return rows
+
+    @property
+    def log_volume(self) -> float:
+        """What has to be taken off log p of states for the log-density of their rows, in nats: Σ log scale."""
+        return 0.0 if self.log_scale is None else float(self.log_scale.double().sum())
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether all units are Gaussian, so that p(v, h) is a normal distribution, if it is any."""
+        return isinstance(self.visible, Gaussian) and isinstance(self.hidden, Gaussian)
+
+    def tempered(self, beta: float) -> Self:
+        """The machine at an inverse temperature: its W, b and c are `beta` times those of this."""
+        return replace(self, W=beta * self.W, b=beta * self.b, c=beta * self.c)
+
     # -- other machines ------------------------------------------------------------------------------------------------
 
     def transposed(self) -> RBMParameters:
@@ -145,13 +188,14 @@ def initial_parameters(
     smoothing: float = 0.0,
     visible: Unit = BERNOULLI,
     hidden: Unit = BERNOULLI,
+    log_scale: Tensor | None = None,
 ) -> RBMParameters:
     """Parameters before learning: small normal weights, visible bias at the data's mean, hidden bias 0.
 
     Parameters
     ----------
     mean_v : Tensor of shape (n_features,)
-        Mean of the training rows.
+        Mean of the training rows, as states.
     n_hidden : int
         Number of hidden units.
     stream : Stream
@@ -162,10 +206,12 @@ def initial_parameters(
         See `Unit.bias_of`.
     visible, hidden : Unit
         What kind of unit each layer has.
+    log_scale : Tensor of shape (n_scaled,), optional
+        See `RBMParameters`.
     """
     check_stream(stream)
     W = torch.from_numpy(stream.normal((n_hidden, mean_v.numel()), scale)).to(mean_v)
-    return RBMParameters(W, visible.bias_of(mean_v, smoothing), mean_v.new_zeros(n_hidden), visible, hidden)
+    return RBMParameters(W, visible.bias_of(mean_v, smoothing), mean_v.new_zeros(n_hidden), visible, hidden, log_scale)
 
 
 def input_to_h(params: RBMParameters, v: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from mmap import mmap
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class ArrayRows(RowSource):
         Of the batches; those of zeros and ones are uint8.
     rows : ndarray of int, optional
         Numbers of the rows that are meant; by default all. `take` hands out the others too.
+    encode : callable, optional
+        Makes rows of a machine of rows of X, a batch at a time; X is kept as it is then.
     """
 
     n_features: int
@@ -60,20 +62,27 @@ class ArrayRows(RowSource):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         rows: np.ndarray | None = None,
+        encode: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         rows = np.arange(X.shape[0]) if rows is None else rows
         self._rows = rows if weight is None else rows[weight[rows] != 0]
         self._weight = None if weight is None else to_tensor(weight, dtype, device)
         self._dtype, self._device = dtype, torch.device(device)
         self.shuffle, self.is_weighted = shuffle, weight is not None
-        self.n_rows, self.n_features = len(self._rows), int(X.shape[1])
+        self.n_rows = len(self._rows)
         self.total_weight = float(self.n_rows if weight is None else weight[self._rows].sum(dtype=np.float64))
         mapped = is_mapped(X)
-        store = (None if mapped else _Bits.of(X) or _Greys.of(X, dtype)) or _AsGiven(X, dtype)
+        if encode is not None:
+            store: OnCPU = _AsGiven(X, dtype, encode)
+        else:
+            store = (None if mapped else _Bits.of(X) or _Greys.of(X, dtype)) or _AsGiven(X, dtype)
+        self.n_features = int(X.shape[1]) if encode is None else store.codes(torch.arange(1)).shape[1]
         self._in_blocks = mapped and X.nbytes > _MAX_STORE
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole if they can, to be copied once.
-        self._store = store if self._device.type == "cpu" else on_device(store, X.shape, self._device)
+        self._store = (
+            store if self._device.type == "cpu" else on_device(store, (int(X.shape[0]), self.n_features), self._device)
+        )
 
     def n_batches(self, batch_size: int) -> int:
         return -(-self.n_rows // batch_size)
@@ -183,15 +192,20 @@ class _Greys(OnCPU):
 
 
 class _AsGiven(OnCPU):
-    """Rows of an array or a CSR matrix of any type."""
+    """Rows of an array or a CSR matrix of any type, encoded where they come out."""
 
     levels = Levels()
 
-    def __init__(self, X: Any, dtype: torch.dtype) -> None:
-        self._X, self._dtype = X, dtype
+    def __init__(self, X: Any, dtype: torch.dtype, encode: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._X, self._dtype, self._encode = X, dtype, encode
+        # Before a large mean is taken off, float32 may have too few digits for what is left.
+        self._wide = torch.float32 if X.dtype in (np.float32, np.float16, np.uint8, np.int8, bool) else torch.float64
 
     def codes(self, rows: Tensor) -> Tensor:
-        return to_tensor(self._X[rows.numpy()], self._dtype)
+        values = self._X[rows.numpy()]
+        if self._encode is None:
+            return to_tensor(values, self._dtype)
+        return self._encode(to_tensor(values, self._wide)).to(self._dtype)
 
 
 def is_mapped(X: Any) -> bool:

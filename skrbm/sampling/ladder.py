@@ -44,7 +44,7 @@ class Ladder:
     def of_rungs(cls, rungs: Sequence[RBMParameters]) -> Self:
         """The machines given, in their order."""
         last = rungs[-1]
-        stacked = {name: torch.stack([rung.tensors[name] for rung in rungs]) for name in last.tensors}
+        stacked = {name: torch.stack([rung.tensors[name] for rung in rungs]) for name in ("W", "b", "c")}
         return cls(**stacked, scale=last.b.new_ones(len(rungs)), visible=last.visible, hidden=last.hidden)
 
     @property

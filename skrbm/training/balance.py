@@ -82,7 +82,7 @@ def balance_modes(
     """
     if len(rows) < _LEAST_ROWS:
         return Balanced(params, 0.0)
-    clusters, n_steps = Clusters.of(rows, base_b, stream), _within(n_updates // 20, _LOOK_STEPS)
+    clusters, n_steps = Clusters.of(rows, base_b, stream, params.visible), _within(n_updates // 20, _LOOK_STEPS)
     first = _Annealed.of(params, clusters, rows, uniform_schedule(n_steps), _LOOK_CHAINS, stream)
     if first.size > _LOOK_SIZE and first.best_shift(_LOOK_RIDGES) is None:
         return Balanced(params, 0.0)

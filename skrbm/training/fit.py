@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v, mean_v_given_h
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
 from skrbm.sampling.kernels import moved_on
@@ -19,14 +19,14 @@ from skrbm.support.checks import warn
 from skrbm.support.compiled import loaded_loops
 from skrbm.support.files import to_plain
 from skrbm.support.randomness import Stream
-from skrbm.support.tensors import is_bits, to_numpy, to_tensor
+from skrbm.support.tensors import to_numpy, to_tensor
 from skrbm.training.balance import balance_modes
 from skrbm.training.checkpoint import check_same_rows
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
 from skrbm.training.measures import EarlyStopping, Measures, measure, validation_score
 from skrbm.training.observers import Trajectory
-from skrbm.training.settings import TrainSettings
+from skrbm.training.settings import FIRST_NOISE, TrainSettings
 from skrbm.training.state import Streams, TrainState, start_state
 from skrbm.training.update import EpochRecord, epoch_
 
@@ -36,6 +36,7 @@ _BALANCED_ROWS = 1000  # that the modes of a machine are compared with
 _LAST_STEPS = 100  # of the chains, under weights that aren't those that they were left by
 _LEAST_TO_BALANCE = 1000  # updates, before which modes have hardly come apart, and a look takes as long as learning
 STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing can be learned from there
+_MOST_SPREAD = 10.0  # of chains in Gaussian columns, in parts of that of the rows
 _RETREAT, _MAX_RETREATS = 0.25, 4  # what the rate is multiplied by where an epoch has ruined the machine, and how often
 MEASURES = (*EpochRecord._fields, "retreats", *Measures._fields)  # of a history
 _OWN = ("h", "streams")  # of the state of training: what each of several processes has for itself
@@ -174,10 +175,19 @@ class Run:
         self.measure(record, before, n_retreats)
 
     def _is_ruined(self, params: RBMParameters) -> bool:
-        """Whether nearly all hidden units are off, or on, in all the rows that are looked at, or values not finite."""
-        mean_h = mean_h_given_v(params, self.watched)
+        """Whether nearly all hidden units are off, or on, in all the rows that are looked at, or values not finite.
+
+        Or whether chains of Gaussian columns have left the rows far behind.
+        """
+        v = params.states_of(self.watched)
+        mean_h = mean_h_given_v(params, v)
         stuck = (mean_h.amax(0) < 0.01) | (mean_h.amin(0) > 0.99)
-        return not bool(mean_h.isfinite().all()) or float(stuck.float().mean()) > STUCK_SHARE
+        is_ruined = not bool(mean_h.isfinite().all()) or float(stuck.float().mean()) > STUCK_SHARE
+        if params.log_scale is None or is_ruined:
+            return is_ruined
+        chains = mean_v_given_h(params, self.state.h.to(params.W.dtype))[:, params.visible.scaled]
+        ours, theirs = chains.var(0), v[:, params.visible.scaled].var(0)
+        return not bool((ours <= _MOST_SPREAD * (theirs + 1.0)).all())
 
     def _retreat_(self, saved: tuple[Any, list[Any]], observers: tuple[Trajectory, ...]) -> None:
         factor = self.state.pace.factor
@@ -243,8 +253,9 @@ class Run:
         params = learned.params.to(place.device, place.dtype)
         stream = Stream(self.start.seed, "balance")
         rows = binarize_rows(self.rows.some(_BALANCED_ROWS, stream), settings.binarize, stream)
-        rows = rows if is_bits(rows) else stream.bernoulli(rows.clamp(0.0, 1.0))
-        params, gain = balance_modes(params, self.base_b, rows.to(params.W), stream, self.state.n_updates)
+        rows = params.states_of(params.visible.states_of(rows, stream).to(params.W))
+        base_b = base_bias(self.base_rates, params)
+        params, gain = balance_modes(params, base_b, rows, stream, self.state.n_updates)
         b, c, gain = group.of_first((to_numpy(params.b), to_numpy(params.c), gain))
         tensors = learned.params.tensors | {"b": torch.from_numpy(b), "c": torch.from_numpy(c)}
         return replace(learned, params=learned.params.with_tensors(tensors), balance_gain=gain)
@@ -291,8 +302,28 @@ class Run:
 
 
 def base_bias(base_rates: Any, params: RBMParameters) -> Tensor:
-    """The visible bias that gives units without weights these means, where the parameters live."""
-    return params.visible.bias_of(to_tensor(base_rates, torch.float64)).to(params.b)
+    """The visible bias that gives units without weights these means of rows, where the parameters live."""
+    means = params.states_of(to_tensor(base_rates, torch.float64).to(params.b.device))
+    return params.visible.bias_of(means).to(params.b)
+
+
+def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, stream: Stream) -> RBMParameters:
+    """The machine before learning, given the mean of the rows."""
+    visible, log_scale = settings.visible, None
+    if visible.scaled is not None:
+        share = FIRST_NOISE if isinstance(settings.noise, str) else settings.noise
+        log_scale = mean_v.new_full(mean_v[visible.scaled].shape, 0.5 * math.log(share))
+        mean_v = mean_v.clone()
+        mean_v[visible.scaled] *= torch.exp(-log_scale)
+    return initial_parameters(
+        mean_v,
+        settings.n_hidden,
+        stream,
+        smoothing=smoothing,
+        visible=visible,
+        hidden=settings.hidden,
+        log_scale=log_scale,
+    )
 
 
 @torch.no_grad()
@@ -309,14 +340,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     streams = Streams.from_seed(start.seed, group.seed(start.seed))
     mean_v, smoothing, h = rows.mean(settings.binarize), 1.0 / rows.n_rows, None
     if learned is None:
-        params = initial_parameters(
-            mean_v,
-            settings.n_hidden,
-            streams.start,
-            smoothing=smoothing,
-            visible=settings.visible,
-            hidden=settings.hidden,
-        )
+        params = _first_machine(mean_v, smoothing, settings, streams.start)
     else:
         params = learned.params.to(place.device, place.dtype)
         if learned.h is not None and learned.h.shape == (settings.n_chains, settings.n_hidden):
@@ -324,7 +348,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     visible = params.visible
     data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
-    state = start_state(params, mean_v, settings, streams, h=h)
+    state = start_state(params, params.states_of(mean_v), settings, streams, h=h)
     if start.carries_on and learned is not None and learned.carried is not None:
         state.carry_on_(learned.carried)
     if start.saved is not None:

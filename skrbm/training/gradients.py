@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from skrbm.distributed import ALONE, Group
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
@@ -26,6 +27,8 @@ from skrbm.training.settings import TrainSettings
 # decay, by rate · decay · Wμ an update, and cost a pass over W each.
 _DECAY_EVERY = 16
 _SLOW_DECAY = 1e-4  # of the weights in an update
+_LARGEST_STEP = 0.02  # of the logarithm of a scale
+_LEAST_LOG_SCALE = -4.6  # 1 % of a column's standard deviation
 
 
 class Statistics(NamedTuple):
@@ -165,6 +168,44 @@ class Centering:
             if offset is not None and values is not None:
                 offset.copy_(from_plain(values))
         self.forget_()
+
+
+def move_scale_(
+    params: RBMParameters,
+    data: Tensor,
+    mean_h: Tensor,
+    rate: float,
+    weight: Tensor | None = None,
+    group: Group = ALONE,
+) -> None:
+    """A step of the scale of Gaussian columns, towards a larger likelihood.
+
+    With states u = row / scale, log p of a row has the derivative ⟨u (u - E[u | h])⟩ - 1 by log scale, the mean over
+    h given the row: as log Z doesn't depend on the scale, no chains are needed. Its second derivative is about -2.
+
+    Parameters
+    ----------
+    params : RBMParameters
+        Its `log_scale` is changed in place.
+    data : Tensor of shape (n, n_features)
+        Rows, as states.
+    mean_h : Tensor of shape (n, n_hidden)
+        P(h = 1 | v) of these.
+    rate : float
+        Its rate: the scale comes to where it is best, as things stand, at exp(-rate) an update.
+    weight : Tensor of shape (n,), optional
+        Of the rows.
+    group : Group
+        The processes whose slopes are averaged.
+    """
+    columns = params.visible.scaled
+    assert params.log_scale is not None
+    assert columns is not None
+    u = data[:, columns].to(params.b.dtype)
+    products = u * (u - torch.addmm(params.b[columns], mean_h, params.W[:, columns]))
+    slope = group.mean(products.mean(0) if weight is None else weight @ products / weight.sum()) - 1.0
+    step = (0.5 * rate * slope).clamp_(-_LARGEST_STEP, _LARGEST_STEP)
+    params.log_scale.add_(step).clamp_(min=_LEAST_LOG_SCALE)
 
 
 def penalize_(

@@ -18,7 +18,8 @@ from skrbm.support.randomness import Stream
 from skrbm.training.listeners import Listener
 from skrbm.training.settings import Criterion
 
-_N_SCORED = 100  # training rows whose pseudo-likelihood is watched, about
+# Training rows whose pseudo-likelihood is watched, about; fewer where columns are summed over state by state.
+_N_SCORED, _N_SCORED_SLOWLY = 100, 20
 
 
 class Measures(NamedTuple):
@@ -80,17 +81,19 @@ def measure(
     stream : Stream
         Randomness of what the chains show.
     """
+    n_scored = _N_SCORED_SLOWLY if params.visible.states is None else _N_SCORED
+    rows, v, volume = v, params.states_of(v), params.log_volume
     inputs, fantasies = input_to_h(params, v), sample_v_given_h(params, h_chains, stream)
     energy = -(params.visible.log_weight(v, params.b) + params.hidden.cumulant(inputs).sum(1)).mean()
     mean_h = params.hidden.mean_(inputs)
-    energy_held_out = math.nan if held_out is None else _mean(free_energy(params, held_out.v), held_out.weight)
+    energy_held_out = math.nan if held_out is None else _free_energy_of(params, held_out)
     return Measures(
         loss=float(energy - free_energy(params, fantasies).mean()),
-        reconstruction_error=float((v - mean_v_given_h(params, mean_h)).square().mean()),
-        pseudo_log_likelihood=validation_score(params, held_out or HeldOut(v[:: max(1, len(v) // _N_SCORED)])),
-        free_energy=float(energy),
+        reconstruction_error=float((rows - params.rows_of(mean_v_given_h(params, mean_h))).square().mean()),
+        pseudo_log_likelihood=validation_score(params, held_out or HeldOut(rows[:: max(1, len(v) // n_scored)])),
+        free_energy=float(energy) + volume,
         free_energy_held_out=energy_held_out,
-        free_energy_gap=energy_held_out - float(energy),
+        free_energy_gap=energy_held_out - float(energy) - volume,
         weight_norm=float(params.W.norm()),
         update_norm=float((params.W - before.W).norm()),
         dead_share=float((mean_h.amax(0) < 0.01).float().mean()),
@@ -122,12 +125,18 @@ def validation_score(
         Randomness of AIS.
     """
     if criterion == "pseudo_log_likelihood":
-        return _mean(pseudo_log_likelihood(params, held_out.v), held_out.weight)
+        nats = pseudo_log_likelihood(params, params.states_of(held_out.v))
+        return _mean(nats, held_out.weight) - params.log_volume
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a small effective sample size: epochs are only compared
         path = AnnealingPath(params, torch.zeros_like(params.b) if base_b is None else base_b)
         log_z = log_partition(path, stream=stream, n_temperatures=1000).value
-    return -_mean(free_energy(params, held_out.v), held_out.weight) - log_z
+    return -_free_energy_of(params, held_out) - log_z
+
+
+def _free_energy_of(params: RBMParameters, held_out: HeldOut) -> float:
+    """Mean of F of rows, which is -log p up to log Z also where the scale of columns is learned."""
+    return _mean(free_energy(params, params.states_of(held_out.v)), held_out.weight) + params.log_volume
 
 
 def _mean(values: Tensor, weight: Tensor | None) -> float:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from skrbm.backends.choose import choose_precision
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.gaussian import GAUSSIAN
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Binarize
@@ -41,7 +42,14 @@ _NOISE = 0.6  # of the first updates
 LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the first rate, for each hidden unit
 _LEAST_COMPILED = 500  # updates of a fit: numba's import, and loading what it has compiled, take half a second
 _MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in float32 need some 20 bytes
+# Rate times hidden units, where there are Gaussian columns: what the units do together isn't bounded by anything there,
+# and at three times as much machines whose columns are correlated blow up (`benchmarks/tables.py stability`).
+_STABLE = 2.0
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
+
+# The noise of Gaussian columns starts at this share of their variance, and relaxes so many times in a fit. From 1 down,
+# machines whose columns aren't correlated never leave W = 0; faster, noise takes what the weights are about to learn.
+FIRST_NOISE, _SCALE_TURNS, _MOST_SCALE_RATE = 0.3, 15.0, 0.05
 
 # weight_decay="auto", see `_decay`: two precisions of the weights' prior, and the most that each may come to, lest toys
 # of a hundred rows, and tables of some hundred, are smoothed away.
@@ -70,6 +78,8 @@ class TrainSettings:
         What kind of unit each layer has.
     offset_rate : float
         Of the moving averages that give the offsets of centring.
+    scale_rate : float
+        Of the scale of Gaussian columns, where it is learned, at the first learning rate.
     spectrum : Spectrum or None
         Of the rows, where `learning_rate` is left to them.
     is_compiled : bool
@@ -104,7 +114,9 @@ class TrainSettings:
     device: torch.device = torch.device("cpu")  # noqa: RUF009 (immutable)
     visible: Unit = BERNOULLI
     hidden: Unit = BERNOULLI
+    noise: float | Literal["learned"] = "learned"
     offset_rate: float = 0.01
+    scale_rate: float = 0.0
     spectrum: Spectrum | None = None
     is_compiled: bool = False
 
@@ -122,7 +134,7 @@ class TrainSettings:
         if self.binarize == "sample" and rows.is_binary:  # a draw would change nothing
             found["binarize"] = "none"
         if "auto" in (self.learning_rate, self.weight_decay):
-            spectrum = Spectrum.of(rows, self.binarize)
+            spectrum = Spectrum.of(rows, self.binarize, self.visible.mean_range)
             if self.weight_decay == "auto":
                 found["weight_decay"] = _decay(spectrum, rows.n_rows)
             if self.learning_rate == "auto":
@@ -135,6 +147,9 @@ class TrainSettings:
             bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
+        if self.learns_scale:
+            n_updates = self.n_epochs * rows.n_batches(int(found.get("batch_size", self.batch_size)))
+            found["scale_rate"] = min(_SCALE_TURNS / n_updates, _MOST_SCALE_RATE)
         found["is_compiled"] = replace(self, **found).pays_compiled(rows)
         return replace(self, **found)
 
@@ -163,11 +178,15 @@ class TrainSettings:
 
         An update changes the inputs of the hidden units, which are about half on, by some ½ rate ‖Σ‖ √(1/batch +
         1/chains) on rows like those of the batch; Σ is the covariance, its eigenvalues cut off at 1 (what few
-        directions do more is left to the pace, and to damping).
+        directions do more is left to the pace, and to damping). Of Gaussian columns all hidden units together may move the
+        means without bound, so the rate is in proportion to 1 / n_hidden at most, and doesn't grow.
         """
         n_chains = self.n_chains if self.algorithm == "pcd" else batch_size
         noise = spectrum.damped_size * math.sqrt(1.0 / batch_size + 1.0 / n_chains)
-        return self._highest_rate() * min(1.0, _NOISE / max(noise, 1e-30))
+        rate = self._highest_rate() * min(1.0, _NOISE / max(noise, 1e-30))
+        if self.visible.scaled is not None:
+            rate = min(rate, self._highest_rate() / _HIGHEST["sgd"] * _STABLE / self.n_hidden)
+        return rate
 
     def _highest_rate(self) -> float:
         """What the first rate is at most."""
@@ -186,7 +205,7 @@ class TrainSettings:
     def pace(self) -> Pace:
         """What looks after the rate; it is free to move one that was left to the rows."""
         limit, most = LIMIT_PER_UNIT * self.n_hidden * self._share_without_end**2, 1.0
-        if is_free := self.spectrum is not None:
+        if (is_free := self.spectrum is not None) and self.visible.scaled is None:
             most = _MOST_GROWTH * self._highest_rate() / self.rate
         return Pace(limit, most, is_free)
 
@@ -209,6 +228,16 @@ class TrainSettings:
         if isinstance(self.learning_rate, str):
             raise ValueError("learning_rate='auto' has to be resolved by the rows first: call resolved(rows).")
         return self.learning_rate
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether the units of both layers are Gaussian."""
+        return self.visible == self.hidden == GAUSSIAN
+
+    @property
+    def learns_scale(self) -> bool:
+        """Whether there are columns whose scale is learned."""
+        return self.visible.scaled is not None and self.noise == "learned"
 
     @property
     def place(self) -> Placement:

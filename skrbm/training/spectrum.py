@@ -45,15 +45,17 @@ class Spectrum:
     structure: float
 
     @classmethod
-    def of(cls, rows: SharedRows, rule: Binarize = "none") -> Self:
+    def of(cls, rows: SharedRows, rule: Binarize = "none", mean_range: tuple[float, float] = (0.0, 1.0)) -> Self:
         """Of a sample of the rows, cut where `rule` is a threshold; of several processes, of the first one's.
 
         Notes
         -----
+        Values out of the range of means act as its nearest bound.
+
         The eigenvalues of X'X / n and XX' / n are the same, so the smaller of the two is taken apart.
         """
         v = rows.some(_N_ROWS, Stream(0, "spectrum")).double()
-        v = v.clamp(0.0, 1.0) if isinstance(rule, str) else binarize_rows(v, rule, Stream(0))
+        v = v.clamp(*mean_range) if isinstance(rule, str) else binarize_rows(v, rule, Stream(0))
         v = (v - v.mean(0)) / math.sqrt(len(v))
         columns = v.square().sum(0)
         is_wide = v.shape[1] > len(v)

@@ -35,7 +35,7 @@ from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
 from skrbm.training.compiled_updates import CompiledUpdates
 from skrbm.training.device_updates import DeviceUpdates
-from skrbm.training.gradients import Gradient, difference, penalize_, statistics
+from skrbm.training.gradients import Gradient, difference, move_scale_, penalize_, statistics
 from skrbm.training.observers import Observer
 from skrbm.training.settings import gibbs_steps
 from skrbm.training.state import SeveralUpdates, TrainState
@@ -83,7 +83,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     if state.several is None and rows.group.size == 1 and not rows.is_weighted:
         if settings.is_compiled:
             state.several = CompiledUpdates(state)
-        elif state.params.W.is_cuda:
+        elif state.params.W.is_cuda and state.params.log_scale is None:
             state.several = DeviceUpdates(state)
     if state.several is not None:
         state.several.begin_()
@@ -169,7 +169,12 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     contrastive = settings.algorithm == "cd"
     phases = state.buffer.phases(n_data, n_data if contrastive else len(state.h))
     binarize_rows(batch.v, settings.binarize, state.streams.pixels, out=phases.data)
+    state.params.scale_(phases.data)
     mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
+    if settings.learns_scale:
+        data_h = phases.of(mean_h).data
+        rate = settings.scale_rate * state.learning_rate / state.first_rate
+        move_scale_(state.params, phases.data, data_h, rate, batch.weight, group)
     if group.size == 1 and batch.weight is None and state.is_plain_descent:
         max_change = _descend_(state, phases, mean_h)
     else:

@@ -99,10 +99,13 @@ def test_hidden_units_of_another_kind():
     np.testing.assert_allclose(pseudo_log_likelihood(params, torch.from_numpy(V)), expected, rtol=1e-11)
 
 
-def test_visible_units_of_another_kind_are_refused():
+def test_visible_units_of_another_kind():
+    """Spins, unit by unit, are the bits of another machine."""
     W, b, c = reference.random_params(3, 5).tensors.values()
-    with pytest.raises(ValueError, match=r"states 0 and 1, got Spin\(\)"):
-        pseudo_log_likelihood(RBMParameters(W, b, c, visible=Spin()), torch.zeros(1, 5).double())
+    bits = torch.from_numpy(reference.states(5))
+    twin = RBMParameters(2 * W, 2 * b, c - W.sum(1))
+    found = pseudo_log_likelihood(RBMParameters(W, b, c, visible=Spin()), 2 * bits - 1)
+    torch.testing.assert_close(found, pseudo_log_likelihood(twin, bits))
 
 
 @pytest.mark.parametrize(("reads", "at_most"), [(1.0, 70), (0.0, 40)], ids=["bits", "greys"])

@@ -84,7 +84,10 @@ def assert_steps_are_differences(unit):
             difference = unit.cumulant((scale + step) * wide) - unit.cumulant(scale * wide)
             # The difference cancels, to some 300 · 2^-52.
             torch.testing.assert_close(
-                unit.cumulant_step(x, scale, step).double(), difference, rtol=tolerance, atol=1e-13
+                unit.cumulant_step(x, scale, step).double(),
+                difference,
+                rtol=tolerance,
+                atol=1e-13 + 1e-15 * unit.cumulant(wide).max(),
             )
 
 
@@ -130,7 +133,7 @@ def test_draws_go_where_they_are_wanted(unit):
     for dtype in (torch.float32, torch.float64, torch.bfloat16, *([torch.int8] if whole else [])):
         out = torch.empty(30, 20, dtype=dtype)
         assert unit.draw_(out, mean, uniform) is out
-        torch.testing.assert_close(out.float(), expected, rtol=0, atol=0 if whole else 0.01)
+        torch.testing.assert_close(out.float(), expected, rtol=0 if whole else 0.01, atol=0 if whole else 0.01)
     strided = mean.T.contiguous().T  # a mean may have any layout
     assert torch.equal(unit.sample(strided, Stream(1)), expected)
     assert unit.sample(mean[0].expand(4, 3, -1), Stream(0)).shape == (4, 3, 20)

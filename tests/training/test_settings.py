@@ -19,7 +19,16 @@ def test_the_defaults_are_those_of_the_estimator():
     face = {name: p.default for name, p in inspect.signature(BernoulliRBMTorch).parameters.items()}
     face["n_epochs"] = face.pop("n_iter")
     for field in fields(TrainSettings):
-        if field.name not in ("device", "visible", "hidden", "offset_rate", "spectrum", "is_compiled"):
+        if field.name not in (
+            "device",
+            "visible",
+            "hidden",
+            "offset_rate",
+            "spectrum",
+            "is_compiled",
+            "noise",
+            "scale_rate",
+        ):
             assert field.default == face[field.name], field.name
 
 

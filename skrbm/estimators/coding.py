@@ -1,0 +1,260 @@
+"""How the columns of a table become the columns of a machine, and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrbm.distributed import Group
+from skrbm.estimators.tables import KINDS, Column
+from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.blocks import Blocks
+from skrbm.machines.categorical import Categorical
+from skrbm.machines.gaussian import GAUSSIAN
+from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.units import Unit
+from skrbm.support.checks import warn
+from skrbm.support.tensors import chunks, dense
+
+_ROUNDING = 1e-12  # of a column's mean, that it varies by where it is constant
+CODING_ATTRIBUTES = ("columns_", "frame_", "location_", "scale_")
+
+
+class Coding(ABC):
+    """How rows of a table, as numbers, become rows of a machine, and back; NaN stays NaN.
+
+    Attributes
+    ----------
+    is_plain : bool
+        Whether rows are what they are.
+    log_volume : float
+        What has to be taken off a log-density of the machine's rows for that of the table's, in nats.
+    visible : Unit
+        What kind of units the machine has for the rows.
+    """
+
+    is_plain: ClassVar[bool] = False
+    log_volume: float = 0.0
+    visible: Unit
+
+    @abstractmethod
+    def encode(self, rows: Tensor) -> Tensor:
+        """Rows of the table (n, n_features_in) as rows of the machine."""
+
+    @abstractmethod
+    def decode(self, rows: Tensor) -> Tensor:
+        """The reverse."""
+
+    @abstractmethod
+    def attributes(self) -> dict[str, Any]:
+        """What a fitted estimator has of it."""
+
+    @abstractmethod
+    def after(self, params: RBMParameters) -> Self:
+        """The coding into states of a machine that has learned from rows by this one, whose scale then is 1."""
+
+    @abstractmethod
+    def folded_into(self, params: RBMParameters) -> RBMParameters:
+        """Weights and biases of the hidden units for rows of the table, where rows enter these linearly.
+
+        Raises
+        ------
+        ValueError
+            If they don't.
+        """
+
+    def encode_array(self, X: np.ndarray) -> np.ndarray:
+        """Of an array, in its own float type."""
+        return self.encode(torch.from_numpy(np.ascontiguousarray(X))).numpy()
+
+    def decode_array(self, X: np.ndarray) -> np.ndarray:
+        """Of an array, in its own float type."""
+        return self.decode(torch.from_numpy(np.ascontiguousarray(X))).numpy()
+
+
+class Plain(Coding):
+    """Rows are rows."""
+
+    is_plain: ClassVar[bool] = True
+    visible: Unit = BERNOULLI
+
+    def encode(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def decode(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def attributes(self) -> dict[str, Any]:
+        return {}
+
+    def after(self, params: RBMParameters) -> Self:
+        return self
+
+    def folded_into(self, params: RBMParameters) -> RBMParameters:
+        return params
+
+
+PLAIN = Plain()
+
+
+class Standardized(Coding):
+    """Each column less its location, over its scale.
+
+    Parameters
+    ----------
+    location, scale : ndarray of shape (n_features_in,)
+        In float64.
+    """
+
+    visible: Unit = GAUSSIAN
+
+    def __init__(self, location: np.ndarray, scale: np.ndarray) -> None:
+        self.location, self.scale = location, scale
+        self._location, self._scale = torch.from_numpy(location), torch.from_numpy(scale)
+        self.log_volume = float(np.log(scale).sum())
+
+    def encode(self, rows: Tensor) -> Tensor:
+        wide = rows.double() if rows.dtype == torch.float64 else rows.float()
+        location, scale = self._location.to(wide), self._scale.to(wide)
+        return (wide - location).div_(scale)
+
+    def decode(self, rows: Tensor) -> Tensor:
+        return rows * self._scale.to(rows) + self._location.to(rows)
+
+    def folded_into(self, params: RBMParameters) -> RBMParameters:
+        W = params.W / self._scale.to(params.W)
+        return replace(params, W=W, c=params.c - W @ self._location.to(params.W))
+
+    def attributes(self) -> dict[str, Any]:
+        return {"location_": self.location, "scale_": self.scale}
+
+    def after(self, params: RBMParameters) -> Self:
+        assert params.log_scale is not None
+        return type(self)(self.location, self.scale * np.exp(params.log_scale.double().cpu().numpy()))
+
+
+class Table(Coding):
+    """Columns of every kind: bits, then Gaussian ones standardised, then categories as zeros and a one.
+
+    Rows of the table are numbers: values, or codes of labels.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        What they are.
+    location, scale : ndarray of shape (n_gaussian,)
+        Of the Gaussian ones, in float64.
+    frame : str, optional
+        Whose data frames the tables are, if they are any.
+
+    Attributes
+    ----------
+    visible : Unit
+        What kind of units the machine has for them.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], location: np.ndarray, scale: np.ndarray, frame: str | None = None
+    ) -> None:
+        self.frame, self.columns, self._gaussian = frame, tuple(columns), Standardized(location, scale)
+        self.log_volume = self._gaussian.log_volume
+        places = {kind: [i for i, one in enumerate(columns) if one.kind == kind] for kind in KINDS}
+        self._places = {kind: torch.tensor(some, dtype=torch.long) for kind, some in places.items()}
+        self._sizes = [columns[i].width for i in places["categorical"]]
+        self._offsets = torch.tensor([sum(self._sizes[:i]) for i in range(len(self._sizes))], dtype=torch.long)
+        self._n_bits, self._n_gaussian = len(places["binary"]), len(places["gaussian"])
+        blocks: list[tuple[Unit, int]] = [(BERNOULLI, self._n_bits), (GAUSSIAN, self._n_gaussian)]
+        if self._sizes:
+            blocks.append((Categorical(self._sizes), sum(self._sizes)))
+        blocks = [(unit, n) for unit, n in blocks if n]
+        self.visible = blocks[0][0] if len(blocks) == 1 else Blocks(blocks)
+
+    def encode(self, rows: Tensor) -> Tensor:
+        places = {kind: some.to(rows.device) for kind, some in self._places.items()}
+        rows = rows if rows.is_floating_point() else rows.double()
+        codes = rows[:, places["categorical"]]
+        one_hot = rows.new_zeros((len(rows), sum(self._sizes)))
+        if self._sizes:
+            known = codes.nan_to_num(0.0).long()
+            one_hot.scatter_(1, known + self._offsets.to(rows.device), 1.0)
+            missing = codes.isnan().repeat_interleave(torch.tensor(self._sizes, device=rows.device), 1)
+            one_hot.masked_fill_(missing, torch.nan)
+        gaussian = self._gaussian.encode(rows[:, places["gaussian"]])
+        return torch.cat((rows[:, places["binary"]], gaussian, one_hot), 1)
+
+    def decode(self, rows: Tensor) -> Tensor:
+        """Means of bits as the likelier value, those of categories as the most probable one."""
+        bits, gaussian, one_hot = torch.split(rows, [self._n_bits, self._n_gaussian, sum(self._sizes)], 1)
+        table = rows.new_empty((len(rows), len(self.columns)))
+        table[:, self._places["binary"].to(rows.device)] = (bits > 0.5).to(rows)
+        table[:, self._places["gaussian"].to(rows.device)] = self._gaussian.decode(gaussian)
+        for place, block in zip(
+            self._places["categorical"].tolist(), torch.split(one_hot, self._sizes, 1), strict=True
+        ):
+            table[:, place] = block.argmax(1).to(rows)
+        return table
+
+    def attributes(self) -> dict[str, Any]:
+        return {"columns_": list(self.columns), "frame_": self.frame} | self._gaussian.attributes()
+
+    def folded_into(self, params: RBMParameters) -> RBMParameters:
+        raise ValueError("Rows with labels of categories can't go through a linear layer as they are.")
+
+    def after(self, params: RBMParameters) -> Self:
+        gaussian = self._gaussian if params.log_scale is None else self._gaussian.after(params)
+        return type(self)(self.columns, gaussian.location, gaussian.scale, self.frame)
+
+
+def table_for(
+    columns: Sequence[Column], X: np.ndarray, weight: np.ndarray | None, group: Group, frame: str | None
+) -> Table:
+    """The coding of a table of these columns, given as numbers."""
+    gaussian = [i for i, column in enumerate(columns) if column.kind == "gaussian"]
+    coding = standardized_for(X[:, gaussian], weight, group)
+    return Table(columns, coding.location, coding.scale, frame)
+
+
+def standardized_for(X: Any, weight: np.ndarray | None, group: Group) -> Standardized:
+    """The coding that gives each column of X a mean of 0 and a variance of 1, but for those that don't vary.
+
+    Warns
+    -----
+    UserWarning
+        If columns are constant, but for rounding.
+    """
+    mean, deviation = moments(X, weight, group)
+    is_constant = deviation <= _ROUNDING * np.abs(mean)
+    if is_constant.any():
+        places = np.flatnonzero(is_constant)
+        few = ", ".join(map(str, places[:5])) + (" …" if len(places) > 5 else "")
+        warn(
+            f"{len(places)} of {len(mean)} columns of X don't vary ({few}, counted from 0). They tell nothing; leave "
+            "them out. Their scale is 1.",
+            UserWarning,
+        )
+    return Standardized(mean, np.where(is_constant, 1.0, deviation))
+
+
+def moments(X: Any, weight: np.ndarray | None, group: Group) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and standard deviation of each column over all processes, float64; (n_columns,) each.
+
+    Two passes: what is squared are deviations from the mean, which loses no digits to a large one.
+    """
+    n_rows, n_columns = X.shape
+    weight = np.ones(n_rows) if weight is None else np.asarray(weight, np.float64)
+    total = float(weight.sum())
+
+    def mean_of(function: Any) -> np.ndarray:
+        found = np.zeros(n_columns)
+        for rows in chunks(n_rows):
+            found += weight[rows] @ function(np.asarray(dense(X[rows]), np.float64))
+        return np.asarray(group.mean(torch.from_numpy(found / total), total))
+
+    mean = mean_of(lambda x: x)
+    return mean, np.sqrt(mean_of(lambda x: np.square(x - mean)))

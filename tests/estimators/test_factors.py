@@ -1,0 +1,54 @@
+"""Gaussian layers on both sides: factor analysis."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.decomposition import FactorAnalysis
+
+from skrbm import GaussianRBM
+
+RNG = np.random.default_rng(1)
+ROWS = RNG.normal(size=(500, 2)) @ RNG.normal(size=(2, 6)) + RNG.normal(size=(500, 6)) * [1, 2, 0.5, 1, 1, 0.3] + 7
+
+
+def test_gaussian_hidden_units_are_factor_analysis():
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 6)) + rng.normal(size=(500, 6)) * [1, 2, 0.5, 1, 1, 0.3] + 7
+    theirs = FactorAnalysis(2, tol=1e-8, max_iter=10_000).fit(rows)
+    ours = GaussianRBM(2, hidden="gaussian", random_state=0, precision="float64").fit(rows)
+    np.testing.assert_allclose(ours.log_likelihood(rows), theirs.score_samples(rows), atol=5e-3)
+    np.testing.assert_allclose(ours.noise_variance_, theirs.noise_variance_, rtol=5e-3)
+    samples = ours.sample(20_000, 100, init="data", random_state=0)
+    np.testing.assert_allclose(np.cov(samples.T), theirs.get_covariance(), atol=0.35)
+
+
+def test_columns_that_are_nearly_collinear():
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(400, 1)) * [1.0, 2.0, -3.0] + 1e-3 * rng.normal(size=(400, 3))
+    model = GaussianRBM(2, hidden="gaussian", random_state=0).fit(rows)
+    nats = model.log_likelihood(rows)
+    assert np.isfinite(nats).all()
+    assert nats.mean() > norm(rows.mean(0), rows.std(0)).logpdf(rows).sum(1).mean() + 5
+
+
+def test_more_hidden_units_than_columns():
+    model = GaussianRBM(9, hidden="gaussian", random_state=0).fit(ROWS)
+    assert model.transform(ROWS).shape == (500, 9)
+    assert model.log_likelihood(ROWS).mean() > norm(ROWS.mean(0), ROWS.std(0)).logpdf(ROWS).sum(1).mean()
+
+
+def test_weights_count_rows():
+    weight = np.random.default_rng(0).integers(0, 3, 500)
+    one = GaussianRBM(2, hidden="gaussian", random_state=0, precision="float64").fit(ROWS, sample_weight=weight)
+    two = GaussianRBM(2, hidden="gaussian", random_state=0, precision="float64").fit(np.repeat(ROWS, weight, axis=0))
+    np.testing.assert_allclose(one.log_likelihood(ROWS), two.log_likelihood(ROWS), atol=1e-3)
+
+
+def test_noise_that_is_given():
+    model = GaussianRBM(2, hidden="gaussian", noise=0.5, random_state=0).fit(ROWS)
+    np.testing.assert_allclose(model.noise_variance_, 0.5 * ROWS.var(0), rtol=1e-5)
+
+
+def test_it_doesnt_learn_in_parts():
+    with pytest.raises(ValueError, match="partial_fit is not available with hidden='gaussian'"):
+        GaussianRBM(2, hidden="gaussian").partial_fit(ROWS)
