@@ -148,7 +148,7 @@ def test_rows_that_are_hard_end_in_a_fit_that_is_finite(make, hidden):
     rows = make(np.random.default_rng(0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = GaussianRBM(5, hidden=hidden, n_iter=30, random_state=0).fit(rows)
+        model = GaussianRBM(5, hidden=hidden, n_iter=12, random_state=0).fit(rows)
     for values in (model.components_, model.scale_, model.log_likelihood(rows), model.score_samples(rows)):
         assert np.isfinite(values).all()
     assert (model.scale_ <= 1.05 * rows.std(0)).all()

@@ -71,7 +71,9 @@ def noiseless(machine, state, stream):
 
 def twice_as_likely(machine, state, stream):
     """A twin whose bias is a little off."""
-    wrong = type(machine)(machine.W, machine.b + 0.2 * torch.linspace(0, 1, len(machine.b)).double(), machine.c, machine.visible)
+    wrong = type(machine)(
+        machine.W, machine.b + 0.4 * torch.linspace(0, 1, len(machine.b)).double(), machine.c, machine.visible
+    )
     return gibbs_step(wrong, state, stream)
 
 
