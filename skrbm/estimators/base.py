@@ -167,7 +167,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows with values in [0, 1], the probabilities of a one. A sparse matrix becomes dense a batch at a time; of
+            Rows: for `BernoulliRBMTorch` with values in [0, 1], the probabilities of a one; for the others as their
+            classes say. A sparse matrix becomes dense a batch at a time; of
             a `numpy.memmap` no more than a batch is in memory. Or what yields batches of rows, or pairs (rows, labels),
             each time it is iterated over, such as a torch `DataLoader` or a list of arrays or data frames; or a torch
             `Dataset` of rows. These are gone through once more, before the first epoch. Batches larger than
@@ -201,7 +202,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Warns
         -----
         DataRangeWarning
-            If values of X or X_val lie outside [0, 1].
+            If values of X or X_val lie outside [0, 1], where bits are learned.
         ConvergenceWarning
             If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
             training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
@@ -361,7 +362,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return self._over_rows(mean_h_given_v, X)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """P(v = 1 | h) for hidden states or their probabilities.
+        """E[v | h] for hidden states or their probabilities; of labels the likelier one.
 
         Parameters
         ----------
@@ -383,7 +384,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return as_configured(self, fitted.decoded(means), X)
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """What the machine sees in each row: P(v = 1 | h) at h = P(h = 1 | v), without any draw.
+        """What the machine sees in each row: E[v | h] at h = E[h | v], without any draw; of labels the likelier one.
 
         Parameters
         ----------
@@ -404,7 +405,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return as_configured(self, Fitted(self).decoded(seen), X)
 
     def free_energy(self, X: Any) -> np.ndarray:
-        """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row: -log p(v) up to a constant, in nats.
+        """F(v) = -b'v - Σ_j softplus(c_j + W_j v) of each row of bits: -log p(v) up to a constant, in nats.
 
         Parameters
         ----------
@@ -428,13 +429,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows. A value between 0 and 1 counts as the probability of a one.
+            Rows. Where bits are learned, a value between 0 and 1 counts as the probability of a one.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given all the
-            other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
+            The sum over the columns of log p(v_i | all others), of Gaussian columns the log-density in the units of X.
+            Of bits: Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given
+            all the other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
 
         Warns
         -----
@@ -596,7 +598,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows. Values between 0 and 1 become zeros and ones as in training: by draws, the same at each call, where
+            Rows. Where bits are learned, values between 0 and 1 become zeros and ones as in training: by draws, the same at each call, where
             `binarize="sample"`, or by the threshold.
         return_std : bool
             Whether to return the standard error of log Z too.
@@ -663,7 +665,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Zeros and ones, in v's float type; float64 for other types. A data frame if `set_output` asks for one.
+            Zeros and ones, or what the columns of a table are, in v's float type; float64 for other types. A data frame
+            if `set_output` asks for one, or a table was learned as one.
 
         Warns
         -----
@@ -774,7 +777,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         v : ndarray of shape (n_samples, n_features) or (n_samples, n_steps // thin, n_features)
-            Zeros and ones (but for what is given), in the float type of `components_`, or of `init` where that is rows.
+            Zeros and ones (but for what is given), or rows of the table that was learned, in the float type of
+            `components_`, or of `init` where that is rows.
             With `return_chain` a chain along the second axis, its states after `thin`, 2 `thin`, … steps;
             without it, a data frame if `set_output` asks for one. The same with and without `return_hidden`.
         h : ndarray of shape (n_samples, n_hidden) or (n_samples, n_steps // thin, n_hidden)
@@ -868,9 +872,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, data frame, tensor} of shape (n_samples, n_features)
-            Rows in [0, 1], with NaN where a value is missing.
+            Rows, of bits in [0, 1], with NaN (of frames also None or NA) where a value is missing.
         kind : {"mean", "sample"}
-            Fill in P(v_i = 1 | given), the mean over the second half of a chain; or zeros and ones, the end of it.
+            Fill in E[v_i | given], of bits P(v_i = 1 | given) and of labels the likelier one, the mean over the second
+            half of a chain; or a state, the end of it.
         n_steps : int
             Length of the chains.
         method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel

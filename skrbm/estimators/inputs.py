@@ -161,7 +161,10 @@ def _with_remedy(text: str, X: Any) -> str:
     if values.ndim > 2:
         return f"{text} Make each of them a row, such as an image: X.reshape(len(X), -1)."
     if values.ndim == 2 and (values.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in values.flat)):
-        return f"{text.rstrip('.')}. X has text: make categories columns of zeros and ones first, with OneHotEncoder."
+        return (
+            f"{text.rstrip('.')}. X has text: make categories columns of zeros and ones first, with OneHotEncoder, or "
+            "take MixedRBM."
+        )
     return text
 
 

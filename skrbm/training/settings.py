@@ -178,8 +178,8 @@ class TrainSettings:
 
         An update changes the inputs of the hidden units, which are about half on, by some ½ rate ‖Σ‖ √(1/batch +
         1/chains) on rows like those of the batch; Σ is the covariance, its eigenvalues cut off at 1 (what few
-        directions do more is left to the pace, and to damping). Of Gaussian columns all hidden units together may move the
-        means without bound, so the rate is in proportion to 1 / n_hidden at most, and doesn't grow.
+        directions do more is left to the pace, and to damping). Of Gaussian columns all hidden units together may move
+        the means without bound, so the rate is in proportion to 1 / n_hidden at most, and doesn't grow.
         """
         n_chains = self.n_chains if self.algorithm == "pcd" else batch_size
         noise = spectrum.damped_size * math.sqrt(1.0 / batch_size + 1.0 / n_chains)

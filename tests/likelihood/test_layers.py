@@ -1,6 +1,7 @@
 """log Z, densities, conditionals and gradients of machines with visible units of all kinds, by enumeration."""
 
 import math
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -235,9 +236,9 @@ def test_the_pseudo_likelihood_by_integrals(name):
         for row in range(4):
             f = lambda x: math.exp(-float(free_energy(machine, x)[0]))  # noqa: E731
             if columns == slice(columns.start, columns.start + 1) and unit.unit_at(columns) is GAUSSIAN:
-                with_x = lambda x, i=columns.start, row=row: f(
-                    torch.cat((v[row, :i], torch.tensor([x]).double(), v[row, i + 1 :]))[None]
-                )
+                i = columns.start
+                parts = v[row, :i], v[row, i + 1 :]
+                with_x = partial(lambda parts, x: f(torch.cat((parts[0], torch.tensor([x]), parts[1]))[None]), parts)
                 total = quad(with_x, -30, 30, limit=200, points=[-5, 0, 5])[0]
             else:
                 changed = v[row].repeat(len(s), 1)
