@@ -436,7 +436,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ndarray of shape (n_samples,)
             The sum over the columns of log p(v_i | all others), of Gaussian columns the log-density in the units of X.
             Of bits: Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given
-            all the other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at random.)
+            all the other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at
+            random.)
 
         Warns
         -----
@@ -598,8 +599,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows. Where bits are learned, values between 0 and 1 become zeros and ones as in training: by draws, the same at each call, where
-            `binarize="sample"`, or by the threshold.
+            Rows. Where bits are learned, values between 0 and 1 become zeros and ones as in training: by draws, the
+            same at each call, where `binarize="sample"`, or by the threshold.
         return_std : bool
             Whether to return the standard error of log Z too.
 

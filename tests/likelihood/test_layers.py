@@ -225,6 +225,13 @@ def test_the_pseudo_likelihood_by_enumeration(name):
     torch.testing.assert_close(pseudo_log_likelihood(machine, v), expected)
 
 
+def with_one_changed(machine, v, i, x):
+    """exp(-F) of a row whose column i is x."""
+    changed = v.clone()
+    changed[i] = x
+    return math.exp(-float(free_energy(machine, changed[None])))
+
+
 @pytest.mark.parametrize("name", ["gaussian", "blocks"])
 def test_the_pseudo_likelihood_by_integrals(name):
     machine = machine_of(name)
@@ -236,9 +243,7 @@ def test_the_pseudo_likelihood_by_integrals(name):
         for row in range(4):
             f = lambda x: math.exp(-float(free_energy(machine, x)[0]))  # noqa: E731
             if columns == slice(columns.start, columns.start + 1) and unit.unit_at(columns) is GAUSSIAN:
-                i = columns.start
-                parts = v[row, :i], v[row, i + 1 :]
-                with_x = partial(lambda parts, x: f(torch.cat((parts[0], torch.tensor([x]), parts[1]))[None]), parts)
+                with_x = partial(with_one_changed, machine, v[row], columns.start)
                 total = quad(with_x, -30, 30, limit=200, points=[-5, 0, 5])[0]
             else:
                 changed = v[row].repeat(len(s), 1)
