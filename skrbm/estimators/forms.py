@@ -122,6 +122,14 @@ class Tables(Form):
 
     def new_coding(self, X: Any, columns: Any, weight: np.ndarray | None, group: Group) -> Coding:
         columns, frame = columns
+        found = [
+            (column.name, column.kind, None if column.labels is None else column.labels.tolist()) for column in columns
+        ]
+        if any(other != found for other in group.gather_everywhere(found)):
+            raise ValueError(
+                "Processes have found different columns, or labels, in their rows. Name these to all of them: pass columns "
+                "of categories that have all labels (pandas.Categorical), or `categories`, and `columns` for the kinds."
+            )
         return table_for(columns, X, weight, group, frame)
 
     def learn(self, X: Any) -> Any:

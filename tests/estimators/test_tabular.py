@@ -7,6 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skrbm import BernoulliRBMTorch, CategoricalRBM, GaussianRBM, MixedRBM
+from skrbm.distributed import ALONE
+from tests.estimators.test_resume import assert_same, cut_off
 
 RNG = np.random.default_rng(0)
 N = 1200
@@ -153,3 +155,34 @@ def test_streams_of_frames():
     assert np.isfinite(model.score(FRAME))
     model.partial_fit(FRAME.iloc[:100])
     assert np.isfinite(model.score(FRAME))
+
+
+@pytest.mark.parametrize("store_trajectory", [False, True])
+def test_a_fit_that_is_cut_off_goes_on_to_the_same_bits(store_trajectory, tmp_path, monkeypatch):
+    """Scales of the columns and their running means among them."""
+    settings = {"n_hidden": 3, "n_iter": 6, "random_state": 0, "store_trajectory": store_trajectory}
+    rows, path = FRAME[:300], tmp_path / "checkpoint"
+    whole = MixedRBM(**settings).fit(rows)
+    cut_off(MixedRBM(**settings, checkpoint=path), rows, 3, monkeypatch)
+    again = MixedRBM(**settings, checkpoint=path, resume=True).fit(rows)
+    assert_same(whole, again)
+    np.testing.assert_array_equal(whole.scale_, again.scale_)
+
+
+def test_a_file_has_columns_labels_and_the_form(tmp_path, model):
+    pytest.importorskip("safetensors")
+    model.save(tmp_path / "model.safetensors")
+    loaded = MixedRBM.load(tmp_path / "model.safetensors")
+    assert [(c.name, c.kind, c.dtype) for c in loaded.columns_] == [(c.name, c.kind, c.dtype) for c in model.columns_]
+    pd.testing.assert_frame_equal(loaded.sample(5, 20, random_state=0), model.sample(5, 20, random_state=0))
+    np.testing.assert_array_equal(loaded.log_likelihood(FRAME[:50]), model.log_likelihood(FRAME[:50]))
+
+
+def test_processes_have_to_find_the_same_columns():
+    class Group(type(ALONE)):
+        def gather_everywhere(self, value):
+            return [value, "other"]
+
+    form = MixedRBM().form
+    with pytest.raises(ValueError, match="Processes have found different columns"):
+        form.new_coding(np.zeros((3, 1)), form.learn(np.eye(3)[:, :1]), None, Group())
