@@ -127,7 +127,7 @@ class Tables(Form):
         ]
         if any(other != found for other in group.gather_everywhere(found)):
             raise ValueError(
-                "Processes have found different columns, or labels, in their rows. Name these to all of them: pass columns "
+                "Processes have found different columns, or labels, in their rows. Name these to all: pass columns "
                 "of categories that have all labels (pandas.Categorical), or `categories`, and `columns` for the kinds."
             )
         return table_for(columns, X, weight, group, frame)
