@@ -150,7 +150,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if params.setdefault("n_hidden", len(c)) != len(c):
             raise ValueError(f"n_hidden={params['n_hidden']!r}, but W has {len(c)} rows. Leave n_hidden out.")
         model = cls(**params)
-        set_learned(model, Learned(machine_of(model, (W, b, c))))
+        coding = model.form.coding_of(len(b))
+        machine = replace(machine_of(model, (W, b, c)), log_scale=None)
+        set_learned(model, Learned(machine), coding)
         model.n_features_in_ = len(b)
         return model
 

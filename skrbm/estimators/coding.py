@@ -135,7 +135,8 @@ class Standardized(Coding):
         return {"location_": self.location, "scale_": self.scale}
 
     def after(self, params: RBMParameters) -> Self:
-        assert params.log_scale is not None
+        if params.log_scale is None:
+            return self
         return type(self)(self.location, self.scale * np.exp(params.log_scale.double().cpu().numpy()))
 
 

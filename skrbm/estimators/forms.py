@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,16 @@ class Form(ABC):
     @abstractmethod
     def new_coding(self, X: Any, columns: Any, weight: np.ndarray | None, group: Group) -> Coding:
         """How they are to become rows that a new machine learns from; `columns` are those of `learn`."""
+
+    @abstractmethod
+    def coding_of(self, n_features: int) -> Coding:
+        """That of a machine with given parameters for so many columns, which has seen no rows.
+
+        Raises
+        ------
+        ValueError
+            If rows are needed to tell what the columns are.
+        """
 
     @abstractmethod
     def learn(self, X: Any) -> Any:
@@ -57,6 +68,10 @@ class Form(ABC):
         """A value of the column with that number, as a number."""
 
     @abstractmethod
+    def as_named(self, model: Any, rows: np.ndarray, names: list[str], *given: Any) -> Any:
+        """Rows of other columns, with these names, such as hidden states beside rows, as they are handed out."""
+
+    @abstractmethod
     def tagged(self, tags: Tags) -> Tags:
         """scikit-learn's tags of an estimator, with those of what it takes."""
 
@@ -85,6 +100,9 @@ class Numbers(Form):
     def new_coding(self, X: Any, columns: Any, weight: np.ndarray | None, group: Group) -> Coding:
         return standardized_for(X, weight, group) if self._is_standardized else PLAIN
 
+    def coding_of(self, n_features: int) -> Coding:
+        return Standardized(np.zeros(n_features), np.ones(n_features)) if self._is_standardized else PLAIN
+
     def learn(self, X: Any) -> Any:
         return None
 
@@ -101,6 +119,9 @@ class Numbers(Form):
         return tags
 
     def as_given(self, model: Any, rows: np.ndarray, names: list[str], *given: Any) -> Any:
+        return self.as_named(model, rows, names, *given)
+
+    def as_named(self, model: Any, rows: np.ndarray, names: list[str], *given: Any) -> Any:
         frames = [X for X in given if hasattr(X, "iloc") and np.ndim(X) == 2 and len(X) == len(rows)]
         return in_container(model, rows, frames[0] if frames else None, names)
 
@@ -131,6 +152,11 @@ class Tables(Form):
                 "of categories that have all labels (pandas.Categorical), or `categories`, and `columns` for the kinds."
             )
         return table_for(columns, X, weight, group, frame)
+
+    def coding_of(self, n_features: int) -> Coding:
+        raise ValueError(
+            "Weights and biases don't say what labels and kinds the columns of a table have: fit the machine."
+        )
 
     def learn(self, X: Any) -> Any:
         table = _table_of(X)
@@ -167,6 +193,12 @@ class Tables(Form):
             return rows
         frames = [X for X in given if frame_kind(X) == "pandas" and len(X) == len(rows)]
         return as_table(rows, model.columns_, model.frame_, frames[0].index if frames else None)
+
+    def as_named(self, model: Any, rows: np.ndarray, names: list[str], *given: Any) -> Any:
+        columns = [Column(name, "gaussian", None, str(rows.dtype).capitalize()) for name in names]
+        if model.frame_ == "pandas":
+            columns = [replace(column, dtype=str(rows.dtype)) for column in columns]
+        return rows if model.frame_ is None else as_table(rows, columns, model.frame_)
 
 
 def _table_of(X: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from skrbm.estimators.forms import Numbers
 from skrbm.estimators.inputs import array_with_gaps, check_gaps
 from skrbm.rows.source import named
 from skrbm.support.tensors import from_torch
@@ -25,7 +24,7 @@ def as_configured(model: Any, rows: np.ndarray, *given: Any, names: list[str] | 
     Only a frame of as many rows lends its index. `names` are those of columns that aren't the model's features.
     """
     if names is not None:
-        return Numbers().as_given(model, rows, names, *given)
+        return model.form.as_named(model, rows, names, *given)
     return model.form.as_given(model, rows, names_of(model), *given)
 
 

@@ -59,3 +59,20 @@ def test_columns_have_to_be_those_of_fit():
         model.transform(frame.rename(columns={"a": "z"}))
     with pytest.raises(ValueError, match="feature names"):
         model.transform(frame[["a"]])
+
+
+def test_parameters_of_ones_own():
+    model = GaussianRBM.from_parameters([[1.0, 2.0]], [0.0, 3.0], [0.0], random_state=0)
+    assert (model.location_.tolist(), model.scale_.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+    assert model.sample(2000, 50)[:, 1].mean() == pytest.approx(5.0, abs=0.2)
+    model.location_, model.scale_ = np.array([10.0, 0.0]), np.array([1.0, 100.0])
+    assert model.sample(2000, 50)[:, 1].mean() == pytest.approx(500.0, abs=20.0)
+    with pytest.raises(ValueError, match="fit the machine"):
+        MixedRBM.from_parameters([[1.0, 2.0]], [0.0, 3.0], [0.0])
+
+
+def test_hidden_states_are_a_frame_beside_a_frame():
+    frame = pd.DataFrame({"a": np.resize(["x", "y", "z"], 60), "b": np.arange(60.0)})
+    v, h = MixedRBM(2, n_iter=2, random_state=0).fit(frame).sample(3, 5, return_hidden=True)
+    assert list(h.columns) == ["mixedrbm0", "mixedrbm1"]
+    assert len(v) == len(h) == 3
