@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.neural_network import BernoulliRBM
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -25,6 +26,16 @@ STOCHASTIC = {
     "check_sample_weight_equivalence_on_sparse_data": "draws differ between weights and repetitions",
 }
 
+# scikit-learn 1.6 takes the mean off rows of integers, which it makes for whatever takes categories.
+if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 9):
+    OF_TABLES = {"check_positive_only_tag_during_fit": "the check itself fails on integers"}
+else:
+    OF_TABLES = {}
+
+
+def expected_failures(estimator):
+    return STOCHASTIC | (OF_TABLES if estimator.__sklearn_tags__().input_tags.categorical else {})
+
 
 @pytest.mark.filterwarnings("ignore::skrbm.DataRangeWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
@@ -32,7 +43,7 @@ STOCHASTIC = {
         *(estimator(n_hidden=5, n_iter=3) for estimator in ESTIMATORS),
         BernoulliRBMTorch(n_hidden=5, n_iter=3, algorithm="cd", optimizer="adam", centered=False, binarize="none"),
     ],
-    expected_failed_checks=lambda estimator: STOCHASTIC,
+    expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
