@@ -296,6 +296,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             forget(self)
             self._sampling = Stream(start.seed, "sampling")
         if settings.is_quadratic:
+            if self.checkpoint is not None or self.store_trajectory:
+                name = "store_trajectory" if self.checkpoint is None else "checkpoint"
+                raise ValueError(
+                    f"{name} is for learning in epochs, but Gaussian layers are learned at once. Leave it out."
+                )
             with one_thread():
                 set_learned(self, learn_factors(rows, settings, start), coding)
             return

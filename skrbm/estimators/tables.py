@@ -254,12 +254,15 @@ def learn_columns(
     Raises
     ------
     ValueError, TypeError
-        If a column is named twice, or unknown, or isn't what it is said to be.
+        If two columns have one name, a column is named twice, or unknown, or isn't what it is said to be.
     """
     columns = columns_of(X)
+    names = [name for name, _ in columns]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"X has more than one column called {twice[0]!r}. Give each a name of its own.")
     given: list[Kind | None] = [None] * len(columns)
     if isinstance(kinds, Mapping):
-        given = _given_kinds([name for name, _ in columns], kinds)
+        given = _given_kinds(names, kinds)
     elif kinds != "auto":
         given = [kinds] * len(columns)  # type: ignore[list-item]
     if categories is not None and len(categories) != len(columns):

@@ -43,7 +43,7 @@ LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the fi
 _LEAST_COMPILED = 500  # updates of a fit: numba's import, and loading what it has compiled, take half a second
 _MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in float32 need some 20 bytes
 # Rate times hidden units, where there are Gaussian columns: what the units do together isn't bounded by anything there,
-# and at three times as much machines whose columns are correlated blow up (`benchmarks/tables.py stability`).
+# and at four times as much machines whose columns are correlated blow up (`benchmarks/tables.py stability`).
 _STABLE = 2.0
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 

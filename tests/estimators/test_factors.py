@@ -49,6 +49,13 @@ def test_noise_that_is_given():
     np.testing.assert_allclose(model.noise_variance_, 0.5 * ROWS.var(0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["checkpoint", "store_trajectory"])
+def test_what_is_for_epochs_is_refused(name, tmp_path):
+    value = tmp_path / "file" if name == "checkpoint" else True
+    with pytest.raises(ValueError, match=f"{name} is for learning in epochs"):
+        GaussianRBM(2, hidden="gaussian", **{name: value}).fit(ROWS)
+
+
 def test_it_doesnt_learn_in_parts():
     with pytest.raises(ValueError, match="partial_fit is not available with hidden='gaussian'"):
         GaussianRBM(2, hidden="gaussian").partial_fit(ROWS)

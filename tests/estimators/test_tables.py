@@ -181,6 +181,8 @@ def test_labels_that_are_given():
 
 
 def test_columns_that_cant_be():
+    with pytest.raises(ValueError, match="more than one column called 'a'"):
+        learn_columns(pd.DataFrame(RNG.normal(size=(5, 2)), columns=["a", "a"]))
     with pytest.raises(ValueError, match="Column 'a' has no values at all"):
         learn_columns(pd.DataFrame({"a": [np.nan] * 5}))
     with pytest.raises(ValueError, match="not supported"):
