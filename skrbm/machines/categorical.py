@@ -48,28 +48,23 @@ class Categorical(Unit):
         return sum(self.sizes)
 
     def _by_unit(self, x: Tensor, padding: float) -> Tensor:
-        """The columns of each unit beside each other: (..., n_units, most categories), filled up with `padding`."""
-        most = max(self.sizes)
-        if len(set(self.sizes)) == 1:
-            return x.reshape(*x.shape[:-1], len(self.sizes), most)
-        index = _places(self.sizes, x.device)
+        """The columns of each unit one above the other: (..., most categories, n_units), filled up with `padding`."""
         padded = torch.cat((x, x.new_full((*x.shape[:-1], 1), padding)), -1)
-        return padded[..., index]
+        places = _places(self.sizes, x.device)
+        return padded.index_select(-1, places.flatten()).unflatten(-1, places.shape)
 
     def _in_columns(self, by_unit: Tensor) -> Tensor:
         """The reverse."""
-        if len(set(self.sizes)) == 1:
-            return by_unit.flatten(-2)
-        return by_unit.flatten(-2)[..., _filled(self.sizes, by_unit.device)]
+        return by_unit.flatten(-2).index_select(-1, _filled(self.sizes, by_unit.device))
 
     def cumulant(self, x: Tensor) -> Tensor:
         """log Σ_k exp(x_k) of each unit: (..., n_units)."""
-        return self._by_unit(x, -math.inf).logsumexp(-1)
+        return self._by_unit(x, -math.inf).logsumexp(-2)
 
     def cumulant_step(self, x: Tensor, scale: float, step: float) -> Tensor:
         """log Σ_k p_k exp(step x_k), where p are the probabilities at `scale`: log1p(Σ_k p_k (exp(step x_k) - 1))."""
-        p = self._by_unit(x * scale, -math.inf).softmax(-1)
-        return (p * self._by_unit(x * step, 0.0).expm1()).sum(-1).log1p()
+        p = self._by_unit(x * scale, -math.inf).softmax(-2)
+        return (p * self._by_unit(x * step, 0.0).expm1()).sum(-2).log1p()
 
     def log_weight(self, s: Tensor, bias: Tensor) -> Tensor:
         """bias's, as ρ is 1."""
@@ -77,17 +72,16 @@ class Categorical(Unit):
 
     def mean_(self, x: Tensor) -> Tensor:
         """The probabilities of the categories."""
-        return x.copy_(self._in_columns(self._by_unit(x, -math.inf).softmax(-1)))
+        return x.copy_(self._in_columns(self._by_unit(x, -math.inf).softmax(-2)))
 
     def draw_(self, out: Tensor, mean: Tensor, uniform: Uniform | Tensor) -> Tensor:
         """The category in whose share of [0, 1) the number of the unit's first column lies."""
         numbers = uniform.numbers() if isinstance(uniform, Uniform) else uniform
-        firsts = torch.tensor(_firsts(self.sizes), device=mean.device)
-        u = numbers.view(mean.shape)[..., firsts].to(torch.promote_types(mean.dtype, torch.float32))
-        upper = self._by_unit(mean.to(u.dtype), 0.0).cumsum(-1)
-        n_below = (u[..., None] * upper[..., -1:] >= upper).sum(-1)  # of the sum: rounding keeps that from being 1
-        n_below = torch.minimum(n_below, torch.tensor(self.sizes, device=mean.device) - 1)
-        out.zero_().view(mean.shape).scatter_(-1, n_below + firsts, 1)
+        firsts, lasts = _ends(self.sizes, mean.device)
+        u = numbers.view(mean.shape).index_select(-1, firsts).to(torch.promote_types(mean.dtype, torch.float32))
+        upper = self._by_unit(mean.to(u.dtype), 0.0).cumsum(-2)
+        is_below = u[..., None, :] * upper[..., -1:, :] >= upper  # of the sum: rounding keeps that from being 1
+        out.zero_().view(mean.shape).scatter_(-1, torch.minimum(firsts + is_below.sum(-2), lasts), 1)
         return out
 
     def statistics(self, s: Tensor) -> Tensor:
@@ -97,14 +91,14 @@ class Categorical(Unit):
     def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
         """log p, less its mean in a unit, where p is the mean as if each category had `smoothing` as many rows more."""
         shares = self._by_unit(mean.clamp_min(0.0), 0.0)
-        sizes = torch.tensor(self.sizes, device=mean.device)[:, None]
-        p = (shares + smoothing) / (shares.sum(-1, keepdim=True) + smoothing * sizes)
+        sizes = torch.tensor(self.sizes, device=mean.device)
+        p = (shares + smoothing) / (shares.sum(-2, keepdim=True) + smoothing * sizes)
         return self.centered(self._in_columns(p.clamp_min(_TINY).log()))
 
     def centered(self, x: Tensor) -> Tensor:
         """Inputs, biases or weights in the zero-sum gauge: less the mean over the categories of each unit."""
         sizes = torch.tensor(self.sizes, device=x.device)
-        mean = self._by_unit(x, 0.0).sum(-1) / sizes
+        mean = self._by_unit(x, 0.0).sum(-2) / sizes
         return x - mean.repeat_interleave(sizes, -1)
 
     def check_range(self, low: float, high: float) -> str | None:
@@ -115,7 +109,7 @@ class Categorical(Unit):
 
     def are_states(self, v: Tensor) -> bool:
         """Whether each unit has a single one among zeros."""
-        return is_bits(v) and bool((self._by_unit(v, 0.0).sum(-1) == 1).all())
+        return is_bits(v) and bool((self._by_unit(v, 0.0).sum(-2) == 1).all())
 
     def states_of(self, rows: Tensor, stream: Stream) -> Tensor:
         """Themselves."""
@@ -140,23 +134,22 @@ class Categorical(Unit):
         return float(sum(math.log2(size) for size in self.sizes))
 
 
-def _firsts(sizes: tuple[int, ...]) -> list[int]:
-    """The first column of each unit."""
-    return [sum(sizes[:i]) for i in range(len(sizes))]
+@cache
+def _ends(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The first column of each unit, and the last."""
+    ends = torch.tensor(sizes, device=device).cumsum(0)
+    return ends - torch.tensor(sizes, device=device), ends - 1
 
 
 @cache
 def _places(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Which column each category of each unit has; the one behind the last where a unit has no such category."""
-    most, end = max(sizes), sum(sizes)
-    rows = [
-        [first + k if k < size else end for k in range(most)] for first, size in zip(_firsts(sizes), sizes, strict=True)
-    ]
-    return torch.tensor(rows, device=device)
+    """Which column the k-th category of each unit has, row by row; the one behind the last where it has none."""
+    firsts, lasts = _ends(sizes, device)
+    columns = firsts + torch.arange(max(sizes), device=device)[:, None]
+    return torch.where(columns <= lasts, columns, sum(sizes))
 
 
 @cache
 def _filled(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Which places of `_places`, row by row, are columns."""
-    most = max(sizes)
-    return torch.tensor([i * most + k for i, size in enumerate(sizes) for k in range(size)], device=device)
+    """Where in `_places`, row by row, each column is."""
+    return torch.tensor([k * len(sizes) + i for i, size in enumerate(sizes) for k in range(size)], device=device)
