@@ -273,8 +273,9 @@ def _typed(cells: Sequence[str], is_text: bool, has_decimal_commas: bool) -> Val
     dtype: Any = object
     has_gaps = None in texts.values()
     if not is_text and not any(map(_CODE.fullmatch, known)):
-        if known and all(text.lower() in _TRUTHS for text in known):
-            values = {text: _TRUTHS[text.lower()] for text in known}
+        words = {text for text in known if text.lower() in _TRUTHS}
+        if words and known - words <= {"0", "1"}:
+            values = {text: _TRUTHS.get(text.lower(), text == "1") for text in known}
             dtype = object if has_gaps else bool
         elif (
             None

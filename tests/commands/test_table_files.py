@@ -135,3 +135,86 @@ def test_columns_in_another_order():
     np.testing.assert_array_equal(turned.in_order_of(rows.names).bits(), VALUES)
     with pytest.raises(ValueError, match="it lacks 'd'; too many are 'a', 'c'"):
         rows.in_order_of(["b", "d"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype", "expected"),
+    [
+        (["0", "1", "7"], "int64", [0, 1, 7]),
+        (["-1", "+2"], "int64", [-1, 2]),
+        (["1", "2.0"], "float64", [1.0, 2.0]),
+        (["1e3", ".5"], "float64", [1000.0, 0.5]),
+        (["1", "NA"], "float64", [1.0, math.nan]),
+        (["1", "9" * 30], "float64", [1.0, 1e30]),
+        (["TRUE", "false"], "bool", [True, False]),
+        (["true", ""], "object", [True, None]),
+        (["true", "1"], "bool", [True, True]),
+        (["true", "2"], "object", ["true", "2"]),
+        (["Ulm", " 3", "?"], "object", ["Ulm", "3", None]),
+        (["01234", "90210"], "object", ["01234", "90210"]),  # as numbers they would lose a zero
+        (["1_000", "2"], "object", ["1_000", "2"]),
+        (["", "NA"], "float64", [math.nan, math.nan]),
+        (["1,5", "2"], "float64", [1.5, 2.0]),
+        (["Ulm, 1,5", "1,5"], "object", ["Ulm, 1,5", "1,5"]),
+    ],
+)
+def test_what_columns_are(tmp_path, cells, dtype, expected):
+    (tmp_path / "a.csv").write_text("x;y\n" + "".join(f"{cell};0\n" for cell in cells))
+    column = read_rows(tmp_path / "a.csv").columns[0]
+    assert column.dtype == dtype
+    np.testing.assert_array_equal(column, expected)
+
+
+def test_decimal_commas_only_between_semicolons(tmp_path):
+    (tmp_path / "a.csv").write_text('x,y\n"1,500",0\n')
+    assert read_rows(tmp_path / "a.csv").columns[0].tolist() == ["1,500"]
+
+
+@pytest.mark.parametrize("which", ["code", 1])
+def test_columns_of_text_by_name_or_number(tmp_path, which):
+    (tmp_path / "a.csv").write_text("x,code\n1,1.50\n2,\n")
+    x, code = read_rows(tmp_path / "a.csv", texts=[which]).columns
+    assert (x.tolist(), code.tolist()) == ([1, 2], ["1.50", None])
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_columns_of_all_kinds_come_back(tmp_path, ending):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    text, gaps = np.array(["a,b", None, 'say "x"'], object), np.array([None, True, False], object)
+    columns = [np.array([1, -2, 3]), np.array([0.1 + 0.2, 1e-9, 5.0]), np.array([True, False, True]), text, gaps]
+    write_rows(tmp_path / f"a{ending}", Rows(list("abcde"), columns))
+    found = read_rows(tmp_path / f"a{ending}")
+    assert [column.dtype for column in found.columns] == [column.dtype for column in columns]
+    for column, expected in zip(found.columns, columns, strict=True):
+        np.testing.assert_array_equal(column, expected)
+    np.testing.assert_array_equal(found.gaps.nonzero(), [[0, 1], [4, 3]])
+
+
+def test_categories_and_dates_of_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"town": pyarrow.array(["Ulm", None]).dictionary_encode(), "n": pyarrow.array([1, None])})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    town, n = read_rows(tmp_path / "a.parquet").columns
+    assert town.tolist() == ["Ulm", None]
+    np.testing.assert_array_equal(n, [1.0, math.nan])
+    parquet.write_table(pyarrow.table({"day": pyarrow.array([0], "date32")}), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"column 'day' is not of numbers, text, or true and false \(date32"):
+        read_rows(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "are_bits"),
+    [
+        ("0,1\ntrue,\n", True),
+        ("0,1\n1,\n", True),
+        ("0,true\n1.0,false\n", True),
+        ("0.5,1\n", False),
+        ("yes,1\n", False),
+    ],
+)
+def test_zeros_and_ones_are_known(tmp_path, text, are_bits):
+    (tmp_path / "a.csv").write_text("a,b\n" + text)
+    assert read_rows(tmp_path / "a.csv").are_bits() == are_bits
