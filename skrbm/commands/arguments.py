@@ -74,7 +74,7 @@ DEVICE: Arguments = {
     "--device": {
         "choices": ["auto", "cpu", "cuda"],
         "default": "auto",
-        "help": "where BernoulliRBMTorch learns (default: %(default)s)",
+        "help": "where the machine learns (default: %(default)s)",
     }
 }
 
@@ -116,7 +116,9 @@ _PHRASES = {
     "Pass (height, width) with height * width =": "Give HEIGHT and WIDTH whose product is",
     "Call fit with store_trajectory=True, or choose 'parallel_tempering'": "Learn it in Python with "
     "store_trajectory=True, or give --method parallel_tempering",
-    "`diagnose` shows more": "in Python, BernoulliRBMTorch.diagnose shows more",
+    "`diagnose` shows more": "in Python, the machine's `diagnose` shows more",
+    " With handle_unknown='missing' others count as missing.": " Leave such rows out, or let `skrbm complete` fill "
+    "in other values: empty these cells.",
 }
 _SAID = re.compile(r"\(([a-z]\w*) is ([^()]*(?:\([^()]*\))?[^()]*)\)")  # "(n_iter is 5)"; not all that is said of data
 _SETTING = re.compile(r"\b([a-z]\w*)=('[^']*'|\([^)]*\)|\[[^]]*\]|[^\s,.;:)]+(?:\.\d+)?)")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrbm.estimators.bernoulli import BernoulliRBMTorch
+from skrbm.estimators.base import BaseRBM
 from skrbm.likelihood.result import LogPartition
 
 _FEW_TEMPERATURES = 1000  # a tenth of the default: enough for most small machines, and its own error tells
@@ -44,7 +44,7 @@ class MeanLogLikelihood(NamedTuple):
         return f"± {self.log_z.standard_error:.2f}; effective sample size {size}"
 
 
-def mean_log_likelihood(model: BernoulliRBMTorch, rows: np.ndarray) -> MeanLogLikelihood:
+def mean_log_likelihood(model: BaseRBM, rows: np.ndarray) -> MeanLogLikelihood:
     """Of rows (n, n_features) under a machine, by enumeration or AIS.
 
     AIS is run with few temperatures first, and once more with as many as it has by default where these give an error

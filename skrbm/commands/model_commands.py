@@ -6,7 +6,8 @@ import argparse
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from skrbm.commands.table_files import Rows
-    from skrbm.estimators.bernoulli import BernoulliRBMTorch
+    from skrbm.estimators.base import BaseRBM
+    from skrbm.estimators.tables import Kind
 
 _TABLES = (".csv", ".tsv", ".parquet")
 _PICTURES = (".png", ".svg", ".pdf", ".eps", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")  # that matplotlib writes
@@ -41,11 +43,11 @@ _ENDINGS = "by its ending .csv, .tsv or .parquet"
 def add_model_commands(commands: Any) -> None:
     """Add the commands to a parser's."""
     table = (
-        "A table is a file .csv, .tsv or .parquet with a header, whose cells are 0 or 1 (or a probability, or true and "
-        "false). A .parquet file needs pyarrow."
+        "A table is a file .csv, .tsv or .parquet with a header, whose columns are numbers, categories, or true and "
+        "false. A .parquet file needs pyarrow."
     )
     formats = (
-        "The machine's file is one of `skrbm fit`, `skrbm train`, or BernoulliRBMTorch.save. One that "
+        "The machine's file is one of `skrbm fit`, `skrbm train`, or a machine's save in Python. One that "
         "ends in .safetensors runs no code. Others may be joblib's, and run what stands in them, so open only those "
         "that you trust."
     )
@@ -54,9 +56,11 @@ def add_model_commands(commands: Any) -> None:
         "fit",
         _fit,
         _FIT,
-        help="learn a table of zeros and ones",
-        text=f"Learn a table of zeros and ones, and write the machine to a file, with the names of the columns and "
-        f"without rows. {table} Ctrl-C keeps what has been learned up to the last epoch.",
+        help="learn a table",
+        text=f"Learn a table, and write the machine to a file, with the names of the columns and without rows. {table} "
+        "What isn't named --binary, --gaussian or --categorical goes by its cells: two different values are binary; "
+        "text, and at most 10 different whole numbers, categorical; other numbers Gaussian. Ctrl-C keeps what has been "
+        "learned up to the last epoch.",
     )
     add_command(
         commands,
@@ -95,9 +99,29 @@ _MODEL: Arguments = {
 }
 _TABLE: Arguments = {"table": {"type": Path, "metavar": "TABLE", "help": "file of the rows"}}
 
+_KINDS: dict[Kind, str] = {
+    "binary": "bits, each of two values",
+    "gaussian": "real numbers, with noise",
+    "categorical": "categories",
+}
+
 _FIT: Arguments = {
     **_TABLE,
-    "--n-hidden": {"type": whole(1), "default": 256, "metavar": "N", "help": "hidden units (default: %(default)s)"},
+    "--machine": {
+        "choices": ["auto", "bernoulli", "gaussian", "categorical", "mixed"],
+        "default": "auto",
+        "help": "what learns it: a machine whose columns are all bits (or their probabilities), all real numbers, all "
+        "categories, or each of its kind (default: bernoulli if all cells are 0, 1, true or false, else mixed)",
+    },
+    **{
+        f"--{kind}": {"nargs": "+", "metavar": "NAME", "help": f"columns that are {what}"}
+        for kind, what in _KINDS.items()
+    },
+    "--n-hidden": {
+        "type": whole(1),
+        "metavar": "N",
+        "help": "hidden units (default: 256 of a machine of bits, else 64)",
+    },
     "--n-iter": {"type": whole(1), "default": 100, "metavar": "N", "help": "epochs (default: %(default)s)"},
     "--k": {"type": whole(1), "default": 1, "metavar": "K", "help": "Gibbs steps an update (default: %(default)s)"},
     "--n-chains": {
@@ -142,8 +166,9 @@ _SAMPLE: Arguments = {
     **_MODEL,
     "-n --n": {"type": whole(1), "default": 64, "metavar": "N", "help": "samples (default: %(default)s)"},
     "--values": {
-        "choices": ["probabilities", "bits"],
-        "help": "what is shown of each cell or pixel (default: bits in a table, probabilities in a picture)",
+        "choices": ["probabilities", "draws", "bits"],
+        "help": "what is shown of each cell or pixel; bits are draws, and only they have probabilities (default: draws "
+        "in a table, probabilities in a picture)",
     },
     "--image-shape": {
         "type": whole(1),
@@ -161,9 +186,10 @@ _COMPLETE: Arguments = {
     **_MODEL,
     "table": {**_TABLE["table"], "nargs": "?", "help": "file of rows with empty cells; images are drawn without it"},
     "--values": {
-        "choices": ["probabilities", "bits"],
+        "choices": ["probabilities", "draws", "bits"],
         "default": "probabilities",
-        "help": "what a table's empty cells get: P(cell = 1 | the others), or a draw (default: %(default)s)",
+        "help": "what a table's empty cells get: given the others, the probability of a 1 by a machine of bits, else "
+        "the mean or the most probable category; or a draw, of bits or whatever it is (default: %(default)s)",
     },
     "--data": {**DATA["--data"], "default": None, "help": f"images: {DATA['--data']['help']}"},
     "-n --n": {"type": whole(1), "metavar": "N", "help": "images (default: 10)"},
@@ -184,24 +210,31 @@ def _fit(args: argparse.Namespace) -> None:
     import numpy as np
 
     from skrbm.commands.likelihoods import mean_log_likelihood
+    from skrbm.commands.table_machines import new_machine, told_kinds, values_for
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
 
     check_device(args)
     _check_model_output(args)
     rows = _read(args, "Fill them in, or leave out such rows")
+    kinds = _named_kinds(args, rows)
     names = ("n_hidden", "n_iter", "k", "n_chains", "device", "random_state")
-    model = BernoulliRBMTorch(**{name: getattr(args, name) for name in names})
+    settings = {name: value for name in names if (value := getattr(args, name)) is not None}
+    with reported_warnings(args), _errors_of_table(args):
+        model, columns = new_machine(rows, args.machine, kinds, settings)
+        values = values_for(rows, model, columns)
     with reported_warnings(args), show_progress() as show, interruptible():
         _on_epoch(model, lambda model, epoch: show("fit", epoch, args.n_iter, model))
-        model.fit(rows.values.astype(np.float32))
+        model.fit(values.astype(np.float32) if isinstance(model, BernoulliRBMTorch) else values)
     _on_epoch(model)
     del model.data_samples_  # rows are nothing to be given away with a machine
-    found = mean_log_likelihood(model, rows.values)
+    if columns:
+        model.columns_ = columns  # with names and dtypes, which an array hasn't
+    found = mean_log_likelihood(model, values)
     _print_rows(rows)
-    print(f"hidden units: {model.n_hidden}")
+    print(*told_kinds(model, rows.names), f"hidden units: {model.n_hidden}", sep="\n")
     print(f"epochs: {model.n_iter_} of {model.n_iter}")
     print(f"mean log-likelihood of these rows, nats a row: {found.nats:.3f} ({found.how})")
-    print(f"mean pseudo-log-likelihood of these rows, nats a row: {model.score(rows.values):.3f}")
+    print(f"mean pseudo-log-likelihood of these rows, nats a row: {model.score(values):.3f}")
     _report_notes(args, found.notes)
     model.feature_names_in_ = np.array(rows.names, dtype=object)
     with errors_of(args, "--output", (OSError,)):
@@ -211,7 +244,25 @@ def _fit(args: argparse.Namespace) -> None:
         sys.exit(130)
 
 
-def _on_epoch(model: BernoulliRBMTorch, *looks: Any) -> None:
+def _named_kinds(args: argparse.Namespace, rows: Rows) -> dict[Kind, list[str]]:
+    """The columns whose kinds are named; stops if there are no such columns, or one is named twice."""
+    from skrbm.commands.table_files import listed
+
+    kinds: dict[Kind, list[str]] = {kind: names for kind in _KINDS if (names := getattr(args, kind))}
+    seen: set[str] = set()
+    for kind, names in kinds.items():
+        if args.machine not in ("auto", "mixed"):
+            args.parser.error(f"argument --{kind}: only for --machine mixed, not {args.machine}")
+        for name in names:
+            if name not in rows.names:
+                args.parser.error(f"argument --{kind}: there is no column {name!r} among {listed(rows.names, 10)}")
+            if name in seen:
+                args.parser.error(f"argument --{kind}: {name!r} is named more than once")
+            seen.add(name)
+    return kinds
+
+
+def _on_epoch(model: BaseRBM, *looks: Any) -> None:
     """Set what looks at a training after each epoch, where this scikit-learn has callbacks."""
     from skrbm.callbacks import OnEpoch
 
@@ -234,7 +285,7 @@ def _check_model_output(args: argparse.Namespace) -> None:
             args.parser.error(f"argument --output: {error}, or let it end in .joblib")
 
 
-def _write_model(model: BernoulliRBMTorch, path: Path) -> None:
+def _write_model(model: BaseRBM, path: Path) -> None:
     import joblib
 
     from skrbm.support.files import write_atomically
@@ -247,11 +298,14 @@ def _write_model(model: BernoulliRBMTorch, path: Path) -> None:
 
 def _score(args: argparse.Namespace) -> None:
     from skrbm.commands.likelihoods import mean_log_likelihood
+    from skrbm.commands.table_machines import columns_of, values_for
 
     model, names = _load_model(args)
-    rows = _read(args, "Fill them in with `skrbm complete`, or leave out such rows")
+    rows = _read(args, "Fill them in with `skrbm complete`, or leave out such rows", model, names)
     with errors_of(args, "TABLE", (ValueError,)):
-        found = mean_log_likelihood(model, _as_learned(rows, model, names).values)
+        learned = _as_learned(rows, model, names)
+    with _errors_of_table(args):
+        found = mean_log_likelihood(model, values_for(learned, model, columns_of(model)))
     _print_rows(rows)
     of_rows = "" if math.isnan(found.error_of_rows) else f" ± {found.error_of_rows:.3f}"  # which one row doesn't tell
     print(f"mean log-likelihood, nats a row: {found.nats:.3f}{of_rows} (log Z: {found.how})")
@@ -259,8 +313,8 @@ def _score(args: argparse.Namespace) -> None:
 
 
 def _print_rows(rows: Rows) -> None:
-    print(f"rows: {rows.values.shape[0]:,}")
-    print(f"columns: {rows.values.shape[1]:,}")
+    print(f"rows: {len(rows.places):,}")
+    print(f"columns: {len(rows.names):,}")
 
 
 def _report_notes(args: argparse.Namespace, notes: list[str]) -> None:
@@ -273,21 +327,32 @@ def _report_notes(args: argparse.Namespace, notes: list[str]) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
+    from skrbm.commands.table_machines import columns_of
+    from skrbm.estimators.bernoulli import BernoulliRBMTorch
+
     model, names = _load_model(args)
-    default = "samples.png" if names is None or args.image_shape is not None else "samples.csv"
-    args.output = args.output or Path(default)
+    is_picture = names is None and not columns_of(model)
+    args.output = args.output or Path("samples.png" if is_picture or args.image_shape is not None else "samples.csv")
     check_writable(args)
     is_table = args.output.suffix in _TABLES
     if not is_table:
         _check_picture(args, f"{_listed(_TABLES)}, as a table does, or ")
+        if columns_of(model):
+            args.parser.error(f"argument --output: a {type(model).__name__} has rows of tables: {_ENDINGS}")
         check_plots(args)
     elif args.image_shape is not None:
         args.parser.error(f"argument --image-shape: only for pictures, and {str(args.output)!r} is a table")
-    args.values = args.values or ("bits" if is_table else "probabilities")
+    are_bits = isinstance(model, BernoulliRBMTorch)
+    if args.values == "probabilities" and not are_bits:
+        args.parser.error(f"argument --values: probabilities are of bits, and a {type(model).__name__} has others, too")
+    args.values = args.values or ("draws" if is_table or not are_bits else "probabilities")
     with errors_of(args), reported_warnings(args):
         samples = model.sample(args.n, args.steps, method=args.method, random_state=args.random_state)
-        shown = samples if args.values == "bits" else model.reconstruct(samples)
-    (_write_samples if is_table else _draw_samples)(args, shown, names)
+        shown = model.reconstruct(samples) if args.values == "probabilities" else samples
+    if is_table:
+        _write_samples(args, shown, model, names)
+    else:
+        _draw_samples(args, shown, names)
     print(f"wrote {args.output}")
 
 
@@ -303,12 +368,13 @@ def _listed(endings: Sequence[str]) -> str:
     return f"{', '.join(endings[:-1])} or {endings[-1]}"
 
 
-def _write_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
-    from skrbm.commands.table_files import Rows, write_rows
+def _write_samples(args: argparse.Namespace, samples: np.ndarray, model: BaseRBM, names: list[str] | None) -> None:
+    from skrbm.commands.table_files import write_rows
+    from skrbm.commands.table_machines import rows_from
 
     names = names or [f"x{i}" for i in range(samples.shape[1])]  # as scikit-learn calls them
     with errors_of(args, "--output", (OSError, ImportError)):
-        write_rows(args.output, Rows(names, samples.astype(float).round(6)))
+        write_rows(args.output, rows_from(samples, model, names))
 
 
 def _draw_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str] | None) -> None:
@@ -328,9 +394,8 @@ def _complete(args: argparse.Namespace) -> None:
 
 
 def _complete_table(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from skrbm.commands.table_files import Rows, write_rows
+    from skrbm.commands.table_machines import columns_of, filled_in, rows_from, values_for
 
     for name in ("data", "n", "missing"):
         if getattr(args, name) is not None:
@@ -342,16 +407,20 @@ def _complete_table(args: argparse.Namespace) -> None:
             f"argument --output: {str(args.output)!r} must end in .csv, .tsv or .parquet, as a table does"
         )
     model, names = _load_model(args)
-    rows = _read(args)
-    gaps = np.isnan(rows.values)
-    with errors_of(args, errors=(ValueError,)), reported_warnings(args):
+    rows = _read(args, None, model, names)
+    with errors_of(args, errors=(ValueError,)):
         learned = _as_learned(rows, model, names)
-        chains = {"n_steps": args.steps, "method": args.method, "random_state": args.random_state}
-        kind: Literal["mean", "sample"] = "mean" if args.values == "probabilities" else "sample"
-        filled = Rows(learned.names, model.complete(learned.values, kind, **chains)).in_order_of(rows.names)
-    values = np.where(gaps, filled.values.round(6), rows.values)
+    with _errors_of_table(args):
+        values = values_for(learned, model, columns_of(model))
+    kind: Literal["mean", "sample"] = "mean" if args.values == "probabilities" else "sample"
+    chains = {"n_steps": args.steps, "method": args.method, "random_state": args.random_state}
+    with errors_of(args, errors=(ValueError,)), reported_warnings(args):
+        full = rows_from(model.complete(values, kind, **chains), model, learned.names)
+    if not columns_of(model):  # whose columns are numbers, all of them
+        learned = Rows(learned.names, list(values.T))
     with errors_of(args, "--output", (OSError, ImportError)):
-        write_rows(args.output, Rows(rows.names, values))
+        write_rows(args.output, filled_in(learned, full).in_order_of(rows.names))
+    gaps = rows.gaps
     print(f"filled {gaps.sum():,} cells in {gaps.any(1).sum():,} of {len(gaps):,} rows")
 
 
@@ -360,12 +429,13 @@ def _complete_images(args: argparse.Namespace) -> None:
     if args.output.suffix in _TABLES:
         args.parser.error(f"argument --output: {str(args.output)!r} is a table, so name the TABLE to fill in, too")
     from skrbm.commands.images import load_images
+    from skrbm.commands.table_machines import columns_of
 
     model, names = _load_model(args)
     with errors_of(args, "--data"):
         images = load_images(args.data or DATA["--data"]["default"])
-    if (n := model.n_features_in_) != (n_pixels := images.test.shape[1]):
-        if names is not None:
+    if (n := model.n_features_in_) != (n_pixels := images.test.shape[1]) or columns_of(model):
+        if names is not None or columns_of(model):
             args.parser.error(f"argument TABLE: this machine is of a table of {n:,} columns: give a TABLE")
         args.parser.error(
             f"argument --data: this machine has {n:,} features, but images of {images.name} have {n_pixels:,} pixels. "
@@ -392,7 +462,7 @@ def _complete_images(args: argparse.Namespace) -> None:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def _load_model(args: argparse.Namespace) -> tuple[BernoulliRBMTorch, list[str] | None]:
+def _load_model(args: argparse.Namespace) -> tuple[BaseRBM, list[str] | None]:
     """The machine, and the names of its columns, which it doesn't ask for any more: tables are checked here."""
     check_readable(args, "MODEL", args.model)
     if args.model.suffix in _TABLES:
@@ -406,18 +476,29 @@ def _load_model(args: argparse.Namespace) -> tuple[BernoulliRBMTorch, list[str] 
         return read_machine(args.model)
 
 
-def _read(args: argparse.Namespace, if_empty: str | None = None) -> Rows:
-    """The table; where it must not have empty cells, with what is to be done about these."""
+def _read(
+    args: argparse.Namespace, if_empty: str | None, model: BaseRBM | None = None, names: list[str] | None = None
+) -> Rows:
+    """The table, for a machine; where it must not have empty cells, with what is to be done about these."""
     from skrbm.commands.table_files import read_rows
+    from skrbm.commands.table_machines import texts_of
 
     if args.table.suffix not in _TABLES:
         args.parser.error(f"argument TABLE: {str(args.table)!r} must end in .csv, .tsv or .parquet")
     check_readable(args, "TABLE", args.table)
-    with errors_of(args, "TABLE", (OSError,)), errors_of(args, f"TABLE: {args.table}", (ValueError, ImportError)):
-        return read_rows(args.table, if_empty=if_empty)
+    texts = [] if model is None else texts_of(model, names)
+    with errors_of(args, "TABLE", (OSError,)), _errors_of_table(args, ImportError):
+        return read_rows(args.table, texts=texts, if_empty=if_empty)
 
 
-def _as_learned(rows: Rows, model: BernoulliRBMTorch, names: list[str] | None) -> Rows:
+@contextmanager
+def _errors_of_table(args: argparse.Namespace, *others: type[Exception]) -> Iterator[None]:
+    """Within it, errors end the program with a line that names the table."""
+    with errors_of(args, f"TABLE: {args.table}", (ValueError, *others)):
+        yield
+
+
+def _as_learned(rows: Rows, model: BaseRBM, names: list[str] | None) -> Rows:
     """The columns in the order that the machine has learned them in; as they are where it has no names."""
     if names is not None:
         return rows.in_order_of(names)

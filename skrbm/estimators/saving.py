@@ -86,8 +86,8 @@ def write_model(path: str | os.PathLike[str], model: Any, *, data_samples: bool 
     write_atomically(path, lambda file: file.write(data))
 
 
-def read_model(path: str | os.PathLike[str], model_class: Any) -> Any:
-    """The machine that `write_model` wrote; see `BernoulliRBMTorch.load`."""
+def read_model(path: str | os.PathLike[str], *classes: Any) -> Any:
+    """The machine of one of these classes that `write_model` wrote; see `BernoulliRBMTorch.load`."""
     _safetensors("safetensors")
     with open(path, "rb"):  # raises what open does if it can't be read
         pass
@@ -102,11 +102,12 @@ def read_model(path: str | os.PathLike[str], model_class: Any) -> Any:
             raise
         first_line = str(error).partition("\n")[0]
         raise ValueError(f"{os.fspath(path)} is no model of skrbm, or a damaged one: {first_line}") from error
-    if facts["class"] != model_class.__name__:
-        raise ValueError(
-            f"{os.fspath(path)} has a model of the class {facts['class']}. Load it with {facts['class']}.load."
-        )
-    return _model_from(model_class, facts, parameters, arrays)
+    for model_class in classes:
+        if facts["class"] == model_class.__name__:
+            return _model_from(model_class, facts, parameters, arrays)
+    raise ValueError(
+        f"{os.fspath(path)} has a model of the class {facts['class']}. Load it with {facts['class']}.load."
+    )
 
 
 class _NewerFormat(ValueError):
@@ -233,9 +234,13 @@ def _json(value: Any) -> Any:
         value = str(value)
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
+    if isinstance(value, list | tuple):
+        items = [_json(item) for item in value]
+        if not any(isinstance(item, dict) for item in items):
+            return items
     if isinstance(value, Mapping):
         pairs = [[_json(key), _json(item)] for key, item in value.items()]
-        if not any(isinstance(item, dict | list) for pair in pairs for item in pair):
+        if not any(isinstance(key, dict | list) or isinstance(item, dict) for key, item in pairs):
             return {"mapping": pairs}
     return {"left_out": re.sub(" at 0x[0-9a-f]+", "", repr(value))[:_MAX_DESCRIPTION]}
 

@@ -95,13 +95,18 @@ class Column:
         """The reverse: labels, or numbers, rounded where the column was whole; NaN stays."""
         missing = np.isnan(numbers)
         if self.labels is None:
-            return np.rint(numbers) if _is_whole(self.dtype) else numbers
+            return np.rint(numbers) if self.is_whole else numbers
         codes = np.clip(np.rint(np.where(missing, 0.0, numbers)), 0, len(self.labels) - 1).astype(int)
         values = self.labels[codes]
         if missing.any():
             values = values.astype(object)
             values[missing] = None if values.dtype.kind == "O" and self.labels.dtype.kind not in "biuf" else np.nan
         return values
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return _is_whole(self.dtype)
 
     @property
     def width(self) -> int:
@@ -331,6 +336,6 @@ def _polars_series(pl: Any, column: Column, values: np.ndarray) -> Any:
     plain = [None if value is None or value != value else _plain(value) for value in values]
     name = column.dtype.partition("(")[0]
     dtype = pl.Enum(list(column.labels)) if name == "Enum" and column.labels is not None else getattr(pl, name)
-    if _is_whole(column.dtype):
+    if column.is_whole:
         plain = [None if value is None else int(value) for value in plain]
     return pl.Series(column.name, plain, dtype=dtype)

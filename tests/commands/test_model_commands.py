@@ -126,7 +126,7 @@ def baskets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("baskets")
     rng = np.random.default_rng(0)
     twins = rng.integers(0, 2, (300, 2)).repeat(2, axis=1)
-    write_rows(folder / "rows.csv", Rows(NAMES, twins.astype(float)))
+    write_rows(folder / "rows.csv", Rows(NAMES, list(twins.T)))
     argv = ["fit", os.fspath(folder / "rows.csv"), "--output", os.fspath(folder / "model.safetensors")]
     assert cli.main([*argv, "--n-hidden", "6", "--n-iter", "60", "--k", "2", "--random-state", "3"]) == 0
     return folder
@@ -142,7 +142,7 @@ def test_fit(baskets, tmp_path, capsys):
     assert out.splitlines()[:4] == ["rows: 300", "columns: 4", "hidden units: 6", "epochs: 2 of 2"]
     rbm = BernoulliRBMTorch.load(tmp_path / "a.safetensors")
     assert rbm.feature_names_in_.tolist() == NAMES
-    X = read_rows(baskets / "rows.csv").values
+    X = read_rows(baskets / "rows.csv").bits()
     del rbm.feature_names_in_
     assert f"mean log-likelihood of these rows, nats a row: {rbm.log_likelihood(X).mean():.3f} (exact)" in out
     assert "mean pseudo-log-likelihood of these rows, nats a row: -" in out
@@ -184,7 +184,7 @@ def test_fit_without_safetensors(baskets, tmp_path, monkeypatch, capsys):
 
 def test_fit_says_in_words_of_the_command_what_is_off(tmp_path, capsys):
     rows = np.random.default_rng(0).integers(0, 2, (2000, 1)).repeat(30, axis=1).astype(float)  # two deep modes
-    write_rows(tmp_path / "rows.csv", Rows([f"c{i}" for i in range(30)], rows))
+    write_rows(tmp_path / "rows.csv", Rows([f"c{i}" for i in range(30)], list(rows.T)))
     fit = ["fit", tmp_path / "rows.csv", "--output", tmp_path / "a.joblib", "--n-hidden", 4, "--n-iter", 2]
     assert run(*fit) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
@@ -193,7 +193,7 @@ def test_fit_says_in_words_of_the_command_what_is_off(tmp_path, capsys):
         r"[(]--n-iter (is )?2[)], (more )?chains [(]--n-chains (is )?100[)] or (more )?Gibbs steps [(]--k (is )?1[)]"
     )
     assert re.search(words, line)
-    assert "in Python, BernoulliRBMTorch.diagnose shows more" in line
+    assert "in Python, the machine's `diagnose` shows more" in line
 
 
 def test_ctrl_c_keeps_what_fit_has_learned(baskets, tmp_path, monkeypatch, capsys):
@@ -225,19 +225,20 @@ def test_complete_a_table(baskets, tmp_path, capsys):
     complete = ["complete", baskets / "model.safetensors", path, "--output", output, "--steps", 200]
     assert run(*complete) == 0
     assert capsys.readouterr().out == f"filled 4 cells in 2 of 3 rows\nwrote {output}\n"
-    names, values = read_rows(output)
+    rows = read_rows(output)
+    names, values = rows.names, rows.numbers()
     assert names == ["tea", "coffee", "butter", "bread"]
     np.testing.assert_array_equal(values.round(), [[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]])
     assert 0.5 < values[0, 1] < 1
     assert values[2, 2] == 0.123456789  # what was given stays to the last digit
-    given = read_rows(path).values
+    given = read_rows(path).numbers()
     np.testing.assert_array_equal(values[~np.isnan(given)], given[~np.isnan(given)])
     rbm = BernoulliRBMTorch.load(baskets / "model.safetensors")
     del rbm.feature_names_in_
     expected = rbm.complete(given[:, [3, 2, 0, 1]], n_steps=200, random_state=0)[:, [2, 3, 1, 0]]
     np.testing.assert_allclose(values, expected, atol=1e-6)
     assert run(*complete, "--values", "bits", "--force") == 0
-    assert np.isin(read_rows(output).values[:2], [0, 1]).all()
+    assert np.isin(read_rows(output).numbers()[:2], [0, 1]).all()
 
 
 def test_samples_as_a_table(baskets, tmp_path, capsys):
@@ -249,10 +250,10 @@ def test_samples_as_a_table(baskets, tmp_path, capsys):
     assert rows.names == NAMES
     rbm = BernoulliRBMTorch.load(baskets / "model.safetensors")
     samples = rbm.sample(50, 30, random_state=0)
-    np.testing.assert_array_equal(rows.values, samples)
+    np.testing.assert_array_equal(rows.numbers(), samples)
     assert run(*sample, "--values", "probabilities", "--force") == 0
     del rbm.feature_names_in_
-    np.testing.assert_allclose(read_rows(output).values, rbm.reconstruct(samples), atol=1e-6)
+    np.testing.assert_allclose(read_rows(output).numbers(), rbm.reconstruct(samples), atol=1e-6)
 
 
 def test_samples_of_a_machine_without_names(tmp_path):
@@ -290,14 +291,14 @@ def test_a_picture_of_samples_with_names(baskets, tmp_path, drawn):
 def test_score(baskets, tmp_path, capsys):
     rbm = BernoulliRBMTorch.load(baskets / "model.safetensors")
     del rbm.feature_names_in_
-    X = read_rows(baskets / "rows.csv").values[:50]
-    write_rows(tmp_path / "some.csv", Rows(NAMES[::-1], X[:, ::-1]))
+    X = read_rows(baskets / "rows.csv").bits()[:50]
+    write_rows(tmp_path / "some.csv", Rows(NAMES[::-1], list(X[:, ::-1].T)))
     assert run("score", baskets / "model.safetensors", tmp_path / "some.csv") == 0
     nats = rbm.log_likelihood(X)
     figure = f"{nats.mean():.3f} ± {nats.std(ddof=1) / np.sqrt(50):.3f} (log Z: exact)"
     lines = ["rows: 50", "columns: 4", f"mean log-likelihood, nats a row: {figure}"]
     assert capsys.readouterr() == ("\n".join(lines) + "\n", "")
-    write_rows(tmp_path / "one.csv", Rows(NAMES, X[:1]))
+    write_rows(tmp_path / "one.csv", Rows(NAMES, list(X[:1].T)))
     assert run("score", baskets / "model.safetensors", tmp_path / "one.csv") == 0
     assert f"nats a row: {nats[0]:.3f} (log Z: exact)" in capsys.readouterr().out
 
@@ -319,7 +320,7 @@ def test_tempering_that_does_not_swap_is_told(baskets, tmp_path, capsys, monkeyp
         (["fit", "{}/rows.xlsx"], "must end in .csv, .tsv or .parquet"),
         (["fit", "{}/rows.csv", "--output", "a.pkl"], "--output: 'a.pkl' must end in .safetensors or .joblib"),
         (["fit", "{}/rows.csv", "--output", "nowhere/a.joblib"], "there is no folder 'nowhere'"),
-        (["fit", "{}/words.csv"], "words.csv: line 2, column 'tea': 'much' is no number"),
+        (["fit", "{}/words.csv", "--machine", "bernoulli"], "words.csv: line 2, column 'tea': 'much' is no number"),
         (["score", "{}/model.safetensors", "{}/other.csv"], "it lacks 'coffee'; too many are 'cake'"),
         (["complete", "{}/model.safetensors", "{}/other.csv"], "it lacks 'coffee'; too many are 'cake'"),
         (["complete", "{}/model.safetensors", "{}/rows.csv", "--data", "digits"], "--data: only for images"),

@@ -13,6 +13,8 @@ import pytest
 
 from skrbm.commands.model_files import read_machine
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
+from skrbm.estimators.gaussian import GaussianRBM
+from skrbm.estimators.tabular import CategoricalRBM, MixedRBM
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,30 @@ def test_pickles(rbm, tmp_path, protocol):
     (tmp_path / "q.pkl").write_bytes(pickle.dumps(rbm, protocol))
     model, _ = read_machine(tmp_path / "q.pkl")
     np.testing.assert_array_equal(model.components_, rbm.components_)
+
+
+@pytest.mark.parametrize("machine", [GaussianRBM, CategoricalRBM, MixedRBM])
+@pytest.mark.parametrize("is_safe", [True, False])
+def test_machines_of_any_columns(tmp_path, machine, is_safe):
+    X = np.array([[0.0, 1.5], [2.0, 3.0], [1.0, 0.5]] * 4)
+    fitted = machine(2, n_iter=1, random_state=0).fit(X)
+    if is_safe:
+        pytest.importorskip("safetensors")
+        fitted.save(tmp_path / "q")
+    else:
+        joblib.dump(fitted, tmp_path / "q")
+    model, names = read_machine(tmp_path / "q")
+    assert (type(model), names) == (machine, None)
+    np.testing.assert_array_equal(model.log_likelihood(X), fitted.log_likelihood(X))
+
+
+def test_machines_of_frames_hand_out_arrays(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [0.5, 1.5, 2.5] * 4, "b": ["x", "y", "z"] * 4})
+    joblib.dump(MixedRBM(2, n_iter=1, random_state=0).fit(frame), tmp_path / "q")
+    model, names = read_machine(tmp_path / "q")
+    assert names == ["a", "b"]
+    assert isinstance(model.sample(2, 2), np.ndarray)
 
 
 def test_names_of_columns(rbm, tmp_path):

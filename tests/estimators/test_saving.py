@@ -12,7 +12,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
-from skrbm import BernoulliRBMTorch, __version__
+from skrbm import BernoulliRBMTorch, CategoricalRBM, MixedRBM, __version__
 from skrbm.estimators.saving import _checksum
 
 
@@ -126,6 +126,19 @@ def test_what_json_cannot_hold_is_told(path):
     assert second.startswith("random_state was RandomState(MT19937)")
     assert all(warning.filename == __file__ for warning in caught)
     assert (loaded.optimizer, loaded.random_state, loaded.n_chains) == ("sgd", None, 4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_parameters_of_tables_travel(path):
+    X = np.array([[0.5, 1.0], [1.5, 2.0], [2.5, 3.0]] * 4)
+    for model in (
+        MixedRBM(2, columns={"gaussian": [0], "categorical": ("x1",)}, n_iter=1, random_state=0),
+        CategoricalRBM(2, categories=[[0.5, 1.5, 2.5], [1.0, 2.0, 3.0, 4.0]], n_iter=1, random_state=0),
+    ):
+        model.fit(X).save(path)
+        loaded = type(model).load(path)
+        for name in ("columns", "categories"):
+            assert contents(getattr(loaded, name, None)) == contents(getattr(model, name, None))
 
 
 def test_the_path_of_a_checkpoint_does_not_travel(path):
