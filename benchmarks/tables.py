@@ -176,7 +176,7 @@ OF_NUMBERS = {
 
 OF_CATEGORIES = {
     "mixture of products": (mixture_of_products, MIXTURES),
-    "CategoricalRBM": (categories, (16, 64, 256)),
+    "CategoricalRBM": (categories, (16, 64)),
 }
 
 
