@@ -218,6 +218,17 @@ def differences(compared_pairs, same_column):
     return [float(np.sqrt(np.mean(gap**2))) for gap in gaps]
 
 
+def spread(places, size):
+    """Places of labels on an axis of this size, moved as little as keeps neighbours legible."""
+    gap, places = size / 31, list(places)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    places[-1] = min(places[-1], size - 1.0)
+    for i in range(len(places) - 1, 0, -1):
+        places[i - 1] = min(places[i - 1], places[i] - gap)
+    return places
+
+
 def heat_map(ax, matrix, names, title, named):
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
@@ -225,8 +236,8 @@ def heat_map(ax, matrix, names, title, named):
     for start in starts[1:]:
         ax.axhline(start - 0.5, color="white", linewidth=0.6)
         ax.axvline(start - 0.5, color="white", linewidth=0.6)
-    centres, words = (starts + ends - 1) / 2, [name.replace("_", " ") for name in names[starts]]
-    size = 8 if len(starts) <= 22 else 6
+    centres, words = spread((starts + ends - 1) / 2, len(names)), [name.replace("_", " ") for name in names[starts]]
+    size = 7 if len(starts) <= 22 else 6
     ax.set_xticks(centres, words, rotation=90, fontsize=size)
     ax.set_yticks(centres, words if named else [""] * len(words), fontsize=size)
     ax.tick_params(length=0)
