@@ -236,8 +236,6 @@ def rows_of(
         encode=None if coding.is_plain else coding.encode,
         decode=None if coding.is_plain else coding.decode,
     )
-    if settings.is_quadratic and source.has_gaps:
-        raise ValueError("X contains NaN, which hidden='gaussian' can't learn from. Set hidden='bernoulli'.")
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
         held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight, some.free)
