@@ -174,7 +174,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             a `numpy.memmap` no more than a batch is in memory. Or what yields batches of rows, or pairs (rows, labels),
             each time it is iterated over, such as a torch `DataLoader` or a list of arrays or data frames; or a torch
             `Dataset` of rows. These are gone through once more, before the first epoch. Batches larger than
-            `batch_size` are split, and batches of images (n, 1, 28, 28) or (n, 28, 28) become rows (n, 784).
+            `batch_size` are split, and batches of images (n, 1, 28, 28) or (n, 28, 28) become rows (n, 784). NaN (of
+            frames also None or NA) is a missing cell, and summed out; see the notes.
         y : Ignored
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
@@ -205,6 +206,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         -----
         DataRangeWarning
             If values of X or X_val lie outside [0, 1], where bits are learned.
+        UserWarning
+            If columns have no values at all, of which nothing is learned.
         ConvergenceWarning
             If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
             training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
@@ -213,6 +216,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Notes
         -----
+        Missing cells v_m are drawn from p(v_m | v_o), given the observed ones of their row: the gradient is then that
+        of log p(v_o), maximum likelihood where values are missing at random (Little & Rubin 2019, section 6.2). A chain
+        for each incomplete row does so, a Gibbs step at each visit; for batches that are yielded, and in `partial_fit`,
+        it begins anew each time and runs for 20 steps. A row without any value adds nothing.
+
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
         `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows; held-out rows
         are each one's own too, and scores are means over the processes.
