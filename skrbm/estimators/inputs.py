@@ -31,30 +31,40 @@ _HELD_OUT_ROWS = 1000  # that are looked at after each epoch, at most
 _AS_IN_FIT = "Scale or encode it as the rows of fit were."
 
 
-def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False, columns: Any = None) -> Any:
+def any_array_of(
+    model: Any, X: Any, name: str = "X", reset: bool = False, columns: Any = None, has_gaps: bool = False
+) -> Any:
     """X as an array or a CSR matrix of finite numbers, with the features that the model knows.
 
-    Before a fit, `reset`, with `columns` as the model's form has learned them.
+    Before a fit, `reset`, with `columns` as the model's form has learned them. An array `has_gaps` where it may have
+    NaN.
     """
-    return _validated(model, X, name, reset, columns, accept_sparse="csr", dtype="numeric")
+    finite = "allow-nan" if has_gaps and not issparse(X) else True
+    return _validated(model, X, name, reset, columns, accept_sparse="csr", dtype="numeric", ensure_all_finite=finite)
 
 
-def array_of(model: Any, X: Any, name: str = "X") -> Any:
+def array_of(model: Any, X: Any, name: str = "X", has_gaps: bool = False) -> Any:
     """The same for a fitted model, with a warning of values out of the range of its visible units."""
-    rows = any_array_of(model, X, name)
+    rows = any_array_of(model, X, name, has_gaps=has_gaps)
     if model.form.coding(model).is_plain:
-        _warn_of_new_range(model, name, Range.of(rows))
+        _warn_of_new_range(model, name, _range_of(rows))
     return rows
 
 
-def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
+def _range_of(rows: Any) -> Range:
+    """The range of all values but NaN."""
+    has_gaps = not issparse(rows) and rows.dtype.kind == "f" and np.isnan(rows.min())
+    return Range.of(rows[~np.isnan(rows)] if has_gaps else rows)
+
+
+def batches_of(model: Any, X: Any, check: bool = True, has_gaps: bool = False) -> Iterator[Any]:
     """The batches that X yields, as arrays; if `check`, a warning in the end of values out of range in any of them."""
     values, is_empty = Range(), True
     for batch in batches_in_order(X):
         is_empty = False
-        rows = any_array_of(model, rows_of_batch(batch))
+        rows = any_array_of(model, rows_of_batch(batch), has_gaps=has_gaps)
         check = check and model.form.coding(model).is_plain
-        values = values | Range.of(rows) if check else values
+        values = values | _range_of(rows) if check else values
         yield rows
     if is_empty:
         raise ValueError(NO_ROWS.format("X"))

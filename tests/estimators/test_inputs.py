@@ -190,7 +190,7 @@ def test_of_text_the_error_names_what_encodes_it(text):
 def test_of_gaps_the_error_says_what_to_do_with_them(fitted):
     gaps = pd.DataFrame(NAN)
     for rows in (NAN, sp.csr_matrix(NAN), gaps, torch.from_numpy(NAN), gaps.astype("Float32")):
-        for call in (rbm().fit, rbm().partial_fit, fitted.transform, fitted.gibbs):
+        for call in (rbm().fit, rbm().partial_fit, fitted.reconstruct, fitted.gibbs):
             with pytest.raises(ValueError, match="NaN. Drop the rows .* SimpleImputer .* `complete` fills") as caught:
                 call(rows)
             assert "Gradient" not in str(caught.value)
@@ -275,7 +275,8 @@ def test_na_of_pandas_is_a_gap(index):
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         np.testing.assert_array_equal(model.complete(gaps.to_numpy(), random_state=0), expected)
     assert gaps.iloc[3, 2] is pd.NA  # as it was
-    for method in (model.fit, model.transform):
+    np.testing.assert_array_equal(model.transform(gaps), model.transform(gaps.astype("boolean")))
+    for method in (model.fit, model.reconstruct):
         with pytest.raises(ValueError, match="X contains NaN. .*`complete` fills the gaps"):
             method(gaps)
 
