@@ -462,10 +462,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return (
-            self._over_rows(self._summed_out.pseudo_log_likelihood, X, has_gaps=True)
-            - self.form.coding(self).log_volume
-        )
+        nats = self._over_rows(self._summed_out.pseudo_log_likelihood, X, has_gaps=True)
+        return nats - self.form.coding(self).log_volume
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.

@@ -53,7 +53,7 @@ class Marginal(NamedTuple):
 
 @torch.no_grad()
 def marginal_free_energy(
-    params: RBMParameters, v: Tensor, stream: Stream, *, n_chains: int = 50, n_temperatures: int = 400
+    params: RBMParameters, v: Tensor, stream: Stream, *, n_chains: int = 50, n_temperatures: int = 200
 ) -> Marginal:
     """F(v_o) = -log Σ exp(-F(v_o, v_m)) over the missing cells v_m of each row, in nats.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,9 +18,11 @@ from skrbm.likelihood.exact import joint_states
 from skrbm.likelihood.pseudo import BITS, ends_of_inputs, log_conditionals
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Points
+from skrbm.support.tensors import chunks
 
 _BLOCK = 1 << 20  # elements of a temporary
 _TABLE = 1 << 21  # elements of a table of rows and states
+_KEPT = 1 << 12  # elements of states that are kept for rows with the same kinds of gaps
 
 
 class Rows(NamedTuple):
@@ -75,12 +77,15 @@ class Machine:
         least, most = ends_of_inputs(W, params.hidden.mean_range)
         low, high = (b + least).tolist(), (b + most).tolist()
         self.points: list[Points | None] = []
-        weights = []
+        weights, before = [], None
         for columns in self.columns:
             unit, of_unit = visible.unit_at(columns), W[:, columns]
             ends = min(low[columns]), max(high[columns])
             is_endless = math.isinf(unit.n_bits(of_unit.shape[1])) and not all(map(math.isfinite, ends))
-            self.points.append(None if is_endless else unit.points(columns, *ends, W))
+            points = None if is_endless else unit.points(columns, *ends, W)
+            is_same = points is not None and before is not None and _are_same(points, before)
+            before = before if is_same else points
+            self.points.append(before)
             weights.append(unit.log_weight(W.new_zeros(1, of_unit.shape[1]), b[columns]))
         self._at_zero = torch.cat(weights) if weights else W.new_zeros(0)
         sizes = [math.inf if points is None else math.log2(len(points.s)) for points in self.points]
@@ -140,91 +145,103 @@ class ByVisibleStates(Marginals):
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._joint: dict[tuple[int, ...], Points] = {}
 
     def log_weight(self, rows: Rows) -> Tensor:
-        found = torch.empty_like(rows.log_weight)
-        for index, columns, states in self._groups(rows):
-            found[index] = self._table(rows.take(index), columns, states).logsumexp(1)
+        found = torch.full_like(rows.log_weight, -math.inf)
+        for owner, _, log_weight, _ in self._completions(rows):
+            found = torch.logaddexp(found, _log_sums(owner, log_weight, len(found)))
         return found
 
     def mean_h(self, rows: Rows) -> Tensor:
-        found, hidden = torch.empty_like(rows.inputs), self._machine.params.hidden
-        for index, columns, states in self._groups(rows):
-            some = rows.take(index)
-            weights = self._table(some, columns, states).softmax(1)
-            total = torch.zeros_like(some.inputs)
-            for part, inputs in self._inputs(some, columns, states):
-                total += (weights[:, part, None] * hidden.mean(inputs)).sum(1)
-            found[index] = total
+        found, total = torch.zeros_like(rows.inputs), self.log_weight(rows)
+        for owner, inputs, log_weight, _ in self._completions(rows):
+            share = (log_weight - total[owner]).exp()
+            found.index_add_(0, owner, share[:, None] * self._machine.params.hidden.mean(inputs))
         return found
 
     def log_conditionals(self, rows: Rows) -> Tensor:
         found, has_greys = rows.v.new_zeros(rows.missing.shape), self._machine.has_greys(rows)
-        for index, columns, states in self._groups(rows, self._machine.params.n_features):
-            some, is_grey = rows.take(index), has_greys[index]
-            bits, greys = (some.take(where.nonzero().flatten()) for where in (~is_grey, is_grey))
-            if len(bits.v):
-                found[index[~is_grey]] = self._of_completions(bits, columns, states)
-            if len(greys.v):
-                found[index[is_grey]] = self._of_greys(greys, columns, states)
+        for some, function in ((~has_greys, self._of_completions), (has_greys, self._of_greys)):
+            index = some.nonzero().flatten()
+            if len(index):
+                found[index] = function(rows.take(index))
         return found.masked_fill_(rows.missing, 0.0)
 
-    def _groups(self, rows: Rows, width: int = 1) -> Iterator[tuple[Tensor, Tensor, Points]]:
-        """Rows whose gaps are the same, by their numbers; the columns of the gaps, and the states of these."""
-        machine, W = self._machine, self._machine.params.W
-        patterns, which = torch.unique(rows.missing, dim=0, return_inverse=True)
-        for number, pattern in enumerate(patterns):
-            points = [of_unit for of_unit, is_gap in zip(machine.points, pattern.tolist(), strict=True) if is_gap]
-            known = [of_unit for of_unit in points if of_unit is not None]
-            n_states = math.prod(len(of_unit.s) for of_unit in known)
-            states = joint_states(torch.arange(n_states, device=W.device), known, W)
-            columns = pattern[machine.unit_of].nonzero().flatten()
-            of_pattern = (which == number).nonzero().flatten()
-            for index in torch.split(of_pattern, max(1, _TABLE // (n_states * width))):
-                yield index, columns, states
-
-    def _inputs(self, rows: Rows, columns: Tensor, states: Points) -> Iterator[tuple[slice, Tensor]]:
-        """Inputs of the hidden units at all completions, some states at a time: (n, n_some, n_hidden)."""
-        of_gaps = self._machine.params.W[:, columns]
-        size = max(1, _BLOCK // max(1, rows.inputs.numel()))
-        for first in range(0, len(states.s), size):
-            part = slice(first, first + size)
-            yield part, rows.inputs[:, None] + states.s[part] @ of_gaps.T
-
-    def _table(self, rows: Rows, columns: Tensor, states: Points) -> Tensor:
-        """-F of all completions, with the weights of a quadrature: (n, n_states)."""
-        params = self._machine.params
-        table = rows.log_weight[:, None] + (states.log_weight + states.s @ params.b[columns])
-        for part, inputs in self._inputs(rows, columns, states):
-            table[:, part] += params.hidden.cumulant(inputs).sum(-1)
-        return table
-
-    def _of_completions(self, rows: Rows, columns: Tensor, states: Points) -> Tensor:
-        log_w = self._table(rows, columns, states).log_softmax(1)
+    def _of_completions(self, rows: Rows) -> Tensor:
         total = rows.v.new_full(rows.missing.shape, -math.inf)
-        size = max(1, _TABLE // rows.v.numel())
-        for first in range(0, len(states.s), size):
-            some = states.s[first : first + size]
-            v = rows.v[:, None].repeat(1, len(some), 1)
-            v[:, :, columns] = some
-            terms = log_conditionals(self._machine.params, v.flatten(0, 1)).view(len(v), len(some), -1)
-            total = torch.logaddexp(total, (log_w[:, first : first + size, None] - terms).logsumexp(1))
-        return -total
+        for owner, _, log_weight, v in self._completions(rows, with_v=True):
+            terms = log_weight[:, None] - log_conditionals(self._machine.params, v)
+            total = torch.logaddexp(total, _log_sums(owner, terms, len(total)))
+        return self.log_weight(rows)[:, None] - total
 
-    def _of_greys(self, rows: Rows, columns: Tensor, states: Points) -> Tensor:
-        """The same with the odds of each unit from the sums where it is 1 and where it is 0."""
-        params, logits = self._machine.params, torch.zeros_like(rows.v)
-        for i in (~rows.missing[0]).nonzero().flatten().tolist():
-            ends = []
-            for state in (1.0, 0.0):
-                step = state - rows.v[:, i]
-                there = rows._replace(
-                    inputs=rows.inputs + step[:, None] * params.W[:, i],
-                    log_weight=rows.log_weight + step * params.b[i],
-                )
-                ends.append(self._table(there, columns, states).logsumexp(1))
-            logits[:, i] = ends[0] - ends[1]
+    def _of_greys(self, rows: Rows) -> Tensor:
+        """The same by the odds of each unit, from the sums where it is 1 and where it is 0."""
+        params, logits = self._machine.params, torch.empty_like(rows.v)
+        numbers, n_each = torch.arange(len(rows.v), device=rows.v.device), 2 * params.n_features
+        for index in torch.split(numbers, max(1, _BLOCK // max(1, n_each * max(params.W.shape)))):
+            some = rows.take(index)
+            steps = torch.stack((1.0 - some.v, -some.v), 2)  # (n, n_features, 2)
+            inputs = some.inputs[:, None, None] + steps[..., None] * params.W.T[:, None]
+            log_weight = some.log_weight[:, None, None] + steps * params.b[:, None]
+            there = Rows(*(part.repeat_interleave(n_each, 0) for part in some))
+            there = there._replace(inputs=inputs.flatten(0, 2), log_weight=log_weight.flatten())
+            logits[index] = self.log_weight(there).view(*steps.shape) @ steps.new_tensor((1.0, -1.0))
         return log_p_of_greys(rows.v, logits)
+
+    def _completions(self, rows: Rows, with_v: bool = False) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Completions of all rows, as many at a time as a block holds.
+
+        Of each the number of its row, the inputs of the hidden units, -F with the weight of a quadrature, and, if asked
+        for, the visible states.
+        """
+        params = self._machine.params
+        most = max(1, _BLOCK // max(1, params.n_hidden, params.n_features if with_v else 0))
+        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        n = 0
+        for part in self._parts(rows, most, with_v):
+            if parts and n + len(part[0]) > most:
+                yield self._joined(parts)
+                parts, n = [], 0
+            parts.append(part)
+            n += len(part[0])
+        if parts:
+            yield self._joined(parts)
+
+    def _joined(self, parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        owner, inputs, log_weight, v = (torch.cat(part) for part in zip(*parts, strict=True))
+        return owner, inputs, log_weight + self._machine.params.hidden.cumulant(inputs).sum(1), v
+
+    def _parts(self, rows: Rows, most: int, with_v: bool) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """The same for rows of the same gaps, and without what the hidden units add to -F."""
+        machine, params = self._machine, self._machine.params
+        patterns, which = torch.unique(rows.missing, dim=0, return_inverse=True)
+        order, sizes = which.argsort(), which.bincount()
+        for pattern, of_pattern in zip(patterns, torch.split(order, sizes.tolist()), strict=True):
+            states, columns = self._states_of(pattern), pattern[machine.unit_of].nonzero().flatten()
+            of_h, of_v = states.s @ params.W[:, columns].T, states.log_weight + states.s @ params.b[columns]
+            for part in chunks(len(of_v), most):
+                n_states = len(of_v[part])
+                for index in torch.split(of_pattern, max(1, most // n_states)):
+                    owner = index.repeat_interleave(n_states)
+                    inputs = (rows.inputs[index][:, None] + of_h[part]).flatten(0, 1)
+                    log_weight = (rows.log_weight[index][:, None] + of_v[part]).flatten()
+                    v = rows.v[owner] if with_v else rows.v[:0]
+                    if with_v:
+                        v[:, columns] = states.s[part].repeat(len(index), 1)
+                    yield owner, inputs, log_weight, v
+
+    def _states_of(self, pattern: Tensor) -> Points:
+        """All states of the units that are missing."""
+        points = [self._machine.points[i] for i in pattern.nonzero().flatten().tolist()]
+        known, key = [of_unit for of_unit in points if of_unit is not None], tuple(map(id, points))
+        if key not in self._joint:
+            numbers = torch.arange(math.prod(len(of_unit.s) for of_unit in known), device=pattern.device)
+            states = joint_states(numbers, known, self._machine.params.W)
+            if states.s.numel() > _KEPT:
+                return states
+            self._joint[key] = states
+        return self._joint[key]
 
 
 class ByHiddenStates(Marginals):
@@ -346,6 +363,17 @@ class OfNormal(Marginals):
         across = self._P[gaps][:, others]
         solved = torch.cholesky_solve(across, factor)
         return self._P[others][:, others] - across.T @ solved, self._eta[others] - self._eta[gaps] @ solved
+
+
+def _are_same(points: Points, others: Points) -> bool:
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(points, others, strict=True))
+
+
+def _log_sums(owner: Tensor, x: Tensor, n: int) -> Tensor:
+    """log Σ exp(x) over those of each owner, (n, ...); -inf where there are none."""
+    places = owner if x.ndim == 1 else owner[:, None].expand_as(x)
+    top = x.new_full((n, *x.shape[1:]), -math.inf).scatter_reduce_(0, places, x, "amax")
+    return top + torch.zeros_like(top).index_add_(0, owner, (x - top[owner]).exp()).log()
 
 
 def log_p_of_greys(v: Tensor, logits: Tensor) -> Tensor:
