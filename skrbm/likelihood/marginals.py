@@ -216,7 +216,7 @@ class ByVisibleStates(Marginals):
         """The same for rows of the same gaps, and without what the hidden units add to -F."""
         machine, params = self._machine, self._machine.params
         patterns, which = torch.unique(rows.missing, dim=0, return_inverse=True)
-        order, sizes = which.argsort(), which.bincount()
+        order, sizes = which.argsort(stable=True), which.bincount()
         for pattern, of_pattern in zip(patterns, torch.split(order, sizes.tolist()), strict=True):
             states, columns = self._states_of(pattern), pattern[machine.unit_of].nonzero().flatten()
             of_h, of_v = states.s @ params.W[:, columns].T, states.log_weight + states.s @ params.b[columns]

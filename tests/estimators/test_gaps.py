@@ -12,6 +12,8 @@ from scipy.stats import multivariate_normal
 
 from skrbm import BernoulliRBMTorch, CategoricalRBM, DataRangeWarning, GaussianRBM, LogPartitionWarning, MixedRBM
 from skrbm.likelihood import gaps
+from skrbm.rows.source import binarize_rows
+from skrbm.support.randomness import Stream
 from tests import reference
 from tests.estimators.modes import X as MODES
 from tests.estimators.small import params_of
@@ -179,8 +181,10 @@ def test_greys_beside_gaps_are_drawn_as_without(fitted):
     rows = np.full((3, 7), 0.5)
     rows[:, 2:4] = NAN
     assert np.isfinite(fitted.score_samples(rows)).all()
+    drawn = binarize_rows(torch.full((3, 7), 0.5, dtype=torch.float64), "sample", Stream(0, "pixels")).numpy()
     first = fitted.log_likelihood(rows)
-    np.testing.assert_array_equal(first, fitted.log_likelihood(rows))
+    np.testing.assert_array_equal(first, fitted.log_likelihood(np.where(np.isnan(rows), NAN, drawn)))
+    assert (first != fitted.log_likelihood(np.where(np.isnan(rows), NAN, 1.0 - drawn))).all()
     arrays = (fitted.components_, fitted.intercept_visible_, fitted.intercept_hidden_)
     cut = BernoulliRBMTorch.from_parameters(*arrays, binarize=0.4)
     np.testing.assert_array_equal(cut.log_likelihood(rows), cut.log_likelihood(np.where(rows == 0.5, 1.0, rows)))
