@@ -106,5 +106,6 @@ def test_complete_of_bad_arguments(model, kwargs, error, message):
 def test_nan_stays_an_error_elsewhere(model):
     rows = X[:20].copy()
     rows[0, 0] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        model.gibbs(rows)
+    for method in (model.reconstruct, model.gibbs):
+        with pytest.raises(ValueError, match="NaN"):
+            method(rows)
