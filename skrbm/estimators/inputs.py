@@ -214,7 +214,9 @@ def rows_of(
     stream = None if split is None else Stream(group.seed(split), "validation")
     if yields_batches(X):
         passing, coding = _in_passing(model, X, sample_weight, settings, group, reset, X_val is not None)
-        return SharedRows(passing, group, _named_rows(model, X_val, settings, stream, coding)), coding
+        held_out = _named_rows(model, X_val, settings, stream, coding)
+        _check_held_out(settings, held_out)
+        return SharedRows(passing, group, held_out), coding
     columns = model.form.learn(X) if reset else None
     X = any_array_of(model, X, reset=reset, columns=columns, has_gaps=True)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
@@ -242,7 +244,16 @@ def rows_of(
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
         held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight, some.free)
+    _check_held_out(settings, held_out)
     return SharedRows(source, group, held_out), coding
+
+
+def _check_held_out(settings: TrainSettings, held_out: HeldOut | None) -> None:
+    if settings.early_stopping == "log_likelihood" and held_out is not None and held_out.free is not None:
+        raise ValueError(
+            "early_stopping='log_likelihood' needs held-out rows without gaps. Pass such as X_val, or set "
+            "early_stopping=True, which goes by the pseudo-log-likelihood of the cells that aren't missing."
+        )
 
 
 def _named_rows(

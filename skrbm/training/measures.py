@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skrbm.likelihood.log_partition import log_partition
-from skrbm.likelihood.pseudo import pseudo_log_likelihood
+from skrbm.likelihood.pseudo import log_conditionals, pseudo_log_likelihood
 from skrbm.machines.restricted import RBMParameters, free_energy, input_to_h, mean_v_given_h, sample_v_given_h
 from skrbm.rows.source import HeldOut
 from skrbm.sampling.ladder import AnnealingPath
@@ -116,7 +116,7 @@ def validation_score(
     params : RBMParameters
         The machine.
     held_out : HeldOut
-        Rows, and their weights.
+        Rows, and their weights; of rows with gaps, filled in by draws, the cells that aren't missing.
     criterion : {"pseudo_log_likelihood", "log_likelihood"}
         Which.
     base_b : Tensor of shape (n_features,), optional
@@ -125,6 +125,8 @@ def validation_score(
         Randomness of AIS.
     """
     if criterion == "pseudo_log_likelihood":
+        if held_out.free is not None:
+            return _mean(_of_observed(params, held_out.v, held_out.free), held_out.weight)
         nats = pseudo_log_likelihood(params, params.states_of(held_out.v))
         return _mean(nats, held_out.weight) - params.log_volume
     with warnings.catch_warnings():
@@ -132,6 +134,18 @@ def validation_score(
         path = AnnealingPath(params, torch.zeros_like(params.b) if base_b is None else base_b)
         log_z = log_partition(path, stream=stream, n_temperatures=1000).value
     return -_free_energy_of(params, held_out) - log_z
+
+
+def _of_observed(params: RBMParameters, v: Tensor, free: Tensor) -> Tensor:
+    """The pseudo-log-likelihood of the cells that aren't missing, given what the missing ones have been drawn as, (n,).
+
+    Nats, as densities of rows, not of states.
+    """
+    firsts = [columns.start for columns in params.visible.columns(params.n_features)]
+    nats = (log_conditionals(params, params.states_of(v)) * ~free[:, firsts]).sum(1)
+    if params.log_scale is None:
+        return nats
+    return nats - (~free[:, params.visible.scaled]).to(nats) @ params.log_scale.to(nats)
 
 
 def _free_energy_of(params: RBMParameters, held_out: HeldOut) -> float:

@@ -214,3 +214,15 @@ def test_tables_with_gaps():
     missing = gaps["plan"].isna()
     assert (filled_in["plan"][missing] == frame["plan"][missing]).mean() > 0.7
     assert filled_in.dtypes.equals(frame.dtypes)
+
+
+def test_the_score_of_held_out_rows_is_of_what_is_observed(table):
+    X, gaps = table
+    model = BernoulliRBMTorch(4, n_iter=2, early_stopping=True, random_state=0).fit(X[:300], X_val=gaps[:500])
+    assert model.validation_scores_[-1] == pytest.approx(model.score(gaps[:500]), abs=0.1)
+    with pytest.raises(ValueError, match="early_stopping='log_likelihood' needs held-out rows without gaps"):
+        BernoulliRBMTorch(4, early_stopping="log_likelihood").fit(gaps)
+    numbers = np.random.default_rng(0).normal(size=(200, 3))
+    numbers[::3, 1] = np.nan
+    model = GaussianRBM(2, n_iter=2, early_stopping=True, random_state=0).fit(numbers, X_val=numbers)
+    assert model.validation_scores_[-1] == pytest.approx(model.score(numbers), abs=0.1)
