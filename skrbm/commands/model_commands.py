@@ -99,6 +99,7 @@ _MODEL: Arguments = {
 }
 _TABLE: Arguments = {"table": {"type": Path, "metavar": "TABLE", "help": "file of the rows"}}
 
+_MOST_WITH_GAPS = 200  # rows that a fit is judged by, where cells are empty
 _KINDS: dict[Kind, str] = {
     "binary": "bits, each of two values",
     "gaussian": "real numbers, with noise",
@@ -215,26 +216,27 @@ def _fit(args: argparse.Namespace) -> None:
 
     check_device(args)
     _check_model_output(args)
-    rows = _read(args, "Fill them in, or leave out such rows")
+    rows = _read(args)
     kinds = _named_kinds(args, rows)
     names = ("n_hidden", "n_iter", "k", "n_chains", "device", "random_state")
     settings = {name: value for name in names if (value := getattr(args, name)) is not None}
     with reported_warnings(args), _errors_of_table(args):
         model, columns = new_machine(rows, args.machine, kinds, settings)
         values = values_for(rows, model, columns)
-    with reported_warnings(args), show_progress() as show, interruptible():
+    with reported_warnings(args), show_progress() as show, interruptible(), _errors_of_table(args):
         _on_epoch(model, lambda model, epoch: show("fit", epoch, args.n_iter, model))
         model.fit(values.astype(np.float32) if isinstance(model, BernoulliRBMTorch) else values)
     _on_epoch(model)
     del model.data_samples_  # rows are nothing to be given away with a machine
     if columns:
         model.columns_ = columns  # with names and dtypes, which an array hasn't
-    found = mean_log_likelihood(model, values)
+    some, which = _some_rows(values)
+    found = mean_log_likelihood(model, some)
     _print_rows(rows)
     print(*told_kinds(model, rows.names), f"hidden units: {model.n_hidden}", sep="\n")
     print(f"epochs: {model.n_iter_} of {model.n_iter}")
-    print(f"mean log-likelihood of these rows, nats a row: {found.nats:.3f} ({found.how})")
-    print(f"mean pseudo-log-likelihood of these rows, nats a row: {model.score(values):.3f}")
+    print(f"mean log-likelihood of {which}, nats a row: {found.nats:.3f} ({found.how})")
+    print(f"mean pseudo-log-likelihood of {which}, nats a row: {model.score(some):.3f}")
     _report_notes(args, found.notes)
     model.feature_names_in_ = np.array(rows.names, dtype=object)
     with errors_of(args, "--output", (OSError,)):
@@ -242,6 +244,16 @@ def _fit(args: argparse.Namespace) -> None:
     print(f"wrote {args.output}")
     if model.n_iter_ < model.n_iter:
         sys.exit(130)
+
+
+def _some_rows(values: np.ndarray) -> tuple[np.ndarray, str]:
+    """The rows that a fit is judged by, and what they are called: few if they have gaps, which take long to sum out."""
+    import numpy as np
+
+    if len(values) <= _MOST_WITH_GAPS or not bool((values != values).any()):
+        return values, "these rows"
+    some = np.sort(np.random.default_rng(0).permutation(len(values))[:_MOST_WITH_GAPS])
+    return values[some], f"{_MOST_WITH_GAPS} of these rows"
 
 
 def _named_kinds(args: argparse.Namespace, rows: Rows) -> dict[Kind, list[str]]:
@@ -301,7 +313,7 @@ def _score(args: argparse.Namespace) -> None:
     from skrbm.commands.table_machines import columns_of, values_for
 
     model, names = _load_model(args)
-    rows = _read(args, "Fill them in with `skrbm complete`, or leave out such rows", model, names)
+    rows = _read(args, model, names)
     with errors_of(args, "TABLE", (ValueError,)):
         learned = _as_learned(rows, model, names)
     with _errors_of_table(args):
@@ -315,6 +327,8 @@ def _score(args: argparse.Namespace) -> None:
 def _print_rows(rows: Rows) -> None:
     print(f"rows: {len(rows.places):,}")
     print(f"columns: {len(rows.names):,}")
+    if n_gaps := int(rows.gaps.sum()):
+        print(f"empty cells, summed out: {n_gaps:,}")
 
 
 def _report_notes(args: argparse.Namespace, notes: list[str]) -> None:
@@ -407,7 +421,7 @@ def _complete_table(args: argparse.Namespace) -> None:
             f"argument --output: {str(args.output)!r} must end in .csv, .tsv or .parquet, as a table does"
         )
     model, names = _load_model(args)
-    rows = _read(args, None, model, names)
+    rows = _read(args, model, names)
     with errors_of(args, errors=(ValueError,)):
         learned = _as_learned(rows, model, names)
     with _errors_of_table(args):
@@ -476,10 +490,8 @@ def _load_model(args: argparse.Namespace) -> tuple[BaseRBM, list[str] | None]:
         return read_machine(args.model)
 
 
-def _read(
-    args: argparse.Namespace, if_empty: str | None, model: BaseRBM | None = None, names: list[str] | None = None
-) -> Rows:
-    """The table, for a machine; where it must not have empty cells, with what is to be done about these."""
+def _read(args: argparse.Namespace, model: BaseRBM | None = None, names: list[str] | None = None) -> Rows:
+    """The table, for a machine."""
     from skrbm.commands.table_files import read_rows
     from skrbm.commands.table_machines import texts_of
 
@@ -488,7 +500,7 @@ def _read(
     check_readable(args, "TABLE", args.table)
     texts = [] if model is None else texts_of(model, names)
     with errors_of(args, "TABLE", (OSError,)), _errors_of_table(args, ImportError):
-        return read_rows(args.table, texts=texts, if_empty=if_empty)
+        return read_rows(args.table, texts=texts)
 
 
 @contextmanager

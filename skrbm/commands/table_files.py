@@ -110,7 +110,7 @@ class Rows(NamedTuple):
         return values
 
 
-def read_rows(path: Path, *, texts: Collection[str | int] = (), if_empty: str | None = None) -> Rows:
+def read_rows(path: Path, *, texts: Collection[str | int] = ()) -> Rows:
     """The rows of a file .csv, .tsv or .parquet whose columns have names.
 
     A column of a .csv or .tsv file is of whole numbers, of numbers, or of true and false, if all its cells are that or
@@ -124,8 +124,6 @@ def read_rows(path: Path, *, texts: Collection[str | int] = (), if_empty: str | 
         The file.
     texts : collection of str or int
         Columns of text, whatever their cells look like, by name or number.
-    if_empty : str, optional
-        What is to be done about empty cells where none may be.
 
     Raises
     ------
@@ -147,10 +145,6 @@ def read_rows(path: Path, *, texts: Collection[str | int] = (), if_empty: str | 
         raise ValueError("it has no rows")
     if not names:
         raise ValueError("it has no columns")
-    if if_empty is not None and (gaps := np.argwhere(rows.gaps)).size:
-        row, column = gaps[0]
-        cells = "1 empty cell" if len(gaps) == 1 else f"{len(gaps):,} empty cells"
-        raise ValueError(f"{rows.places[row]}, column {names[column]!r} is empty ({cells}). {if_empty}")
     return rows
 
 

@@ -211,12 +211,19 @@ def test_ctrl_c_keeps_what_fit_has_learned(baskets, tmp_path, monkeypatch, capsy
     assert BernoulliRBMTorch.load(tmp_path / "a.safetensors").n_iter_ == 2
 
 
-@pytest.mark.parametrize("command", ["fit", "score"])
-def test_gaps_are_not_learned_or_judged(baskets, tmp_path, capsys, command):
-    (tmp_path / "gaps.csv").write_text("bread,butter,tea,coffee\n1,1,0,0\n1,,0,\n")
-    model = [os.fspath(baskets / "model.safetensors")] if command == "score" else []
-    error = error_of(capsys, command, *model, os.fspath(tmp_path / "gaps.csv"))
-    assert "gaps.csv: line 3, column 'butter' is empty (2 empty cells). Fill them in" in error
+def test_gaps_are_summed_out(baskets, tmp_path, capsys):
+    path, whole = tmp_path / "gaps.csv", tmp_path / "whole.csv"
+    lines = (baskets / "rows.csv").read_text().splitlines()
+    gaps = [f"{line.rpartition(',')[0]}," if i % 2 else line for i, line in enumerate(lines[1:])]
+    path.write_text("\n".join([lines[0], *gaps]))
+    run("fit", path, "--n-hidden", 3, "--n-iter", 9, "--output", tmp_path / "a.safetensors")
+    out = capsys.readouterr().out
+    assert f"empty cells, summed out: {len(gaps) // 2}" in out
+    run("score", baskets / "model.safetensors", path)
+    of_gaps = float(re.search(r"nats a row: (-?[\d.]+)", capsys.readouterr().out)[1])
+    whole.write_text("\n".join(lines))
+    run("score", baskets / "model.safetensors", whole)
+    assert of_gaps > float(re.search(r"nats a row: (-?[\d.]+)", capsys.readouterr().out)[1])
 
 
 def test_complete_a_table(baskets, tmp_path, capsys):

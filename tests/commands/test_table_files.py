@@ -78,16 +78,6 @@ def test_what_is_no_table_of_bits(tmp_path, text, words):
         read_rows(tmp_path / "a.csv").bits()
 
 
-@pytest.mark.parametrize(
-    ("text", "cells"), [("a,b\n0,1\n\n1,\n", "1 empty cell"), ("a,b\n0,1\n\n1,\n,", "3 empty cells")]
-)
-def test_empty_cells_where_there_may_be_none(tmp_path, text, cells):
-    (tmp_path / "a.csv").write_text(text)
-    assert read_rows(tmp_path / "a.csv").gaps.any()
-    with pytest.raises(ValueError, match=rf"^line 4, column 'b' is empty [(]{cells}[)]. Do this.$"):
-        read_rows(tmp_path / "a.csv", if_empty="Do this.")
-
-
 def test_another_encoding(tmp_path):
     (tmp_path / "a.csv").write_bytes("ü,b\n0,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match="no text in UTF-8"):
