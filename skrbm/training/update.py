@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,6 +41,7 @@ from skrbm.training.observers import Observer
 from skrbm.training.settings import FRESH_STEPS, gibbs_steps
 from skrbm.training.state import SeveralUpdates, TrainState
 
+_FILLED_TOGETHER = 200  # rows whose missing cells are moved on by one machine
 _WORDS = {"W": "weights", "b": "visible biases", "c": "hidden biases"}
 
 
@@ -93,8 +94,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
         finally:
             state.several.end_()
     else:
-        for batch in rows.epoch(state.streams.shuffle, int(settings.batch_size)):
-            batch = _filled_(state, rows, batch)
+        for batch in _batches(state, rows, int(settings.batch_size)):
             before = state.snapshot()
             update_(state, batch, rows.group)
             _look_(state, before, len(batch.v), rows.group, observers)
@@ -119,7 +119,8 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
         together = several.most_together
     n_to_come = max(state.settings.n_epochs - state.n_epochs, 1) * rows.n_batches(size)
     as_kept = several.takes_kept and state.is_plain_descent
-    for batch in rows.epoch(state.streams.shuffle, size * together, as_kept):
+    n_read = max(together, _filled_together(rows, size))
+    for batch in rows.epoch(state.streams.shuffle, size * n_read, as_kept):
         batch = _filled_(state, rows, batch)
         left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
         while len(left):
@@ -135,6 +136,24 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
                 for part in torch.split(some.v, n_data):
                     update_(state, Batch(part))
             _look_(state, before, min(n_data, len(some.v)), rows.group, others, n)
+
+
+def _batches(state: TrainState, rows: SharedRows, size: int) -> Iterator[Batch]:
+    """The batches of an epoch, their missing cells moved on; those of several batches at a time."""
+    n = _filled_together(rows, size)
+    for batch in rows.epoch(state.streams.shuffle, size * n):
+        batch = _filled_(state, rows, batch)
+        if n == 1:
+            yield batch
+            continue
+        for first in range(0, len(batch.v), size):
+            part = slice(first, first + size)
+            yield Batch(batch.v[part], None if batch.weight is None else batch.weight[part])
+
+
+def _filled_together(rows: SharedRows, size: int) -> int:
+    """How many batches are read, and their missing cells moved on, at a time: under machines that hardly differ."""
+    return max(1, _FILLED_TOGETHER // size) if rows.has_gaps and rows.has_full_batches else 1
 
 
 def _filled_(state: TrainState, rows: SharedRows, batch: Batch) -> Batch:
