@@ -144,8 +144,12 @@ def run_chains_of(
     mean: bool = False,
     beta: float = 1.0,
     thin: int = 0,
+    decode: bool = True,
 ) -> np.ndarray:
-    """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept."""
+    """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept.
+
+    Rows of the table; of the machine, in which labels have probabilities, without `decode`.
+    """
     fitted = Fitted(model)
     with fitted.threads(starts.shape[0]):
         kernel, sampled = _kernel_of(method, fitted, fitted.place_for(starts), stream, beta)
@@ -159,7 +163,7 @@ def run_chains_of(
     with progress_of(model, "chains") as progress:
         kernel = kernel.telling(progress, n_steps)
         found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
-        found = fitted.decoded(found, given)
+        found = fitted.decoded(found, given) if decode else found
     if text := watch.warning_text():
         warn(f"Samples by method={_name_of(method)!r} are not to be trusted. {text}", SwapWarning)
     return found
