@@ -49,8 +49,9 @@ MOST_STATES = 100  # columns of numbers, zeros and ones up to which there are tr
 
 
 def of_numbers(X):
-    X = np.asarray(X, float)
-    return pd.DataFrame(X[:, X.std(0) > 0]).rename(columns="x{}".format)
+    """Columns of two values, such as sexes, as labels."""
+    columns = {f"x{i}": x.astype(float) for i, x in enumerate(np.asarray(X).T) if len(np.unique(x)) > 1}
+    return pd.DataFrame({name: pd.Categorical(x) if len(np.unique(x)) == 2 else x for name, x in columns.items()})
 
 
 def of_labels(X, numbers=()):
@@ -195,7 +196,7 @@ def by_machine(train, test, **settings):
     filled, shares = imputer.transform(test), imputer.probabilities(test)
     states = States(train)
     found = states.decode(states.encode(filled))
-    return found | shares
+    return found | {name: shares[name] for name in states.labels if name in shares}
 
 
 # -- measures ----------------------------------------------------------------------------------------------------------
@@ -389,7 +390,8 @@ def means(imputer, states, gaps, n_steps, seed):
     began = time.perf_counter()
     found = states.decode(states.encode(imputer.transform(gaps)))
     seconds = time.perf_counter() - began
-    return found | imputer.probabilities(gaps), seconds
+    shares = imputer.probabilities(gaps)
+    return found | {name: shares[name] for name in states.labels if name in shares}, seconds
 
 
 def steps(args):
