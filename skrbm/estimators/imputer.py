@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from numbers import Integral
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
-from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -32,6 +31,9 @@ from skrbm.estimators.tables import columns_of, frame_kind
 from skrbm.estimators.tabular import MixedRBM
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
+
+if TYPE_CHECKING:
+    from sklearn.impute import MissingIndicator
 
 _CHAINS = 10_000  # that draws are made by at a time
 
@@ -228,6 +230,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _fit_indicator(self, gaps: np.ndarray) -> None:
         self.indicator_ = None
         if self.add_indicator:
+            from sklearn.impute import MissingIndicator  # late, for who has no use for it: it imports all neighbours
+
             self.indicator_ = MissingIndicator(error_on_new=False).fit(np.where(gaps, np.nan, 0.0))
 
     @property
