@@ -255,17 +255,23 @@ def standardized_for(X: Any, weight: np.ndarray | None, group: Group) -> Standar
 def moments(X: Any, weight: np.ndarray | None, group: Group) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and standard deviation of each column over all processes, float64; (n_columns,) each.
 
-    Two passes: what is squared are deviations from the mean, which loses no digits to a large one.
+    Of the cells that aren't NaN; 0 where there are none. Two passes: what is squared are deviations from the mean,
+    which loses no digits to a large one.
     """
     n_rows, n_columns = X.shape
     weight = np.ones(n_rows) if weight is None else np.asarray(weight, np.float64)
     total = float(weight.sum())
 
     def mean_of(function: Any) -> np.ndarray:
-        found = np.zeros(n_columns)
+        found, missing = np.zeros(n_columns), np.zeros(n_columns)
         for rows in chunks(n_rows):
-            found += weight[rows] @ function(np.asarray(dense(X[rows]), np.float64))
-        return np.asarray(group.mean(torch.from_numpy(found / total), total))
+            values = function(np.asarray(dense(X[rows]), np.float64))
+            if (free := np.isnan(values)).any():
+                values = np.where(free, 0.0, values)
+                missing += weight[rows] @ free
+            found += weight[rows] @ values
+        share = np.asarray(group.mean(torch.from_numpy(1.0 - missing / total), total))
+        return np.asarray(group.mean(torch.from_numpy(found / total), total)) / np.maximum(share, 1e-300)
 
     mean = mean_of(lambda x: x)
     return mean, np.sqrt(mean_of(lambda x: np.square(x - mean)))

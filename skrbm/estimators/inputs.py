@@ -18,6 +18,7 @@ from skrbm.estimators._compat import check_sample_weight
 from skrbm.estimators.coding import Coding
 from skrbm.machines.units import Unit
 from skrbm.rows.arrays import ArrayRows
+from skrbm.rows.gaps import gaps_in
 from skrbm.rows.iterables import NO_ROWS, Sample, batches_in_order, rows_in_passing
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import DataRangeWarning, HeldOut, RowSource, binarize_rows, named, rows_of_batch, yields_batches
@@ -31,12 +32,15 @@ _HELD_OUT_ROWS = 1000  # that are looked at after each epoch, at most
 _AS_IN_FIT = "Scale or encode it as the rows of fit were."
 
 
-def any_array_of(model: Any, X: Any, name: str = "X", reset: bool = False, columns: Any = None) -> Any:
+def any_array_of(
+    model: Any, X: Any, name: str = "X", reset: bool = False, columns: Any = None, has_gaps: bool = False
+) -> Any:
     """X as an array or a CSR matrix of finite numbers, with the features that the model knows.
 
-    Before a fit, `reset`, with `columns` as the model's form has learned them.
+    Before a fit, `reset`, with `columns` as the model's form has learned them. With `has_gaps` NaN may be among them.
     """
-    return _validated(model, X, name, reset, columns, accept_sparse="csr", dtype="numeric")
+    finite: bool | str = "allow-nan" if has_gaps else True
+    return _validated(model, X, name, reset, columns, accept_sparse="csr", dtype="numeric", ensure_all_finite=finite)
 
 
 def array_of(model: Any, X: Any, name: str = "X") -> Any:
@@ -205,7 +209,11 @@ def rows_of(
         passing, coding = _in_passing(model, X, sample_weight, settings, group, reset, X_val is not None)
         return SharedRows(passing, group, _named_rows(model, X_val, settings, stream, coding)), coding
     columns = model.form.learn(X) if reset else None
-    X = any_array_of(model, X, reset=reset, columns=columns)
+    X = any_array_of(model, X, reset=reset, columns=columns, has_gaps=True)
+    if issparse(X) and np.isnan(X.data).any():
+        raise ValueError(
+            "X is sparse and contains NaN, which can't tell what is missing from what is 0. Pass X.toarray()."
+        )
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
     coding = model.form.new_coding(X, columns, weight, group) if reset else model.form.coding(model)
     if coding.is_plain:
@@ -226,10 +234,13 @@ def rows_of(
         device=device,
         rows=np.sort(rows),
         encode=None if coding.is_plain else coding.encode,
+        decode=None if coding.is_plain else coding.decode,
     )
+    if settings.is_quadratic and source.has_gaps:
+        raise ValueError("X contains NaN, which hidden='gaussian' can't learn from. Set hidden='bernoulli'.")
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
-        held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight)
+        held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight, some.free)
     return SharedRows(source, group, held_out), coding
 
 
@@ -242,19 +253,21 @@ def _named_rows(
     kept, values = Sample(_HELD_OUT_ROWS, stream), Range()
     if yields_batches(X_val):
         for batch in batches_in_order(X_val):
-            rows = any_array_of(model, rows_of_batch(batch, "X_val"), "X_val", columns=columns)
+            rows = any_array_of(model, rows_of_batch(batch, "X_val"), "X_val", columns=columns, has_gaps=True)
             values = values | Range.of(rows)
             kept.add_(_encoded(rows, coding, settings))
         if not len(kept.rows):
             raise ValueError(NO_ROWS.format("X_val"))
     else:
-        rows = any_array_of(model, X_val, "X_val", columns=columns)
+        rows = any_array_of(model, X_val, "X_val", columns=columns, has_gaps=True)
         values = Range.of(rows)
         some = np.sort(stream.permutation(rows.shape[0])[:_HELD_OUT_ROWS])
         kept.add_(_encoded(rows[some], coding, settings))
     if coding.is_plain:
         warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
-    return HeldOut(binarize_rows(kept.rows, settings.binarize, stream))
+    v, free = kept.rows, gaps_in(kept.rows)
+    v = v if free is None else torch.where(free, v.nanmean(0).nan_to_num(0.0), v)  # provisionally
+    return HeldOut(binarize_rows(v, settings.binarize, stream), free=free)
 
 
 def _encoded(rows: Any, coding: Coding, settings: TrainSettings) -> Tensor:
@@ -286,7 +299,7 @@ def _in_passing(
         batch = rows_of_batch(batch)
         if is_first := coding is None:
             columns = model.form.learn(batch)
-        rows = any_array_of(model, batch, reset=is_first, columns=columns)
+        rows = any_array_of(model, batch, reset=is_first, columns=columns, has_gaps=True)
         if coding is None:
             coding = model.form.new_coding(rows, columns, None, group)
         return rows if coding.is_plain else coding.encode_array(np.asarray(dense(rows), np.float64))

@@ -51,7 +51,7 @@ class Categorical(Unit):
         """The columns of each unit one above the other: (..., most categories, n_units), filled up with `padding`."""
         padded = torch.cat((x, x.new_full((*x.shape[:-1], 1), padding)), -1)
         places = _places(self.sizes, x.device)
-        return padded.index_select(-1, places.flatten()).unflatten(-1, places.shape)
+        return padded.index_select(-1, places.flatten()).view(*x.shape[:-1], *places.shape)
 
     def _in_columns(self, by_unit: Tensor) -> Tensor:
         """The reverse."""

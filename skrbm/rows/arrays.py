@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skrbm.rows.gaps import Gaps
 from skrbm.rows.source import Batch, Binarize, Mean, RowSource
-from skrbm.rows.stores import Levels, OnCPU, Store, on_device
+from skrbm.rows.stores import Levels, OnCPU, Sent, Store, on_device
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import chunks, dense, is_bits, numpy_type, to_tensor
 
@@ -30,8 +31,9 @@ class ArrayRows(RowSource):
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        The rows, of any real type. What isn't zeros and ones, or multiples of 1/255 or 1/16, is kept as it is; a CSR
-        matrix then becomes dense one batch at a time. Nothing is kept of an array that lies in a file.
+        The rows, of any real type, NaN where a cell is missing. What isn't zeros and ones, or multiples of 1/255 or
+        1/16, is kept as it is; a CSR matrix then becomes dense one batch at a time. Nothing is kept of an array that
+        lies in a file.
     weight : ndarray of shape (n_rows,), optional
         Weights of the rows, >= 0. Rows of weight zero are left out, as if they weren't there.
     shuffle : bool
@@ -41,8 +43,8 @@ class ArrayRows(RowSource):
         Of the batches; those of zeros and ones are uint8.
     rows : ndarray of int, optional
         Numbers of the rows that are meant; by default all. `take` hands out the others too.
-    encode : callable, optional
-        Makes rows of a machine of rows of X, a batch at a time; X is kept as it is then.
+    encode, decode : callable, optional
+        Makes rows of a machine of rows of X, a batch at a time, and the reverse; X is kept as it is then.
     """
 
     n_features: int
@@ -63,8 +65,15 @@ class ArrayRows(RowSource):
         device: torch.device | str = "cpu",
         rows: np.ndarray | None = None,
         encode: Callable[[Tensor], Tensor] | None = None,
+        decode: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         rows = np.arange(X.shape[0]) if rows is None else rows
+        self._gaps = Gaps.of(X, Stream(0, "gaps"))
+        self._encode, self._decode, self.has_gaps = encode, decode, self._gaps is not None
+        if self._gaps is not None:
+            rows = rows[~self._gaps.is_empty[rows]]
+            if not len(rows):
+                raise ValueError("X has no values at all: every cell is NaN. Pass rows that have some.")
         self._rows = rows if weight is None else rows[weight[rows] != 0]
         self._weight = None if weight is None else to_tensor(weight, dtype, device)
         self._dtype, self._device = dtype, torch.device(device)
@@ -72,17 +81,21 @@ class ArrayRows(RowSource):
         self.n_rows = len(self._rows)
         self.total_weight = float(self.n_rows if weight is None else weight[self._rows].sum(dtype=np.float64))
         mapped = is_mapped(X)
-        if encode is not None:
-            store: OnCPU = _AsGiven(X, dtype, encode)
+        if self._gaps is not None:
+            store: OnCPU = _Filled(self._gaps, X.dtype, dtype, encode)
+        elif encode is not None:
+            store = _AsGiven(X, dtype, encode)
         else:
             store = (None if mapped else _Bits.of(X) or _Greys.of(X, dtype)) or _AsGiven(X, dtype)
         self.n_features = int(X.shape[1]) if encode is None else store.codes(torch.arange(1)).shape[1]
         self._in_blocks = mapped and X.nbytes > _MAX_STORE
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole if they can, to be copied once.
-        self._store = (
-            store if self._device.type == "cpu" else on_device(store, (int(X.shape[0]), self.n_features), self._device)
-        )
+        if self._gaps is not None:  # whose values change
+            self._store: Store = store if self._device.type == "cpu" else Sent(store, self._device)
+        else:
+            shape = (int(X.shape[0]), self.n_features)
+            self._store = store if self._device.type == "cpu" else on_device(store, shape, self._device)
 
     def n_batches(self, batch_size: int) -> int:
         return -(-self.n_rows // batch_size)
@@ -96,7 +109,29 @@ class ArrayRows(RowSource):
             if kept is not None:
                 yield Batch(kept.rows(batch), form=kept.form, divisor=kept.divisor)
                 continue
-            yield Batch(self._store.take(batch), None if self._weight is None else self._weight[batch])
+            yield self._batch(batch)
+
+    def _batch(self, rows: Tensor) -> Batch:
+        weight = None if self._weight is None else self._weight[rows.to(self._device)]
+        v = self._store.take(rows)
+        if self._gaps is None:
+            return Batch(v, weight)
+        numbers = rows.cpu().numpy()
+        given = torch.from_numpy(np.ascontiguousarray(self._gaps.take(numbers)[0]))
+        free = torch.isnan(given if self._encode is None else self._encode(given)).to(self._device)
+        return Batch(v, weight, free=free if bool(free.any()) else None, rows=numbers)
+
+    def put_(self, batch: Batch) -> None:
+        if self._gaps is not None and batch.rows is not None:
+            v = batch.v.to("cpu", torch.float64)
+            self._gaps.put_(batch.rows, (v if self._decode is None else self._decode(v)).numpy())
+
+    def provisional(self) -> np.ndarray | None:
+        return None if self._gaps is None else self._gaps.values.copy()
+
+    def set_provisional_(self, values: np.ndarray) -> None:
+        if self._gaps is not None:
+            self._gaps.values[:] = values
 
     def in_order(self) -> Iterator[Batch]:
         """Every row once, in batches and in the order of X, as floats."""
@@ -106,7 +141,8 @@ class ArrayRows(RowSource):
     def mean(self, rule: Binarize) -> Tensor:
         total = Mean(rule)
         for batch in self.in_order():
-            total.add_(batch.v, batch.weight)
+            v = batch.v if batch.free is None else batch.v.masked_fill(batch.free, torch.nan)
+            total.add_(v, batch.weight)
         return total.value
 
     def some(self, n: int, stream: Stream) -> Tensor:
@@ -114,8 +150,8 @@ class ArrayRows(RowSource):
 
     def take(self, rows: np.ndarray) -> Batch:
         """The given rows of X as floats, and their weights."""
-        index = self._store.index(rows)
-        return Batch(self._store.take(index).to(self._dtype), None if self._weight is None else self._weight[index])
+        batch = self._batch(self._store.index(rows))
+        return batch._replace(v=batch.v.to(self._dtype))
 
     def _all_bits(self, store: Store) -> bool:
         """Of rows too many to be packed."""
@@ -191,6 +227,23 @@ class _Greys(OnCPU):
         return torch.from_numpy(self._codes.take(rows.numpy(), axis=0))
 
 
+class _Filled(OnCPU):
+    """Rows with gaps, filled in provisionally."""
+
+    levels = Levels()
+
+    def __init__(
+        self, gaps: Gaps, given: np.dtype[Any], dtype: torch.dtype, encode: Callable[[Tensor], Tensor] | None
+    ) -> None:
+        self._gaps, self._dtype, self._encode, self._wide = gaps, dtype, encode, _wide(given)
+
+    def codes(self, rows: Tensor) -> Tensor:
+        filled = self._gaps.take(rows.numpy())[1]
+        if self._encode is None:
+            return to_tensor(filled, self._dtype)
+        return self._encode(to_tensor(filled, self._wide)).to(self._dtype)
+
+
 class _AsGiven(OnCPU):
     """Rows of an array or a CSR matrix of any type, encoded where they come out."""
 
@@ -198,14 +251,18 @@ class _AsGiven(OnCPU):
 
     def __init__(self, X: Any, dtype: torch.dtype, encode: Callable[[Tensor], Tensor] | None = None) -> None:
         self._X, self._dtype, self._encode = X, dtype, encode
-        # Before a large mean is taken off, float32 may have too few digits for what is left.
-        self._wide = torch.float32 if X.dtype in (np.float32, np.float16, np.uint8, np.int8, bool) else torch.float64
+        self._wide = _wide(X.dtype)
 
     def codes(self, rows: Tensor) -> Tensor:
         values = self._X[rows.numpy()]
         if self._encode is None:
             return to_tensor(values, self._dtype)
         return self._encode(to_tensor(values, self._wide)).to(self._dtype)
+
+
+def _wide(dtype: np.dtype[Any]) -> torch.dtype:
+    """For a mean to be taken off: where it is large, float32 may have too few digits for what is left."""
+    return torch.float32 if dtype in (np.float32, np.float16, np.uint8, np.int8, bool) else torch.float64
 
 
 def is_mapped(X: Any) -> bool:

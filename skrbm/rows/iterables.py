@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from skrbm.rows.gaps import bits_or_gaps, gaps_in
 from skrbm.rows.source import Batch, Binarize, Mean, RowSource
 from skrbm.support.checks import optional
 from skrbm.support.randomness import Stream
 from skrbm.support.ranges import Range
-from skrbm.support.tensors import Placement, is_bits, to_tensor
+from skrbm.support.tensors import Placement, to_tensor
 
 _KEPT = 1000  # rows of the sample: enough for the measures after an epoch
 NO_ROWS = "{} yields no rows. Pass what yields arrays of shape (n, n_features) with rows in them."
@@ -42,6 +43,7 @@ class PassingRows(RowSource):
     is_binary: bool
     is_weighted: bool = False
     has_full_batches: bool = False
+    has_gaps: bool
     shuffle: bool
     range: Range
 
@@ -62,7 +64,7 @@ class PassingRows(RowSource):
         seen : iterable
             The batches.
         check : callable
-            Turns a batch into an array of finite numbers with the right columns, or raises.
+            Turns a batch into an array of numbers with the right columns, NaN where cells are missing, or raises.
         rule : {"none", "sample"} or float
             See `binarize_rows`; of `mean`.
         shuffle : bool
@@ -80,18 +82,20 @@ class PassingRows(RowSource):
         self._check, self._place, self.shuffle = check, place, shuffle
         mean, kept = Mean(rule), Sample(_KEPT, stream)
         self._sizes: list[int] = []
-        self.n_rows, self.is_binary, self.range = 0, True, Range()
+        self.n_rows, self.is_binary, self.has_gaps, self.range = 0, True, False, Range()
         for rows in map(check, seen):
             v = to_tensor(rows, *place)
             mean.add_(v)
             kept.add_(v)
             self.n_rows += len(v)
             self._sizes.append(len(v))
-            self.is_binary = self.is_binary and is_bits(v)
+            self.is_binary = self.is_binary and bits_or_gaps(v)
+            self.has_gaps = self.has_gaps or gaps_in(v) is not None
             self.range = self.range | Range.of(rows, kinds=True)
         if not self.n_rows:
             raise ValueError(NO_ROWS.format("X"))
-        self._mean, self._sample = mean.value, kept.rows
+        self._mean = mean.value
+        self._sample = self._filled(kept.rows)[0]
         self.n_features, self.total_weight = len(self._mean), float(self.n_rows)
 
     @abstractmethod
@@ -109,6 +113,20 @@ class PassingRows(RowSource):
         order = torch.from_numpy(np.sort(stream.permutation(len(self._sample))[:n]))
         return self._sample[order.to(self._place.device)]
 
+    def put_(self, batch: Batch) -> None:
+        """Nothing: rows that pass by aren't known again."""
+
+    def provisional(self) -> np.ndarray | None:
+        return None
+
+    def set_provisional_(self, values: np.ndarray) -> None:
+        """Nothing to go on from."""
+
+    def _filled(self, v: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Rows whose missing cells are the means of their columns, and which these are."""
+        free = gaps_in(v)
+        return (v, None) if free is None else (torch.where(free, self._mean.to(v).nan_to_num(0.0), v), free)
+
     def epoch(self, stream: Stream, batch_size: int = 100, as_kept: bool = False) -> Iterator[Batch]:
         n_seen = 0
         for v in map(self._tensor, self._passing(stream, batch_size)):
@@ -116,7 +134,8 @@ class PassingRows(RowSource):
                 v = v[torch.from_numpy(stream.permutation(len(v))).to(v.device)]
             n_seen += len(v)
             for rows in torch.split(v, batch_size):
-                yield Batch(rows)
+                filled, free = self._filled(rows)
+                yield Batch(filled, free=free)
         if n_seen < self.n_rows:
             raise ValueError(
                 f"X yielded {self.n_rows} rows the first time and {n_seen} now. Pass what begins anew each time it is "

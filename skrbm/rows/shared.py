@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 
+import numpy as np
 from torch import Tensor
 
 from skrbm.distributed import ALONE, Group
@@ -44,12 +45,14 @@ class SharedRows(RowSource):
     is_binary: bool
     is_weighted: bool
     has_full_batches: bool
+    has_gaps: bool
 
     def __init__(self, source: RowSource, group: Group = ALONE, held_out: HeldOut | None = None) -> None:
         self._source, self.group, self.held_out = source, group, held_out
         self.n_features, self.is_binary, self.is_weighted = source.n_features, source.is_binary, source.is_weighted
         self.n_own_rows, self.n_rows = source.n_rows, group.total(source.n_rows)
         self.total_weight, self.has_full_batches = source.total_weight, source.has_full_batches and group.size == 1
+        self.has_gaps = source.has_gaps
         self._plan = cache(self._agree)  # asked of the others once for each size of batches
 
     def n_batches(self, batch_size: int) -> int:
@@ -69,6 +72,15 @@ class SharedRows(RowSource):
         for i, batch in enumerate(islice(self._source.epoch(stream, batch_size), n_batches)):
             # The last one may have fewer rows in one process than in another.
             yield batch._replace(is_even=are_alike and i < n_batches - 1)
+
+    def put_(self, batch: Batch) -> None:
+        self._source.put_(batch)
+
+    def provisional(self) -> np.ndarray | None:
+        return self._source.provisional()
+
+    def set_provisional_(self, values: np.ndarray) -> None:
+        self._source.set_provisional_(values)
 
     def _agree(self, batch_size: int) -> tuple[int, bool]:
         """The number of batches of all ranks, and whether they have as many rows each."""

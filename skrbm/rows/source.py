@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from skrbm.rows.gaps import gaps_in
 from skrbm.support.randomness import Stream, bernoulli_
 
 Binarize = Literal["none", "sample"] | float
@@ -30,6 +32,11 @@ class Batch(NamedTuple):
         of 1 / `divisor`.
     divisor : float
         See there.
+    free : Tensor of shape (n, n_features) or None
+        Which cells are missing, whose values in `v` are provisional; None if none are.
+    rows : ndarray of shape (n,) or None
+        Numbers by which the source knows the rows, to be told what their missing cells have come to; None if it
+        doesn't.
     """
 
     v: Tensor
@@ -37,6 +44,8 @@ class Batch(NamedTuple):
     is_even: bool = False
     form: Literal["values", "packed", "codes"] = "values"
     divisor: float = 1.0
+    free: Tensor | None = None
+    rows: np.ndarray | None = None
 
 
 class HeldOut(NamedTuple):
@@ -48,10 +57,13 @@ class HeldOut(NamedTuple):
         The rows.
     weight : Tensor of shape (n,) or None
         Their weights.
+    free : Tensor of shape (n, n_features) or None
+        Which cells are missing, whose values in `v` are provisional.
     """
 
     v: Tensor
     weight: Tensor | None = None
+    free: Tensor | None = None
 
 
 class RowSource(Protocol):
@@ -71,6 +83,8 @@ class RowSource(Protocol):
         Whether batches have weights.
     has_full_batches : bool
         Whether all batches of an epoch but the last have as many rows as was asked for.
+    has_gaps : bool
+        Whether cells are missing. In batches and samples they have provisional values.
     """
 
     n_features: int
@@ -79,12 +93,16 @@ class RowSource(Protocol):
     is_binary: bool
     is_weighted: bool
     has_full_batches: bool
+    has_gaps: bool = False
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
 
     def mean(self, rule: Binarize) -> Tensor:
-        """Weighted mean over the rows as `rule` (see `binarize_rows`) shows them to the machine, (n_features,)."""
+        """Weighted mean over the rows as `rule` (see `binarize_rows`) shows them to the machine, (n_features,).
+
+        Of the cells that aren't missing; NaN where a column has none.
+        """
 
     def some(self, n: int, stream: Stream) -> Tensor:
         """`n` different rows, or all if there are fewer, as floats (n, n_features)."""
@@ -95,25 +113,40 @@ class RowSource(Protocol):
         With `as_kept` they may be handed out in another form than that of values, see `Batch`.
         """
 
+    def put_(self, batch: Batch) -> None:
+        """Take note of what the missing cells of a batch have come to, if the source knows its rows."""
+
+    def provisional(self) -> np.ndarray | None:
+        """What the missing cells of rows that the source knows have come to, (n_gaps,); None where there are none."""
+
+    def set_provisional_(self, values: np.ndarray) -> None:
+        """Go on from where `provisional()` was taken."""
+
 
 class Mean:
-    """Weighted mean of rows as `rule` shows them, added up in float64."""
+    """Weighted mean of rows as `rule` shows them, added up in float64; of each column those that have no NaN there."""
 
     def __init__(self, rule: Binarize) -> None:
         self._rule, self._total, self._weight = rule, torch.zeros((), dtype=torch.float64), 0.0
+        self._missing: Any = 0.0
         self._dtype = torch.float64
 
     def add_(self, v: Tensor, weight: Tensor | None = None) -> None:
         """Count rows (n, n_features) with their weights."""
+        free = gaps_in(v)
         v = v.clamp(0.0, 1.0) if self._rule == "sample" else binarize_rows(v, self._rule, Stream(0))
+        if free is not None:
+            v = v.masked_fill(free, 0.0)
+            missing = free.sum(0) if weight is None else weight.double() @ free.double()
+            self._missing = self._missing + missing.double()
         self._total = self._total + (v.sum(0, dtype=torch.float64) if weight is None else weight.double() @ v.double())
         self._weight += len(v) if weight is None else float(weight.double().sum())
         self._dtype = v.dtype
 
     @property
     def value(self) -> Tensor:
-        """The mean of those counted so far, (n_features,)."""
-        return (self._total / self._weight).to(self._dtype)
+        """The mean of those counted so far, (n_features,); NaN where all are missing."""
+        return (self._total / (self._weight - self._missing)).to(self._dtype)
 
 
 def binarize_rows(v: Tensor, rule: Binarize, stream: Stream, out: Tensor | None = None) -> Tensor:

@@ -33,7 +33,7 @@ class Range(NamedTuple):
 
     @classmethod
     def of(cls, X: Any, kinds: bool = False) -> Self:
-        """The range of an array or a sparse matrix of finite numbers.
+        """The range of an array or a sparse matrix of finite numbers, but for NaN, which is no value.
 
         Parameters
         ----------
@@ -50,6 +50,8 @@ class Range(NamedTuple):
         if not values.size:
             return found
         extremes = [(part.min(), part.max()) for part in _parts(values)]
+        if any(np.isnan(low) for low, _ in extremes):
+            return found | cls.of(values[~np.isnan(values)], kinds)
         low, high = (float(pick(ends)) for pick, ends in zip((min, max), zip(*extremes, strict=True), strict=True))
         if low >= 0 and high <= 1 and not kinds:
             return found | cls(low, high, is_whole=False, is_bytes=False, is_signs=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v, mean_v_given_h
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import binarize_rows
+from skrbm.rows.source import Binarize, binarize_rows
 from skrbm.sampling.kernels import moved_on
 from skrbm.support.checks import warn
 from skrbm.support.compiled import loaded_loops
@@ -22,6 +22,7 @@ from skrbm.support.randomness import Stream
 from skrbm.support.tensors import to_numpy, to_tensor
 from skrbm.training.balance import balance_modes
 from skrbm.training.checkpoint import check_same_rows
+from skrbm.training.gaps import filled_held_out
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
 from skrbm.training.measures import EarlyStopping, Measures, measure, validation_score
@@ -82,6 +83,10 @@ class Run:
         See `Learned`.
     watched : Tensor of shape (n, n_features)
         Training rows that are measured after each epoch.
+    watched_at, kept_at : dict
+        States of the streams that have chosen these, and `data_samples`.
+    rule : {"none", "sample"} or float
+        What those that are measured are made of, see `binarize_rows`.
     stream : Stream
         Randomness of the measures.
     stopping : EarlyStopping
@@ -105,6 +110,9 @@ class Run:
     base_rates: np.ndarray
     data_samples: np.ndarray
     watched: Tensor
+    watched_at: dict[str, Any]
+    kept_at: dict[str, Any]
+    rule: Binarize
     stream: Stream
     stopping: EarlyStopping
     trajectory: Trajectory | None = None
@@ -198,7 +206,10 @@ class Run:
 
     def measure(self, record: EpochRecord, before: RBMParameters, n_retreats: int = 0) -> None:
         """Take note of an epoch, `before` being the machine before it, that was begun again so many times."""
-        state, held_out = self.state, self.rows.held_out
+        state = self.state
+        held_out = filled_held_out(state.model, self.rows.held_out, self.stream)
+        if self.rows.has_gaps:
+            self.watched = self._some_again(self.watched_at, len(self.watched), self.rule)
         h = state.h.to(state.params.W.dtype)
         measures = measure(state.model, before, h, self.watched, held_out, self.stream)
         is_best = False
@@ -229,6 +240,8 @@ class Run:
         if self.best is not None:
             learned = replace(learned, params=self.best.params, h=self.best.h, carried=self.best.carried)
         learned = self._balanced(learned)
+        if self.rows.has_gaps:
+            learned = replace(learned, data_samples=to_numpy(self._some_again(self.kept_at, _KEPT_ROWS)))
         if self.trajectory is not None:
             learned = replace(learned, trajectory=[params.to("cpu") for params in self.trajectory.kept])
         if state.settings.algorithm == "pcd" and (state.average is not None or self.best is not None):
@@ -237,6 +250,12 @@ class Run:
             h = to_tensor(learned.h, *place)
             learned = replace(learned, h=to_numpy(moved_on(params, h, _LAST_STEPS, state.streams.chains)))
         return learned
+
+    def _some_again(self, at: dict[str, Any], n: int, rule: Binarize = "none") -> Tensor:
+        """The rows that a stream in this state chooses, with what their missing cells have come to by now."""
+        stream = Stream(0)
+        stream.set_state(at)
+        return binarize_rows(self.rows.some(n, stream), rule, stream)
 
     def _balanced(self, learned: Learned) -> Learned:
         """With the modes of the machine in the proportions of the rows, where persistent chains have learned it."""
@@ -272,6 +291,7 @@ class Run:
         own |= {"measures": self.stream.state(), "first": self.first, "data_samples": self.data_samples}
         best = self.best and {"params": to_plain(self.best.params.tensors), "carried": self.best.carried}
         own["best_h"] = None if self.best is None else self.best.h
+        own["gaps"] = self.rows.provisional()
         shared = {
             "training": training,
             "stopping": self.stopping.state(),
@@ -293,6 +313,8 @@ class Run:
         if self.trajectory is not None:
             self.trajectory.set_state(shared["trajectory"])
         self.data_samples, self.base_rates = own["data_samples"], shared["base_rates"]
+        if own.get("gaps") is not None:
+            self.rows.set_provisional_(own["gaps"])
         self.history = {name: [*values] for name, values in shared["history"].items()}
         self.n_finished = shared["n_finished"]
         self.last = self.learned()
@@ -339,6 +361,8 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     group, learned, place = rows.group, start.learned, settings.place
     streams = Streams.from_seed(start.seed, group.seed(start.seed))
     mean_v, smoothing, h = rows.mean(settings.binarize), 1.0 / rows.n_rows, None
+    if rows.has_gaps:  # of a column that is missing everywhere nothing is known
+        mean_v = torch.where(mean_v.isnan(), settings.visible.mean(torch.zeros_like(mean_v)), mean_v)
     if learned is None:
         params = _first_machine(mean_v, smoothing, settings, streams.start)
     else:
@@ -346,6 +370,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
         if learned.h is not None and learned.h.shape == (settings.n_chains, settings.n_hidden):
             h = to_tensor(learned.h, *place)
     visible = params.visible
+    kept_at = streams.start.state()
     data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
     state = start_state(params, params.states_of(mean_v), settings, streams, h=h)
@@ -363,6 +388,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     stream = streams.start.spawn("monitor")
     # By the rule that was asked for: the draws of the measures are then the same for rows of bits.
     n_watched = min(max(rows.n_own_rows // 10, _LEAST_WATCHED), _MOST_WATCHED)
+    watched_at = stream.state()
     watched = binarize_rows(rows.some(n_watched, stream), asked.binarize, stream)
     past = {} if learned is None or learned.history is None else learned.history
     run = Run(
@@ -373,6 +399,9 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
         base_rates,
         data_samples,
         watched,
+        watched_at,
+        kept_at,
+        asked.binarize,
         stream,
         EarlyStopping(settings.tol, settings.n_iter_no_change),
         trajectory,

@@ -49,6 +49,7 @@ _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 
 # The noise of Gaussian columns starts at this share of their variance, and relaxes so many times in a fit. From 1 down,
 # machines whose columns aren't correlated never leave W = 0; faster, noise takes what the weights are about to learn.
+FRESH_STEPS = 20  # of chains of missing cells that begin anew, where rows aren't known again
 FIRST_NOISE, _SCALE_TURNS, _MOST_SCALE_RATE = 0.3, 15.0, 0.05
 
 # weight_decay="auto", see `_decay`: two precisions of the weights' prior, and the most that each may come to, lest toys
@@ -84,6 +85,8 @@ class TrainSettings:
         Of the rows, where `learning_rate` is left to them.
     is_compiled : bool
         Whether updates are made by compiled loops.
+    gap_steps : int
+        Gibbs steps of the chains of missing cells at each visit of a row.
     """
 
     n_hidden: int = 256
@@ -119,6 +122,7 @@ class TrainSettings:
     scale_rate: float = 0.0
     spectrum: Spectrum | None = None
     is_compiled: bool = False
+    gap_steps: int = 1
 
     def resolved(self, rows: SharedRows) -> Self:
         """The settings for these rows: the one place where "auto" gets its meaning.
@@ -218,6 +222,7 @@ class TrainSettings:
             k=self.k[0] if isinstance(self.k, Mapping) else self.k,
             averaging=0.0,
             balance_modes=False,
+            gap_steps=FRESH_STEPS,
             weight_decay=_DECAY_WITHOUT_END if self.weight_decay == "auto" else self.weight_decay,
             store_trajectory=False,
         )

@@ -58,6 +58,7 @@ class Streams(NamedTuple):
     shuffle: Stream
     pixels: Stream
     chains: Stream
+    gaps: Stream
 
     @classmethod
     def from_seed(cls, seed: Any, own: Any = None) -> Streams:
@@ -253,7 +254,8 @@ class TrainState:
         if self.pace.is_free and carried.get("damping") is not None:  # of the first rows
             self.damping = Damping(*(from_plain(values).to(self.params.W) for values in carried["damping"]))
         for use, stream in self.streams._asdict().items():
-            stream.set_state(carried["streams"][use])
+            if use in carried["streams"]:  # not of an older version that knew no gaps
+                stream.set_state(carried["streams"][use])
         self.n_updates, self.n_epochs = carried["n_updates"], carried["n_epochs"]
 
     def state(self) -> dict[str, Any]:

@@ -35,9 +35,10 @@ from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
 from skrbm.training.compiled_updates import CompiledUpdates
 from skrbm.training.device_updates import DeviceUpdates
+from skrbm.training.gaps import filled_batch
 from skrbm.training.gradients import Gradient, difference, move_scale_, penalize_, statistics
 from skrbm.training.observers import Observer
-from skrbm.training.settings import gibbs_steps
+from skrbm.training.settings import FRESH_STEPS, gibbs_steps
 from skrbm.training.state import SeveralUpdates, TrainState
 
 _WORDS = {"W": "weights", "b": "visible biases", "c": "hidden biases"}
@@ -93,6 +94,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
             state.several.end_()
     else:
         for batch in rows.epoch(state.streams.shuffle, int(settings.batch_size)):
+            batch = _filled_(state, rows, batch)
             before = state.snapshot()
             update_(state, batch, rows.group)
             _look_(state, before, len(batch.v), rows.group, observers)
@@ -117,6 +119,7 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
     n_to_come = max(state.settings.n_epochs - state.n_epochs, 1) * rows.n_batches(size)
     as_kept = several.takes_kept and state.is_plain_descent
     for batch in rows.epoch(state.streams.shuffle, size * together, as_kept):
+        batch = _filled_(state, rows, batch)
         left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
         while len(left):
             looks_itself = several.looks_itself and state.is_plain_descent
@@ -131,6 +134,17 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
                 for part in torch.split(some.v, n_data):
                     update_(state, Batch(part))
             _look_(state, before, min(n_data, len(some.v)), rows.group, others, n)
+
+
+def _filled_(state: TrainState, rows: SharedRows, batch: Batch) -> Batch:
+    """The batch, whose missing cells, if there are any, have been moved on."""
+    if batch.free is None:
+        return batch
+    settings, is_known = state.settings, batch.rows is not None
+    n_steps = settings.gap_steps if is_known else max(settings.gap_steps, FRESH_STEPS)
+    batch = filled_batch(state.params, batch, settings.binarize, n_steps, state.streams.gaps)
+    rows.put_(batch)
+    return Batch(batch.v, batch.weight, batch.is_even)
 
 
 def _look_(

@@ -46,8 +46,8 @@ def test_unusable_files_and_parameters(tmp_path, paths, monkeypatch):
     pd.DataFrame({"a": ["text"]}).to_parquet(tmp_path / "3.parquet")
     with pytest.raises(ValueError, match="column 'a' is of .*string, not of numbers"):
         list(ParquetRows(tmp_path / "3.parquet"))
-    pd.DataFrame({"a": [0.0, None]}).to_parquet(tmp_path / "4.parquet")
-    with pytest.raises(ValueError, match="NaN"):
+    pd.DataFrame({"a": [0.0, np.inf]}).to_parquet(tmp_path / "4.parquet")
+    with pytest.raises(ValueError, match="infinity"):
         BernoulliRBMTorch(n_hidden=2).fit(ParquetRows(tmp_path / "4.parquet"))
     whole = paths[0].read_bytes()
     for data in (b"", b"text", whole[:-9], whole[: len(whole) // 2]):

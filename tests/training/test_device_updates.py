@@ -38,7 +38,7 @@ class Sequence(Stream):
 
 def begin_in_sequence(settings, seed=0, **kwargs):
     state = begin(reference.random_params(3, 4), settings, seed, **kwargs)
-    state.streams = Streams(*(Sequence([seed, i]) for i in range(4)))
+    state.streams = Streams(*(Sequence([seed, i]) for i in range(5)))
     return state
 
 

@@ -25,6 +25,7 @@ def test_the_defaults_are_those_of_the_estimator():
             "hidden",
             "offset_rate",
             "spectrum",
+            "gap_steps",
             "is_compiled",
             "noise",
             "scale_rate",
