@@ -13,7 +13,7 @@ from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm.estimators.base import BaseRBM
-from skrbm.estimators.chains import run_chains_of, starts_of
+from skrbm.estimators.chains import run_chains_of
 from skrbm.estimators.coding import Table
 from skrbm.estimators.filling import (
     dtypes_of,
@@ -24,6 +24,7 @@ from skrbm.estimators.filling import (
     with_columns,
     with_new_columns,
 )
+from skrbm.estimators.fitted import Fitted
 from skrbm.estimators.forms import table_of
 from skrbm.estimators.inputs import array_with_gaps
 from skrbm.estimators.parameters import Number
@@ -40,7 +41,7 @@ _CHAINS = 10_000  # that draws are made by at a time
 
 def n_hidden_for(n_rows: int) -> int:
     """How many hidden units a table of so many rows is given."""
-    return int(min(max(4, math.sqrt(n_rows)), 64))
+    return int(min(max(4, 2 * math.sqrt(n_rows)), 128))
 
 
 def _for_columns(machine: BaseRBM, places: np.ndarray) -> BaseRBM:
@@ -70,8 +71,10 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     sample_posterior : bool, default=False
         Whether gaps are filled by a draw from p(missing | observed), rather than by means of numbers and the most
         probable labels.
-    n_steps : int, default=500
-        Length of the chains, one for each row with gaps; means are over the second half.
+    n_steps : int, default=200
+        Length of the chains of each row with gaps.
+    n_chains : int, default=5
+        How many chains means are over, of their second halves. (A draw takes one.)
     add_indicator : bool, default=False
         Whether a column for each column that had gaps in `fit` is appended, which says where these were.
     keep_empty_features : bool, default=False
@@ -101,7 +104,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     their types; where these are whole numbers, so are means, rounded. A gap in a column that never varied in `fit` gets
     its only value.
 
-    Each chain sees one row, so how a row is filled doesn't depend on the rows beside it, but for the randomness.
+    Chains set out from the mean of the table, with all that the row has clamped, so that it is this which decides where
+    they go at first: where several quite different completions fit, Gibbs chains hardly ever go from one to another.
 
     Examples
     --------
@@ -136,7 +140,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         estimator: BaseRBM | Literal["auto"] = "auto",
         *,
         sample_posterior: bool = False,
-        n_steps: int = 500,
+        n_steps: int = 200,
+        n_chains: int = 5,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -144,6 +149,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.estimator = estimator
         self.sample_posterior = sample_posterior
         self.n_steps = n_steps
+        self.n_chains = n_chains
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.random_state = random_state
@@ -205,7 +211,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise TypeError(
                 f"estimator={self.estimator!r} must be 'auto' or a machine of skrbm, such as MixedRBM(n_hidden=50)."
             )
-        Number(1, kind=Integral)("n_steps", self.n_steps)
+        for name in ("n_steps", "n_chains"):
+            Number(1, kind=Integral)(name, getattr(self, name))
         for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
             if not isinstance(value := getattr(self, name), bool | np.bool_):
                 raise TypeError(f"{name}={value!r} must be True or False.")
@@ -312,7 +319,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         dict of str to ndarray of shape (n_samples, n_labels)
             Of each column with labels, by name ("x0", "x1" … where it has none); labels are in the order of
-            `estimator_.columns_`. Means over the second half of a chain; where a label is observed, 1 and zeros.
+            `estimator_.columns_`. Means over chains; where a label is observed, 1 and zeros.
 
         Raises
         ------
@@ -372,11 +379,15 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             yield from np.split(found, size)
 
     def _run(self, given: np.ndarray, kind: str, stream: Stream, decode: bool = True) -> np.ndarray:
-        """Rows with gaps, completed by a chain each; as numbers of the table or, without `decode`, of the machine."""
-        starts = starts_of(self.estimator_, len(given), "random", stream).astype(given.dtype)
-        return run_chains_of(
-            self.estimator_, "gibbs", self.n_steps, stream, starts, given, mean=kind == "mean", decode=decode
-        )
+        """Rows with gaps, completed; as numbers of the table or, without `decode`, of the machine."""
+        model, n_steps = self.estimator_, self.n_steps
+        if kind == "sample":
+            return run_chains_of(model, "gibbs", n_steps, stream, None, given)
+        found = np.zeros(())
+        for _ in range(self.n_chains):
+            found = found + run_chains_of(model, "gibbs", n_steps, stream, None, given, mean=True, decode=False)
+        found = (found / self.n_chains).astype(given.dtype)
+        return Fitted(model).decoded(found, given) if decode else found
 
     def _filled(self, table: Any, gaps: np.ndarray, found: np.ndarray | None) -> Any:
         """The table with its gaps filled by numbers of the machine's columns, or by the only value of the others."""

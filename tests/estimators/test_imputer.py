@@ -276,11 +276,11 @@ def test_the_indicator_is_that_of_the_other_imputers():
         model.fit(gaps)
         for model in (RBMImputer(FAST, add_indicator=True, **SMALL), IterativeImputer(add_indicator=True))
     )
-    assert list(ours.get_feature_names_out("abc")) == list(theirs.get_feature_names_out("abc"))
+    assert list(ours.get_feature_names_out(list("abc"))) == list(theirs.get_feature_names_out(list("abc")))
     np.testing.assert_array_equal(ours.transform(gaps)[:, 3:], theirs.transform(gaps)[:, 3:])
     frame = pd.DataFrame(gaps, columns=list("abc"))
     found = RBMImputer(FAST, add_indicator=True, **SMALL).fit(frame).transform(frame)
-    assert list(found.columns) == list(theirs.get_feature_names_out("abc"))
+    assert list(found.columns) == list(theirs.get_feature_names_out(list("abc")))
     assert found["missingindicator_a"].dtype == bool
 
 
