@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 _CHAINS = 10_000  # that draws are made by at a time
 
 
-def n_hidden_for(n_rows: int) -> int:
-    """How many hidden units a table of so many rows is given."""
-    return int(min(max(4, 2 * math.sqrt(n_rows)), 128))
+def n_hidden_for(gaps: np.ndarray) -> int:
+    """How many hidden units a table with these gaps is given: by as many rows as its values fill."""
+    n_rows = (~gaps).sum() / gaps.shape[1]
+    return int(min(max(4, 2 * math.sqrt(n_rows)), 128))  # by `benchmarks/imputation.py sizes`
 
 
 def _for_columns(machine: BaseRBM, places: np.ndarray) -> BaseRBM:
@@ -67,7 +68,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ----------
     estimator : "auto" or estimator, default="auto"
         A machine, such as `MixedRBM(n_hidden=50)`, `GaussianRBM()`, `BernoulliRBMTorch()`, which is cloned. "auto" is a
-        `MixedRBM`, which takes columns of every kind, with hidden units by the number of rows.
+        `MixedRBM`, which takes columns of every kind, with 4 to 128 hidden units by the number of values: twice the
+        root of the rows that these fill.
     sample_posterior : bool, default=False
         Whether gaps are filled by a draw from p(missing | observed), rather than by means of numbers and the most
         probable labels.
@@ -112,23 +114,24 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     >>> import numpy as np
     >>> import pandas as pd
     >>> from skrbm import RBMImputer
-    >>> kind = np.resize([0, 1], 300)
-    >>> noise = np.random.default_rng(0).normal(size=300)
-    >>> table = pd.DataFrame({"size": 10.0 * kind + noise, "shape": np.array(["round", "square"])[kind]})
-    >>> gaps = pd.DataFrame({"size": [np.nan, 10.5], "shape": ["round", None]})
+    >>> rng = np.random.default_rng(0)
+    >>> age = rng.normal(50, 15, 100)
+    >>> table = pd.DataFrame({"age": age, "pressure": age + 80 + rng.normal(0, 8, 100)})
+    >>> table["retired"] = np.where(age + rng.normal(0, 3, 100) > 65, "yes", "no")
+    >>> gaps = pd.DataFrame({"age": [30.0, 75.0], "pressure": [np.nan, 155.0], "retired": ["no", None]})
     >>> imputer = RBMImputer(random_state=0).fit(pd.concat([table, gaps]))
-    >>> imputer.transform(gaps).round()
-       size   shape
-    0   0.0   round
-    1  10.0  square
+    >>> imputer.transform(gaps).round(-1)
+        age  pressure retired
+    0  30.0     110.0      no
+    1  80.0     160.0     yes
 
-    For multiple imputation, three tables of draws; and how probable the labels are:
+    How probable labels are; and three tables of draws, for multiple imputation:
 
-    >>> [filled["shape"][1] for filled in imputer.draws(gaps, 3)]
-    ['square', 'square', 'square']
-    >>> imputer.probabilities(gaps)["shape"].round(1)
-    array([[1., 0.],
-           [0., 1.]])
+    >>> imputer.probabilities(gaps)["retired"].round(1)
+    array([[1. , 0. ],
+           [0.3, 0.7]])
+    >>> [table["retired"][1] for table in imputer.draws(gaps, 3)]
+    ['yes', 'yes', 'no']
     """
 
     estimator_: BaseRBM
@@ -200,7 +203,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._fit_indicator(gaps)
         places = self._places
         if len(places):
-            machine = _for_columns(self._machine_for(len(gaps)), places)
+            machine = _for_columns(self._machine_for(gaps[:, places]), places)
             self.estimator_ = machine.fit(with_columns(table, places))
         elif hasattr(self, "estimator_"):
             del self.estimator_
@@ -225,9 +228,9 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"Input X contains infinity or a value too large for {table.dtype!r}.")
         return table
 
-    def _machine_for(self, n_rows: int) -> BaseRBM:
+    def _machine_for(self, gaps: np.ndarray) -> BaseRBM:
         if isinstance(self.estimator, str):
-            machine: BaseRBM = MixedRBM(n_hidden_for(n_rows), handle_unknown="missing")
+            machine: BaseRBM = MixedRBM(n_hidden_for(gaps), handle_unknown="missing")
         else:
             machine = clone(self.estimator)
         if machine.get_params()["random_state"] is None and self.random_state is not None:
