@@ -368,13 +368,13 @@ def training_cells(name, table, n_rows, args):
 def sizes(args):
     print("masked cells of held-out training rows, 30 % missing: RMSE of numbers, and log-loss of labels")
     for name, table in chosen(args.names):
-        for n_rows in (100, 300, 1200):
+        for n_rows in args.rows:
             rows, others, mask = training_cells(name, table, n_rows, args)
-            if n_rows > 100 and len(rows) < n_rows // 2:
+            if len(rows) < n_rows // 2:
                 continue
             print(f"\n{name}, {len(rows)} rows", flush=True)
             for n_iter in args.epochs:
-                for n_hidden in (4, 8, 16, 32, 64, 128):
+                for n_hidden in args.units:
                     began = time.perf_counter()
                     machine = MixedRBM(n_hidden, n_iter=n_iter, handle_unknown="missing")
                     found = by_machine(rows, others.mask(mask), estimator=machine)
@@ -427,6 +427,8 @@ def main():
     parser.add_argument("names", nargs="*", metavar="TABLE")
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
     parser.add_argument("--epochs", nargs="+", type=int, default=[100])
+    parser.add_argument("--units", nargs="+", type=int, default=[4, 8, 16, 32, 64, 128])
+    parser.add_argument("--rows", nargs="+", type=int, default=[100, 300, 1200])
     parser.add_argument("--complete", action="store_true", help="training rows without gaps")
     args = parser.parse_args()
     next(command for command in commands if command.__name__ == args.what)(args)
