@@ -32,8 +32,8 @@ def fitted_attributes(rbm: BernoulliRBMTorch, X: np.ndarray) -> None:
 
 def results(rbm: BernoulliRBMTorch, X: np.ndarray, both: bool) -> None:
     assert_type(rbm.log_likelihood(X), Array)
-    assert_type(rbm.log_likelihood(X, return_std=True), tuple[Array, float])
-    assert_type(rbm.log_likelihood(X, both), Array | tuple[Array, float])
+    assert_type(rbm.log_likelihood(X, return_std=True), tuple[Array, float | Array])
+    assert_type(rbm.log_likelihood(X, both), Array | tuple[Array, float | Array])
     assert_type(rbm.log_partition("ais", n_chains=10), LogPartition)
     assert_type(rbm.sample(3, method="parallel_tempering"), Array)
     assert_type(rbm.sample(3, return_hidden=True), tuple[Array, Array])

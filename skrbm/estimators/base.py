@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
@@ -49,18 +50,18 @@ from skrbm.estimators.fitted import (
 )
 from skrbm.estimators.forms import Form
 from skrbm.estimators.frames import as_configured, condition_of
+from skrbm.estimators.gaps import SummedOut
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import warn_if_bad
 from skrbm.estimators.parameters import Number, Or, identity_of, rule_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
-from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartition, warn_if_few_count
-from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
-from skrbm.rows.source import binarize_rows, yields_batches
+from skrbm.rows.source import yields_batches
 from skrbm.sampling.kernels import Kernel
 from skrbm.support.checks import check_choice
 from skrbm.support.randomness import Stream
@@ -174,7 +175,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             a `numpy.memmap` no more than a batch is in memory. Or what yields batches of rows, or pairs (rows, labels),
             each time it is iterated over, such as a torch `DataLoader` or a list of arrays or data frames; or a torch
             `Dataset` of rows. These are gone through once more, before the first epoch. Batches larger than
-            `batch_size` are split, and batches of images (n, 1, 28, 28) or (n, 28, 28) become rows (n, 784).
+            `batch_size` are split, and batches of images (n, 1, 28, 28) or (n, 28, 28) become rows (n, 784). NaN (of
+            frames also None or NA) is a missing cell, and summed out; see the notes.
         y : Ignored
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
@@ -205,6 +207,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         -----
         DataRangeWarning
             If values of X or X_val lie outside [0, 1], where bits are learned.
+        UserWarning
+            If columns have no values at all, of which nothing is learned.
         ConvergenceWarning
             If the machine can't be trusted: nearly all hidden units are always on or always off, chains that start at
             training rows drift away from them, its mass lies where no rows are, or a given learning rate is more than
@@ -213,6 +217,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
         Notes
         -----
+        Missing cells v_m are drawn from p(v_m | v_o), given the observed ones of their row: the gradient is then that
+        of log p(v_o), maximum likelihood where values are missing at random (Little & Rubin 2019, section 6.2). A chain
+        for each incomplete row does so, a Gibbs step at each visit; for batches that are yielded, and in `partial_fit`,
+        it begins anew each time and runs for 20 steps. A row without any value adds nothing.
+
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
         `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows; held-out rows
         are each one's own too, and scores are means over the processes.
@@ -355,18 +364,21 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
             Rows; or what yields batches of them, as in `fit`: one after another, in the order in which they come.
+            NaN (of frames also None or NA) where a value is missing.
 
         Returns
         -------
         ndarray of shape (n_samples, n_hidden)
-            In X's float type; float64 for other types.
+            In X's float type; float64 for other types. Of rows with gaps E[h | what is observed], the gaps summed out:
+            exact up to 2^14 states of the missing values or of the hidden layer, and where all units are Gaussian; else
+            from Gibbs chains of each row, the same at each call.
 
         Warns
         -----
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(mean_h_given_v, X)
+        return self._over_rows(self._summed_out.mean_h, X, has_gaps=True)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """E[v | h] for hidden states or their probabilities; of labels the likelier one.
@@ -417,18 +429,21 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows.
+            Rows, with NaN (of frames also None or NA) where a value is missing.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            Of rows with gaps -log Σ exp(-F(v)) over the missing values, as in `log_likelihood`.
 
         Warns
         -----
         DataRangeWarning
             If values lie outside [0, 1].
+        LogPartitionWarning
+            If gaps are summed out by AIS, and of some row's chains too few count.
         """
-        return self._over_rows(free_energy, X) + self.form.coding(self).log_volume
+        return self._over_rows(self._summed_out.free_energy, X, has_gaps=True) + self.form.coding(self).log_volume
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
@@ -436,7 +451,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows. Where bits are learned, a value between 0 and 1 counts as the probability of a one.
+            Rows, with NaN (of frames also None or NA) where a value is missing. Where bits are learned, a value between
+            0 and 1 counts as the probability of a one.
 
         Returns
         -------
@@ -444,14 +460,18 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             The sum over the columns of log p(v_i | all others), of Gaussian columns the log-density in the units of X.
             Of bits: Σ_i v_i log p_i + (1 - v_i) log(1 - p_i), where p_i is the probability of a one at place i given
             all the other places of the row. (`BernoulliRBM.score_samples` estimates it from a single place drawn at
-            random.)
+            random.) Of rows with gaps the sum over the values that are observed, each given the other observed ones, 0
+            where none is: exact up to 2^14 states of the hidden layer or 2^10 of the missing values (2^6 in rows that
+            have values between 0 and 1), and where all units are Gaussian; else from completions by Gibbs chains, the
+            same at each call. Such sums have fewer terms, so compare models on the same rows.
 
         Warns
         -----
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(pseudo_log_likelihood, X) - self.form.coding(self).log_volume
+        nats = self._over_rows(self._summed_out.pseudo_log_likelihood, X, has_gaps=True)
+        return nats - self.form.coding(self).log_volume
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean pseudo-log-likelihood of the rows, in nats; see `score_samples`.
@@ -459,7 +479,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows.
+            Rows, with NaN (of frames also None or NA) where a value is missing.
         y : Ignored
             Present for scikit-learn's conventions.
         sample_weight : array-like of shape (n_samples,), optional
@@ -478,12 +498,25 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), nats)
         return float(np.average(nats, weights=weight))
 
-    def _over_rows(self, function: Callable[..., Tensor], X: Any, check: bool = True) -> np.ndarray:
-        """`function` of the machine and the rows of X, or of the batches that X yields; `check` their range."""
+    @property
+    def _summed_out(self) -> SummedOut:
+        """What is asked of rows that may have gaps."""
+        check_is_fitted(self)
+        return SummedOut(self.form.coding(self))
+
+    def _over_rows(
+        self, function: Callable[..., Tensor], X: Any, check: bool = True, has_gaps: bool = False
+    ) -> np.ndarray:
+        """`function` of the machine and the rows of X, or of the batches that X yields.
+
+        `check` their range; they `has_gaps` where NaN is none of its errors.
+        """
         fitted = Fitted(self)
         if not yields_batches(X):
-            return fitted.over_rows(function, array_of(self, X) if check else any_array_of(self, X))
-        return np.concatenate([fitted.over_rows(function, rows) for rows in batches_of(self, X, check)])
+            take = array_of if check else any_array_of
+            return fitted.over_rows(function, take(self, X, has_gaps=has_gaps))
+        batches = batches_of(self, X, check, has_gaps)
+        return np.concatenate([fitted.over_rows(function, rows) for rows in batches])
 
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
@@ -592,12 +625,12 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     def log_likelihood(self, X: Any, return_std: Literal[False] = False) -> np.ndarray: ...
 
     @overload
-    def log_likelihood(self, X: Any, return_std: Literal[True]) -> tuple[np.ndarray, float]: ...
+    def log_likelihood(self, X: Any, return_std: Literal[True]) -> tuple[np.ndarray, float | np.ndarray]: ...
 
     @overload
-    def log_likelihood(self, X: Any, return_std: bool) -> np.ndarray | tuple[np.ndarray, float]: ...
+    def log_likelihood(self, X: Any, return_std: bool) -> np.ndarray | tuple[np.ndarray, float | np.ndarray]: ...
 
-    def log_likelihood(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, float]:
+    def log_likelihood(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, float | np.ndarray]:
         """log p(v) = -F(v) - log Z of each row, in nats.
 
         log Z is the one that `log_partition` found last, if the parameters haven't changed since; else it is found now,
@@ -606,17 +639,19 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame, tensor} of shape (n_samples, n_features), or batches of rows
-            Rows. Where bits are learned, values between 0 and 1 become zeros and ones as in training: by draws, the
-            same at each call, where `binarize="sample"`, or by the threshold.
+            Rows, with NaN (of frames also None or NA) where a value is missing. Where bits are learned, values between
+            0 and 1 become zeros and ones as in training: by draws, the same at each call, where `binarize="sample"`, or
+            by the threshold.
         return_std : bool
-            Whether to return the standard error of log Z too.
+            Whether to return the standard error too.
 
         Returns
         -------
         nats : ndarray of shape (n_samples,)
-            In X's float type; float64 for other types.
-        std : float
-            Standard error of log Z, which all rows share. Only with `return_std`.
+            In X's float type; float64 for other types. Of rows with gaps log p of what is observed, 0 where nothing is.
+        std : float or ndarray of shape (n_samples,)
+            Standard error of log Z, which all rows share; or an array where gaps were summed out by AIS, with what that
+            adds to it. Only with `return_std`.
 
         Raises
         ------
@@ -627,34 +662,34 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Warns
         -----
         LogPartitionWarning
-            If log Z is not measurable by the chains that there were: its effective sample size is too small.
+            If log Z is not measurable by the chains that there were, or the sum over the gaps of a row: the effective
+            sample size is too small.
 
         Notes
         -----
+        A missing value is summed out, of Gaussian columns integrated: that is the likelihood of what is observed, as it
+        should be read where values are missing at random (Little & Rubin 2019, section 6.2). Exact up to 2^14 states of
+        the missing values or of the hidden layer, and where all units are Gaussian; else by AIS, from chains of each
+        row, the same at each call. Densities are those of the columns that a row has.
+
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        fitted, rule = Fitted(self), rule_of(self)
-        pixels = Stream(0, "pixels")
-
-        def minus_free_energy(params: RBMParameters, v: Tensor) -> Tensor:
-            if wrong := params.visible.check_range(float(v.min()), float(v.max())):
-                raise ValueError(f"X has {wrong} Scale or encode it as the rows of fit were.")
-            if isinstance(rule, str) and rule == "none" and not params.visible.are_states(v):
-                raise ValueError(
-                    "X has values other than 0 and 1, which have no log-probability, and binarize='none' doesn't say "
-                    "what to make of them. Pass zeros and ones, such as X > 0.5, or set binarize."
-                )
-            return -free_energy(params, binarize_rows(v, rule, pixels))
-
-        nats = self._over_rows(minus_free_energy, X, check=False)
+        fitted = Fitted(self)
+        log_weight = partial(self._summed_out.log_weight, rule=rule_of(self))
+        nats, error, is_empty = self._over_rows(log_weight, X, check=False, has_gaps=True).T
         fingerprint, found = getattr(self, "_log_partition", (None, None))
         if found is None or fingerprint != fitted.fingerprint():
             found = self.log_partition()
         else:
             warn_if_few_count(found)
         nats = (nats - (found.value + self.form.coding(self).log_volume)).astype(nats.dtype)
-        return (nats, found.standard_error) if return_std else nats
+        nats[is_empty > 0] = 0.0  # the probability of nothing in particular is 1
+        if not return_std:
+            return nats
+        if not error.any():
+            return nats, found.standard_error
+        return nats, np.where(is_empty, 0.0, np.hypot(error.astype(np.float64), found.standard_error))
 
     # -- sampling ------------------------------------------------------------------------------------------------------
 
@@ -901,7 +936,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Raises
         ------
         ValueError, TypeError
-            If a parameter is not as described. NaN in `fit` and `transform` stays an error.
+            If a parameter is not as described.
 
         Warns
         -----

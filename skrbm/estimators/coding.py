@@ -35,12 +35,15 @@ class Coding(ABC):
         Whether rows are what they are.
     log_volume : float
         What has to be taken off a log-density of the machine's rows for that of the table's, in nats.
+    log_scales : ndarray of shape (n_scaled,)
+        What it is the sum of: of the columns `visible.scaled` of the machine.
     visible : Unit
         What kind of units the machine has for the rows.
     """
 
     is_plain: ClassVar[bool] = False
     log_volume: float = 0.0
+    log_scales: np.ndarray = np.zeros(0)
     visible: Unit
 
     @abstractmethod
@@ -117,7 +120,8 @@ class Standardized(Coding):
     def __init__(self, location: np.ndarray, scale: np.ndarray) -> None:
         self.location, self.scale = location, scale
         self._location, self._scale = torch.from_numpy(location), torch.from_numpy(scale)
-        self.log_volume = float(np.log(scale).sum())
+        self.log_scales = np.log(scale)
+        self.log_volume = float(self.log_scales.sum())
 
     def encode(self, rows: Tensor) -> Tensor:
         wide = rows.double() if rows.dtype == torch.float64 else rows.float()
@@ -164,7 +168,7 @@ class Table(Coding):
         self, columns: Sequence[Column], location: np.ndarray, scale: np.ndarray, frame: str | None = None
     ) -> None:
         self.frame, self.columns, self._gaussian = frame, tuple(columns), Standardized(location, scale)
-        self.log_volume = self._gaussian.log_volume
+        self.log_volume, self.log_scales = self._gaussian.log_volume, self._gaussian.log_scales
         places = {kind: [i for i, one in enumerate(columns) if one.kind == kind] for kind in KINDS}
         self._places = {kind: torch.tensor(some, dtype=torch.long) for kind, some in places.items()}
         self._sizes = [columns[i].width for i in places["categorical"]]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skrbm.estimators.factors_with_gaps import Factors, factors_with_gaps
 from skrbm.machines.gaussian import GAUSSIAN
 from skrbm.machines.restricted import RBMParameters
 from skrbm.rows.shared import SharedRows
@@ -38,8 +39,13 @@ def learn_factors(rows: SharedRows, settings: TrainSettings, start: Start) -> Le
             "partial_fit is not available with hidden='gaussian', which learns from all rows at once. Use fit."
         )
     began, stream = time.perf_counter(), Stream(start.seed, "factors")
-    mean, covariance, n = _moments(rows, settings, stream)
-    noise = np.maximum(_noise(covariance, settings, n), _LEAST_NOISE)
+    if rows.has_gaps:
+        factors = _with_gaps(rows, settings, stream)
+        mean, covariance, noise = factors.mean, factors.covariance, factors.noise.numpy()
+    else:
+        mean, covariance, n = _moments(rows, settings, stream)
+        noise = _noise(covariance, settings, n)
+    noise = np.maximum(noise, _LEAST_NOISE)
     W = _weights(covariance, noise, settings.n_hidden)
     scale, dtype = torch.from_numpy(np.sqrt(noise)), settings.place.dtype
     u = mean / scale  # (1 - W'W) u is the bias that has it for a mean
@@ -98,6 +104,19 @@ def _noise(covariance: np.ndarray, settings: TrainSettings, n_rows: float) -> np
     model = FactorAnalysis(n_factors, tol=1e-8, max_iter=10_000, svd_method="lapack")
     noise = np.asarray(model.fit(np.concatenate((root, -root))).noise_variance_)
     return np.minimum(noise * n_rows / max(n_rows - n_factors - 1.0, 1.0), covariance.diagonal())
+
+
+def _with_gaps(rows: SharedRows, settings: TrainSettings, stream: Stream) -> Factors:
+    """The same for rows with gaps, of the cells that aren't missing."""
+    if rows.group.size > 1:
+        raise ValueError("hidden='gaussian' learns from rows with gaps in one process only. Set hidden='bernoulli'.")
+    v, weight = [], []
+    for batch in rows.epoch(stream, 4096):
+        known = batch.v.to("cpu", torch.float64)
+        v.append(known if batch.free is None else known.masked_fill(batch.free.cpu(), torch.nan))
+        weight.append(torch.ones(len(known)).double() if batch.weight is None else batch.weight.cpu().double())
+    n_factors = min(settings.n_hidden, rows.n_features)
+    return factors_with_gaps(torch.cat(v), torch.cat(weight), n_factors, settings.noise, stream)
 
 
 def _weights(covariance: np.ndarray, noise: np.ndarray, n_hidden: int) -> Tensor:

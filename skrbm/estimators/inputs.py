@@ -37,28 +37,35 @@ def any_array_of(
 ) -> Any:
     """X as an array or a CSR matrix of finite numbers, with the features that the model knows.
 
-    Before a fit, `reset`, with `columns` as the model's form has learned them. With `has_gaps` NaN may be among them.
+    Before a fit, `reset`, with `columns` as the model's form has learned them. An array `has_gaps` where it may have
+    NaN.
     """
-    finite: bool | str = "allow-nan" if has_gaps else True
+    finite = "allow-nan" if has_gaps and not issparse(X) else True
     return _validated(model, X, name, reset, columns, accept_sparse="csr", dtype="numeric", ensure_all_finite=finite)
 
 
-def array_of(model: Any, X: Any, name: str = "X") -> Any:
+def array_of(model: Any, X: Any, name: str = "X", has_gaps: bool = False) -> Any:
     """The same for a fitted model, with a warning of values out of the range of its visible units."""
-    rows = any_array_of(model, X, name)
+    rows = any_array_of(model, X, name, has_gaps=has_gaps)
     if model.form.coding(model).is_plain:
-        _warn_of_new_range(model, name, Range.of(rows))
+        _warn_of_new_range(model, name, _range_of(rows))
     return rows
 
 
-def batches_of(model: Any, X: Any, check: bool = True) -> Iterator[Any]:
+def _range_of(rows: Any) -> Range:
+    """The range of all values but NaN."""
+    has_gaps = not issparse(rows) and rows.dtype.kind == "f" and np.isnan(rows.min())
+    return Range.of(rows[~np.isnan(rows)] if has_gaps else rows)
+
+
+def batches_of(model: Any, X: Any, check: bool = True, has_gaps: bool = False) -> Iterator[Any]:
     """The batches that X yields, as arrays; if `check`, a warning in the end of values out of range in any of them."""
     values, is_empty = Range(), True
     for batch in batches_in_order(X):
         is_empty = False
-        rows = any_array_of(model, rows_of_batch(batch))
+        rows = any_array_of(model, rows_of_batch(batch), has_gaps=has_gaps)
         check = check and model.form.coding(model).is_plain
-        values = values | Range.of(rows) if check else values
+        values = values | _range_of(rows) if check else values
         yield rows
     if is_empty:
         raise ValueError(NO_ROWS.format("X"))
@@ -210,10 +217,6 @@ def rows_of(
         return SharedRows(passing, group, _named_rows(model, X_val, settings, stream, coding)), coding
     columns = model.form.learn(X) if reset else None
     X = any_array_of(model, X, reset=reset, columns=columns, has_gaps=True)
-    if issparse(X) and np.isnan(X.data).any():
-        raise ValueError(
-            "X is sparse and contains NaN, which can't tell what is missing from what is 0. Pass X.toarray()."
-        )
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
     coding = model.form.new_coding(X, columns, weight, group) if reset else model.form.coding(model)
     if coding.is_plain:
@@ -236,8 +239,6 @@ def rows_of(
         encode=None if coding.is_plain else coding.encode,
         decode=None if coding.is_plain else coding.decode,
     )
-    if settings.is_quadratic and source.has_gaps:
-        raise ValueError("X contains NaN, which hidden='gaussian' can't learn from. Set hidden='bernoulli'.")
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
         held_out = HeldOut(binarize_rows(some.v, settings.binarize, stream), some.weight, some.free)

@@ -14,6 +14,12 @@ from skrbm.likelihood.annealed import (
 )
 from skrbm.likelihood.clustered import Clusters, anneal_from_clusters
 from skrbm.likelihood.exact import bits_to_enumerate, log_likelihood_exact, log_partition_exact
+from skrbm.likelihood.gaps import (
+    Marginal,
+    marginal_free_energy,
+    marginal_mean_h,
+    marginal_pseudo_log_likelihood,
+)
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartition, LogPartitionWarning
@@ -21,10 +27,10 @@ from skrbm.likelihood.tempered import log_partition_tempering
 
 # fmt: off
 __all__ = [
-    "METHODS", "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "Schedule",
+    "METHODS", "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "Marginal", "Schedule",
     "adapted_schedule", "anneal", "anneal_from_clusters", "bits_to_enumerate", "checked_schedule",
     "inverse_temperatures", "log_likelihood_exact", "log_likelihood_raise", "log_partition", "log_partition_ais",
-    "log_partition_exact", "log_partition_reverse_ais", "log_partition_tempering", "method_for",
-    "pseudo_log_likelihood", "uniform_schedule",
+    "log_partition_exact", "log_partition_reverse_ais", "log_partition_tempering", "marginal_free_energy",
+    "marginal_mean_h", "marginal_pseudo_log_likelihood", "method_for", "pseudo_log_likelihood", "uniform_schedule",
 ]
 # fmt: on

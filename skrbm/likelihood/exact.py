@@ -92,20 +92,20 @@ def _sum_over_visible(params: RBMParameters) -> float:
     while n_low < len(units) and n_states * len(units[n_low].s) <= most:
         n_states *= len(units[n_low].s)
         n_low += 1
-    low = _states(torch.arange(n_states, device=W.device), units[:n_low], W)
+    low = joint_states(torch.arange(n_states, device=W.device), units[:n_low], W)
     width, others = low.s.shape[1], units[n_low:]
     input_low = low.s @ W[:, :width].T + c  # (n_states, n_hidden)
     bias_low = low.s @ b[:width] + low.log_weight
     total = torch.tensor(-math.inf, dtype=W.dtype, device=W.device)
     for code in range(math.prod(len(unit.s) for unit in others)):
-        high = _states(torch.tensor([code], device=W.device), others, W)
+        high = joint_states(torch.tensor([code], device=W.device), others, W)
         inputs = input_low + W[:, width:] @ high.s[0]
         of_v = bias_low + high.s @ b[width:] + high.log_weight
         total = torch.logaddexp(total, (of_v + params.hidden.cumulant(inputs).sum(1)).logsumexp(0))
     return float(total)
 
 
-def _states(codes: Tensor, units: Sequence[Points], like: Tensor) -> Points:
+def joint_states(codes: Tensor, units: Sequence[Points], like: Tensor) -> Points:
     """States of several units, each from the digits of a number; the lowest digit is that of the first unit."""
     states, log_weight = [like.new_zeros((len(codes), 0))], like.new_zeros(len(codes))
     for unit in units:

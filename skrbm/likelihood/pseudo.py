@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from skrbm.support.compiled import Loop, loops_pay
 from skrbm.support.kernels import linear
 from skrbm.support.tensors import is_bits
 
-_BITS = (0.0, 1.0)  # states of units whose cumulant is softplus
+BITS = (0.0, 1.0)  # states of units whose cumulant is softplus
 _BLOCK = 1 << 20  # elements of a temporary where units are flipped one by one
 _PRODUCT_BLOCK = 1 << 22  # elements of a factor where they are not
 _DEVICE_BLOCK = 1 << 24  # of either on a GPU, which has no cache to stay in, but takes time to launch anything
@@ -73,6 +74,30 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     >>> [round(float(x), 3) for x in nats]
     [-2.493, -0.954]
     """
+    terms = log_conditionals(params, v)
+    if params.is_quadratic or params.visible.states == BITS:
+        return terms.sum(1)
+    return reduce(torch.add, terms.unbind(1)).to(v.dtype)
+
+
+def log_conditionals(params: RBMParameters, v: Tensor) -> Tensor:
+    """What the pseudo-log-likelihood is the sum of: log p(v_i | the other v) of each visible unit.
+
+    Parameters
+    ----------
+    params, v
+        As in `pseudo_log_likelihood`.
+
+    Returns
+    -------
+    Tensor of shape (n, n_units)
+        Nats, in the float type of `v`, or in float64 where units are taken one by one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pseudo_log_likelihood` does.
+    """
     check_states("v", v, params.n_features)
     if not v.is_floating_point():
         raise TypeError(f"v must be a tensor of floats, got {v.dtype}. Pass v.to(params.W).")
@@ -80,17 +105,17 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     inputs = input_to_h(params, v)  # (n, n_hidden)
     if params.is_quadratic:
         return _of_normal(params, v, inputs)
-    if params.visible.states != _BITS:
+    if params.visible.states != BITS:
         return _by_points(params, v, inputs)
     largest = float(params.W.abs().max())
-    nodes = _nodes(largest, v.dtype) if largest < _LARGEST and params.hidden.states == _BITS else None
+    nodes = _nodes(largest, v.dtype) if largest < _LARGEST and params.hidden.states == BITS else None
     if largest < _LARGEST_LOG[0] and _suits_loop(params, v):
         logits = params.b + _effect_by_loop(v, inputs, params.W, largest)
     elif nodes is not None and len(nodes) <= _MAX_NODES and is_bits(v):
         logits = params.b + _effect_of_bits(v, inputs, params.W, nodes)
     else:
         logits = params.b + _effect(v, inputs, params.W, params.hidden)
-    return (v * logits - params.visible.cumulant(logits)).sum(1)
+    return v * logits - params.visible.cumulant(logits)
 
 
 def _by_points(params: RBMParameters, v: Tensor, inputs: Tensor) -> Tensor:
@@ -100,23 +125,25 @@ def _by_points(params: RBMParameters, v: Tensor, inputs: Tensor) -> Tensor:
     the inputs a_j of the hidden units without v_i.
     """
     W, hidden, visible = params.W, params.hidden, params.visible
-    total, of_all = v.new_zeros(len(v), dtype=torch.float64), hidden.cumulant(inputs).sum(1)
-    least, most = (params.b + sum_of_ends for sum_of_ends in _ends(W, hidden.mean_range))
+    terms, of_all = [], hidden.cumulant(inputs).sum(1)
+    least, most = (params.b + sum_of_ends for sum_of_ends in ends_of_inputs(W, hidden.mean_range))
     for columns in visible.columns(params.n_features):
         unit, of_W, b, of_v = visible.unit_at(columns), W[:, columns], params.b[columns], v[:, columns]
         s, log_weight = unit.points(columns, float(least[columns].min()), float(most[columns].max()), v)
         log_weight = log_weight + s @ b
         size = max(1, _BLOCK // max(1, len(s) * len(W)))
+        term = v.new_empty(len(v), dtype=torch.float64)
         for first in range(0, len(v), size):
             rows = slice(first, first + size)
             without = inputs[rows] - of_v[rows] @ of_W.T
             of_points = hidden.cumulant(without[:, None] + s @ of_W.T).sum(-1) + log_weight  # (n, n_points)
             of_state = unit.log_weight(of_v[rows], b) + of_all[rows]
-            total[rows] += (of_state - of_points.logsumexp(1)).double()
-    return total.to(v.dtype)
+            term[rows] = (of_state - of_points.logsumexp(1)).double()
+        terms.append(term)
+    return torch.stack(terms).T  # which lies unit by unit
 
 
-def _ends(W: Tensor, mean_range: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def ends_of_inputs(W: Tensor, mean_range: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """The least and the largest Σ_j W_ji h_j for means of h in a range, (n_features,) each."""
     low, high = (W * end for end in mean_range)
     return torch.minimum(low, high).sum(0), torch.maximum(low, high).sum(0)
@@ -131,12 +158,12 @@ def _of_normal(params: RBMParameters, v: Tensor, inputs: Tensor) -> Tensor:
         raise ValueError("The machine can't be normalised: the weights of a column have a norm of 1 or more.")
     natural = params.b + inputs @ W - v * strength  # the input of v_i, without its own part
     deviation = v - natural / precision
-    return (0.5 * (precision.log() - math.log(2.0 * math.pi)) - 0.5 * precision * deviation.square()).sum(1)
+    return 0.5 * (precision.log() - math.log(2.0 * math.pi)) - 0.5 * precision * deviation.square()
 
 
 def _suits_loop(params: RBMParameters, v: Tensor) -> bool:
     """Whether a compiled loop takes these rows."""
-    suits = v.dtype == torch.float32 and v.device.type == "cpu" and params.hidden.states == _BITS
+    suits = v.dtype == torch.float32 and v.device.type == "cpu" and params.hidden.states == BITS
     return suits and loops_pay(v.numel() * params.n_hidden >= _LEAST_SUMS) and is_bits(v)
 
 

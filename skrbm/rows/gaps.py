@@ -38,9 +38,10 @@ class Gaps:
         self.values = np.zeros(self._first[-1], X.dtype)
         donors = Donors(X)
         for rows in chunks(len(X)):
-            part = X[rows]
-            if (free := np.isnan(part)).any():
-                self.values[self._first[rows.start] : self._first[rows.stop]] = donors.draw(free, stream)
+            free = np.isnan(X[rows])
+            free[free.all(1)] = False
+            numbers = np.flatnonzero(free.any(1))
+            self.values[self._places(rows.start + numbers)] = donors.draw(free[numbers], stream)
 
     @classmethod
     def of(cls, X: Any, stream: Stream) -> Gaps | None:

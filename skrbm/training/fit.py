@@ -348,6 +348,16 @@ def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, st
     )
 
 
+def _warn_of_unseen(unseen: Tensor) -> None:
+    places = torch.nonzero(unseen).flatten().tolist()
+    few = ", ".join(map(str, places[:5])) + (" …" if len(places) > 5 else "")
+    warn(
+        f"{len(places)} of {len(unseen)} columns of X have no values at all ({few}, counted from 0). Nothing is "
+        "learned of them; leave them out.",
+        UserWarning,
+    )
+
+
 @torch.no_grad()
 def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     """A fit before its first epoch, or where a checkpoint was written.
@@ -361,8 +371,8 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     group, learned, place = rows.group, start.learned, settings.place
     streams = Streams.from_seed(start.seed, group.seed(start.seed))
     mean_v, smoothing, h = rows.mean(settings.binarize), 1.0 / rows.n_rows, None
-    if rows.has_gaps:  # of a column that is missing everywhere nothing is known
-        mean_v = torch.where(mean_v.isnan(), settings.visible.mean(torch.zeros_like(mean_v)), mean_v)
+    unseen = mean_v.isnan()
+    mean_v = torch.where(unseen, settings.visible.mean(torch.zeros_like(mean_v)), mean_v)
     if learned is None:
         params = _first_machine(mean_v, smoothing, settings, streams.start)
     else:
@@ -374,6 +384,9 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
     state = start_state(params, params.states_of(mean_v), settings, streams, h=h)
+    if learned is None and bool(unseen.any()):
+        _warn_of_unseen(unseen)
+        state.unseen = unseen
     if start.carries_on and learned is not None and learned.carried is not None:
         state.carry_on_(learned.carried)
     if start.saved is not None:

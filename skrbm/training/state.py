@@ -109,6 +109,8 @@ class TrainState:
         Position.
     several : SeveralUpdates or None
         Makes the updates, on a GPU or by compiled loops, from the first epoch on.
+    unseen : Tensor of shape (n_features,) or None
+        Columns whose cells are all missing, of which nothing can be learned.
     """
 
     settings: TrainSettings
@@ -128,6 +130,7 @@ class TrainState:
     n_updates: int = 0
     n_epochs: int = 0
     several: SeveralUpdates | None = None
+    unseen: Tensor | None = None
     _before: RBMParameters | None = None
     _look: tuple[Callable[[], float], float, int] | None = None  # at the last update looked at, not heard of yet
 
@@ -206,6 +209,14 @@ class TrainState:
         self.backend = backend_for(precision, self.params)
         self.buffer = RowBuffer(self.params.n_features, self.backend.state_dtype, self.params.W.device)
         self.h = _aligned(self.h, self.backend.state_dtype)
+
+    @torch.no_grad()
+    def forget_unseen_(self) -> None:
+        """Leave columns that are missing everywhere as they began: chains alone would let them drift."""
+        if self.unseen is not None:
+            for params in {id(params): params for params in (self.params, self.model)}.values():
+                params.W[:, self.unseen] = 0.0
+                params.b[self.unseen] = 0.0
 
     @torch.no_grad()
     def recompute_derived_(self) -> None:

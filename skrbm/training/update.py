@@ -99,6 +99,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
             update_(state, batch, rows.group)
             _look_(state, before, len(batch.v), rows.group, observers)
     state.hear_of_look_()
+    state.forget_unseen_()
     state.recompute_derived_()
     if not state.backend.suffices:
         state.use_("float32")

@@ -20,8 +20,7 @@ X = np.random.default_rng(0).normal(size=(40, 3)).round(1)
         (csr_matrix(np.eye(3)), "Sparse data was passed"),
         (np.ones(3), "Expected 2D array, got 1D array"),
         (np.array([[1.0, np.inf], [0.0, 1.0]]), "contains infinity"),
-        (np.array([[1.0, np.nan], [0.0, 1.0]]), "contains NaN"),
-        (pd.DataFrame({"a": ["x", None, "y"], "b": [1, 2, 3]}), "contains NaN, or values that fit didn't know, in a"),
+        (pd.DataFrame({"a": [None, None, None], "b": [1, 2, 3]}), "Column 'a' has no values at all. Leave it out"),
         (np.array([[1j, 2.0]]), "Complex data not supported"),
     ],
 )

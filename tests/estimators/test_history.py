@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch.utils.data import DataLoader, TensorDataset
 
 from skrbm import DataRangeWarning
-from tests.estimators.small import NAN, X, assert_same, rbm
+from tests.estimators.small import X, assert_same, rbm
 
 
 def test_verbose_prints_a_line_an_epoch(capsys):
@@ -189,7 +189,7 @@ def test_rows_that_are_named_count_once_each_beside_weights():
             "X_val is not usable as rows: X has 3 features, but BernoulliRBMTorch is expecting 7",
         ),
         ([BITS, BITS[:, :3]], ValueError, "X_val is not usable as rows: X has 3 features"),
-        (NAN, ValueError, "X_val is not usable as rows: Input X contains NaN. Drop the rows"),
+        (np.where(BITS, np.inf, BITS), ValueError, "X_val is not usable as rows: Input X contains infinity"),
         (BITS[:0], ValueError, "X_val is not usable as rows: Found array with 0 sample"),
         (BITS[0], ValueError, "X_val is not usable as rows: Expected 2D array"),
         (iter([]), ValueError, "X_val yields no rows"),
@@ -197,7 +197,7 @@ def test_rows_that_are_named_count_once_each_beside_weights():
         ([{"x": BITS}], TypeError, "A batch of X_val is a dict with the key 'x'"),
         (pd.DataFrame(BITS, columns=list("gfedcba")), ValueError, "X_val is not usable as rows: The feature names"),
     ],
-    ids=["columns", "columns of a batch", "NaN", "none", "one", "no batches", "dict", "dict in a batch", "names"],
+    ids=["columns", "columns of a batch", "infinity", "none", "one", "no batches", "dict", "dict in a batch", "names"],
 )
 @pytest.mark.parametrize(
     "convert", [lambda frame: frame, lambda frame: [frame[:30], frame[30:]]], ids=["frame", "list"]

@@ -189,7 +189,7 @@ def test_of_text_the_error_names_what_encodes_it(text):
 def test_of_gaps_the_error_says_what_to_do_with_them(fitted):
     gaps = pd.DataFrame(NAN)
     for rows in (NAN, sp.csr_matrix(NAN), gaps, torch.from_numpy(NAN), gaps.astype("Float32")):
-        for call in (fitted.transform, fitted.gibbs):
+        for call in (fitted.reconstruct, fitted.gibbs):
             with pytest.raises(ValueError, match="NaN. Drop the rows .* SimpleImputer .* `complete` fills") as caught:
                 call(rows)
             assert "Gradient" not in str(caught.value)
@@ -275,8 +275,9 @@ def test_na_of_pandas_is_a_gap(index):
         np.testing.assert_array_equal(model.complete(gaps.to_numpy(), random_state=0), expected)
     assert gaps.iloc[3, 2] is pd.NA  # as it was
     assert_same(rbm().fit(gaps), rbm().fit(gaps.astype("boolean")))
+    np.testing.assert_array_equal(model.transform(gaps), model.transform(gaps.astype("boolean")))
     with pytest.raises(ValueError, match="X contains NaN. .*`complete` fills the gaps"):
-        model.transform(gaps)
+        model.reconstruct(gaps)
 
 
 def test_text_beside_na_is_still_told(fitted):

@@ -18,10 +18,12 @@ from skrbm.support.kernels import has_int8_mm
 KILLS = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 X = np.random.default_rng(0).random((60, 12)).astype(np.float32)
 WIDE = np.random.default_rng(1).random((40, 400)).astype(np.float32)
+GAPS = np.where(X < 0.2, np.nan, X.round())
 ALIKE = np.repeat(np.random.default_rng(2).integers(0, 2, (60, 1)), 40, axis=1).astype(np.float32)
 
 SETTINGS = {
     "defaults": {},
+    "gaps": {},
     "damped": {},  # rows that vary along one direction
     "contrastive divergence": {"algorithm": "cd", "k": {0: 1, 0.5: 3}},
     "Adam, centred, cosine": {
@@ -89,7 +91,7 @@ def assert_same(model, other):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_same_bits(name, tmp_path, monkeypatch):
     settings = {"n_hidden": 5, "n_iter": 6, "batch_size": 7, "random_state": 0} | SETTINGS[name]
-    rows = ALIKE if name == "damped" else X
+    rows = {"damped": ALIKE, "gaps": GAPS}.get(name, X)
     if settings.get("precision") == "int8":
         if not has_int8_mm(torch.device("cpu")):
             pytest.skip("no units for integers of 8 bits")

@@ -132,7 +132,8 @@ def test_unknown_labels():
     missing = CategoricalRBM(2, n_iter=2, handle_unknown="missing", random_state=0).fit(X)
     assert missing.complete(new, n_steps=20)[0, 1] in {"a", "b", "c"}
     with pytest.raises(ValueError, match="values that fit didn't know"):
-        missing.transform(new)
+        missing.reconstruct(new)
+    np.testing.assert_array_equal(missing.transform(new), missing.transform(np.array([["a", None]], object)))
 
 
 def test_categories_that_are_given():

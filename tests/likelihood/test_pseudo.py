@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,11 +7,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skrbm.likelihood import pseudo
-from skrbm.likelihood.pseudo import pseudo_log_likelihood
+from skrbm.likelihood.pseudo import log_conditionals, pseudo_log_likelihood
 from skrbm.machines.bernoulli import Bernoulli
 from skrbm.machines.restricted import RBMParameters
 from tests import reference
 from tests.fake_cuda import fake_cuda
+from tests.likelihood.test_layers import machine_of, rows_of
+from tests.machines.layers import LAYERS
 
 
 def grey(values):
@@ -55,6 +59,24 @@ def test_all_forms_agree_whatever_the_weights(largest, dtype, form, monkeypatch)
     flips = pseudo_log_likelihood(params.to(torch.float64), v.double())
     assert ours.dtype == dtype
     torch.testing.assert_close(ours.double(), flips, rtol=1e-6 if dtype == torch.float32 else 1e-13, atol=0)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_terms_are_those_of_the_units(name):
+    """Each alone: what is added to one unit's input changes its own term by what it adds to the sum."""
+    machine = machine_of(name)
+    v = rows_of(machine, 20)
+    terms, total = log_conditionals(machine, v), pseudo_log_likelihood(machine, v)
+    assert terms.shape == (20, len(list(machine.visible.columns(machine.n_features))))
+    torch.testing.assert_close(terms.sum(1), total)
+    for i, columns in enumerate(machine.visible.columns(machine.n_features)):
+        b = machine.b.clone()
+        b[columns.start] += 0.7
+        other = replace(machine, b=b)
+        changed = log_conditionals(other, v) - terms
+        assert (changed[:, i].abs() > 1e-3).any()
+        changed[:, i] = 0.0
+        assert changed.abs().max() < 1e-12
 
 
 def test_that_test_rejects_too_few_points(monkeypatch):
