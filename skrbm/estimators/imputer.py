@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -11,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.chains import run_chains_of
@@ -30,6 +32,9 @@ from skrbm.estimators.inputs import array_with_gaps
 from skrbm.estimators.parameters import Number
 from skrbm.estimators.tables import columns_of, frame_kind
 from skrbm.estimators.tabular import MixedRBM
+from skrbm.likelihood.gaps import marginal_mean_h
+from skrbm.machines.restricted import RBMParameters, mean_v_given_h
+from skrbm.sampling.kernels import clamp
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
 
@@ -56,6 +61,11 @@ def _for_columns(machine: BaseRBM, places: np.ndarray) -> BaseRBM:
     if not isinstance(labels := params.get("categories", "auto"), str) and len(labels) > len(places):
         machine.set_params(categories=[labels[place] for place in places])
     return machine
+
+
+def _normal_means(params: RBMParameters, v: Tensor, stream: Stream) -> Tensor:
+    """E[v | v_o] of a machine whose layers are both Gaussian, exactly, as E[v | h] is linear in h."""
+    return clamp(mean_v_given_h(params, marginal_mean_h(params, v, stream)), v)
 
 
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -108,6 +118,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Chains set out from the mean of the table, with all that the row has clamped, so that it is this which decides where
     they go at first: where several quite different completions fit, Gibbs chains hardly ever go from one to another.
+    Means of `GaussianRBM(hidden="gaussian")` are exact, without chains; of nearly collinear numbers it is often better.
 
     Examples
     --------
@@ -384,13 +395,16 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _run(self, given: np.ndarray, kind: str, stream: Stream, decode: bool = True) -> np.ndarray:
         """Rows with gaps, completed; as numbers of the table or, without `decode`, of the machine."""
         model, n_steps = self.estimator_, self.n_steps
+        fitted = Fitted(model)
+        if kind == "mean" and fitted.machine().is_quadratic:
+            return fitted.decoded(fitted.over_rows(partial(_normal_means, stream=stream), given), given)
         if kind == "sample":
             return run_chains_of(model, "gibbs", n_steps, stream, None, given)
         found = np.zeros(())
         for _ in range(self.n_chains):
             found = found + run_chains_of(model, "gibbs", n_steps, stream, None, given, mean=True, decode=False)
         found = (found / self.n_chains).astype(given.dtype)
-        return Fitted(model).decoded(found, given) if decode else found
+        return fitted.decoded(found, given) if decode else found
 
     def _filled(self, table: Any, gaps: np.ndarray, found: np.ndarray | None) -> Any:
         """The table with its gaps filled by numbers of the machine's columns, or by the only value of the others."""

@@ -143,6 +143,23 @@ def test_means_are_those_of_the_conditional_distribution(bits):
     assert np.abs(rates - exact)[1:].max() > 0.05
 
 
+def test_means_of_factor_analysis_are_exact():
+    loadings = RNG.normal(size=(2, 5))
+    X = RNG.normal(size=(300, 2)) @ loadings + 0.5 * RNG.normal(size=(300, 5)) + 3
+    model = RBMImputer(GaussianRBM(2, hidden="gaussian"), random_state=0).fit(X)
+    machine = model.estimator_
+    W = machine.components_ / machine.scale_
+    precision = np.diag(machine.scale_**-2) - W.T @ W
+    linear = machine.intercept_visible_ / machine.scale_ + W.T @ machine.intercept_hidden_
+    shift = machine.location_ + np.linalg.solve(precision, linear)
+    gaps = np.where([False, True, False, True, False], np.nan, X[:20])
+    free, seen = [1, 3], [0, 2, 4]
+    S = np.linalg.inv(precision)
+    exact = shift[free] + (X[:20, seen] - shift[seen]) @ np.linalg.solve(S[np.ix_(seen, seen)], S[np.ix_(seen, free)])
+    np.testing.assert_allclose(model.transform(gaps)[:, free], exact, rtol=1e-4, atol=1e-4)
+    assert np.abs(shift[free] - exact).max() > 0.5  # the means of the columns are others
+
+
 def test_draws_are_those_of_the_conditional_distribution(bits):
     rows, p = np.tile(ROW, (20, 1)), exact_of(bits)
     drawn = np.concatenate(bits.draws(rows, 100))
