@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -28,11 +29,11 @@ from skrbm.estimators.filling import (
 )
 from skrbm.estimators.fitted import Fitted
 from skrbm.estimators.forms import table_of
+from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.inputs import array_with_gaps
 from skrbm.estimators.parameters import Number
-from skrbm.estimators.tables import columns_of, frame_kind
+from skrbm.estimators.tables import columns_of, frame_kind, learn_columns
 from skrbm.estimators.tabular import MixedRBM
-from skrbm.likelihood.gaps import marginal_mean_h
 from skrbm.machines.restricted import RBMParameters, mean_v_given_h
 from skrbm.sampling.kernels import clamp
 from skrbm.support.checks import warn
@@ -50,6 +51,20 @@ def n_hidden_for(gaps: np.ndarray) -> int:
     return int(min(max(4, 2 * math.sqrt(n_rows)), 128))  # by `benchmarks/imputation.py sizes`
 
 
+def n_factors_for(gaps: np.ndarray) -> int:
+    """How many factors a table of numbers with these gaps is given."""
+    n_rows, n_columns = (~gaps).sum() / gaps.shape[1], gaps.shape[1]
+    return int(min(max(1, math.sqrt(n_rows) / 2), max(1, n_columns / 2), 32))
+
+
+def _machine_of(table: Any, gaps: np.ndarray) -> BaseRBM:
+    """Factor analysis for tables of numbers alone, which does better there; bits for others."""
+    has_numbers = all(dtype.lower().startswith(("float", "int", "uint")) for dtype in dtypes_of(table))
+    if has_numbers and all(column.kind == "gaussian" for column in learn_columns(table)):
+        return GaussianRBM(n_factors_for(gaps), hidden="gaussian")
+    return MixedRBM(n_hidden_for(gaps), handle_unknown="missing")
+
+
 def _for_columns(machine: BaseRBM, places: np.ndarray) -> BaseRBM:
     """A machine of the columns with these numbers alone, whose parameters name all by their numbers."""
     new = {int(place): i for i, place in enumerate(places)}
@@ -63,9 +78,18 @@ def _for_columns(machine: BaseRBM, places: np.ndarray) -> BaseRBM:
     return machine
 
 
-def _normal_means(params: RBMParameters, v: Tensor, stream: Stream) -> Tensor:
-    """E[v | v_o] of a machine whose layers are both Gaussian, exactly, as E[v | h] is linear in h."""
-    return clamp(mean_v_given_h(params, marginal_mean_h(params, v, stream)), v)
+def _completed_normal(params: RBMParameters, v: Tensor, stream: Stream, mean: bool) -> Tensor:
+    """E[v | v_o], or a draw, of a machine whose layers are both Gaussian: p(h | v_o) is normal, of this precision."""
+    W, free = params.W.double(), v.isnan().double()
+    precision = torch.eye(len(W), dtype=W.dtype, device=W.device) - torch.einsum("hv,nv,kv->nhk", W, free, W)
+    linear = params.c.double() + torch.where(v.isnan(), params.b, v).double() @ W.T
+    root = torch.linalg.cholesky(precision)
+    h = torch.cholesky_solve(linear[:, :, None], root)[:, :, 0]
+    if not mean:
+        noise = torch.from_numpy(stream.normal((len(h), len(W)))).to(h)
+        h += torch.linalg.solve_triangular(root.mT, noise[:, :, None], upper=True)[:, :, 0]
+    found = mean_v_given_h(params, h.to(params.W))
+    return clamp(found if mean else params.visible.sample(found, stream), v)
 
 
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -77,9 +101,9 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     estimator : "auto" or estimator, default="auto"
-        A machine, such as `MixedRBM(n_hidden=50)`, `GaussianRBM()`, `BernoulliRBMTorch()`, which is cloned. "auto" is a
-        `MixedRBM`, which takes columns of every kind, with 4 to 128 hidden units by the number of values: twice the
-        root of the rows that these fill.
+        A machine, such as `MixedRBM(n_hidden=50)`, `GaussianRBM()`, `BernoulliRBMTorch()`, which is cloned. "auto" is
+        factor analysis, `GaussianRBM(hidden="gaussian")`, where all columns are numbers, and else a `MixedRBM`, which
+        takes columns of every kind; with more hidden units the more values there are.
     sample_posterior : bool, default=False
         Whether gaps are filled by a draw from p(missing | observed), rather than by means of numbers and the most
         probable labels.
@@ -118,7 +142,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Chains set out from the mean of the table, with all that the row has clamped, so that it is this which decides where
     they go at first: where several quite different completions fit, Gibbs chains hardly ever go from one to another.
-    Means of `GaussianRBM(hidden="gaussian")` are exact, without chains; of nearly collinear numbers it is often better.
+    Means and draws of `GaussianRBM(hidden="gaussian")` take no chains.
 
     Examples
     --------
@@ -214,8 +238,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._fit_indicator(gaps)
         places = self._places
         if len(places):
-            machine = _for_columns(self._machine_for(gaps[:, places]), places)
-            self.estimator_ = machine.fit(with_columns(table, places))
+            seen = with_columns(table, places)
+            self.estimator_ = self._machine_for(seen, gaps[:, places]).fit(seen)
         elif hasattr(self, "estimator_"):
             del self.estimator_
         return self
@@ -239,11 +263,11 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"Input X contains infinity or a value too large for {table.dtype!r}.")
         return table
 
-    def _machine_for(self, gaps: np.ndarray) -> BaseRBM:
+    def _machine_for(self, table: Any, gaps: np.ndarray) -> BaseRBM:
         if isinstance(self.estimator, str):
-            machine: BaseRBM = MixedRBM(n_hidden_for(gaps), handle_unknown="missing")
+            machine = _machine_of(table, gaps)
         else:
-            machine = clone(self.estimator)
+            machine = _for_columns(clone(self.estimator), self._places)
         if machine.get_params()["random_state"] is None and self.random_state is not None:
             machine.set_params(random_state=int(check_random_state(self.random_state).randint(2**31)))
         return machine
@@ -344,6 +368,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if given is None:
             return {}
         coding = self.estimator_.form.coding(self.estimator_)
+        if not isinstance(coding, Table) and isinstance(self.estimator, str):
+            return {}
         if not isinstance(coding, Table):
             raise ValueError(
                 f"{type(self.estimator_).__name__} has no labels. Take MixedRBM or CategoricalRBM as estimator."
@@ -396,8 +422,9 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Rows with gaps, completed; as numbers of the table or, without `decode`, of the machine."""
         model, n_steps = self.estimator_, self.n_steps
         fitted = Fitted(model)
-        if kind == "mean" and fitted.machine().is_quadratic:
-            return fitted.decoded(fitted.over_rows(partial(_normal_means, stream=stream), given), given)
+        if fitted.machine().is_quadratic:
+            complete = partial(_completed_normal, stream=stream, mean=kind == "mean")
+            return fitted.decoded(fitted.over_rows(complete, given), given)
         if kind == "sample":
             return run_chains_of(model, "gibbs", n_steps, stream, None, given)
         found = np.zeros(())

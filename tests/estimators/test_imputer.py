@@ -158,6 +158,10 @@ def test_means_of_factor_analysis_are_exact():
     exact = shift[free] + (X[:20, seen] - shift[seen]) @ np.linalg.solve(S[np.ix_(seen, seen)], S[np.ix_(seen, free)])
     np.testing.assert_allclose(model.transform(gaps)[:, free], exact, rtol=1e-4, atol=1e-4)
     assert np.abs(shift[free] - exact).max() > 0.5  # the means of the columns are others
+    drawn = np.stack(model.draws(gaps[:1], 4000))[:, 0, free]
+    covariance = np.linalg.inv(precision[np.ix_(free, free)])
+    np.testing.assert_allclose(drawn.mean(0), exact[0], atol=5 * np.sqrt(covariance.max() / 4000))
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=8 * covariance.max() / np.sqrt(4000))
 
 
 def test_draws_are_those_of_the_conditional_distribution(bits):
@@ -341,7 +345,11 @@ def test_sizes_of_machines():
     full = [n_hidden_for(np.zeros((n_rows, 3), bool)) for n_rows in (1, 100, 1000, 10**5)]
     assert full == sorted(full)
     assert n_hidden_for(np.eye(2, dtype=bool).repeat(100, 0)) == full[1]
-    assert RBMImputer().fit(FRAME[["age", "income"]][:10]).estimator_.n_hidden == 6
+    numbers = RBMImputer().fit(FRAME[["age", "income"]]).estimator_
+    assert (numbers.hidden, numbers.n_hidden) == ("gaussian", 1)
+    assert RBMImputer().fit(FRAME[["age", "smokes"]][:10]).estimator_.n_hidden == 6
+    nullable = FRAME[["age", "visits"]].astype("Int64").mask(np.eye(N, 2, dtype=bool))
+    assert list(RBMImputer().fit_transform(nullable).dtypes) == ["Int64", "Int64"]
 
 
 @pytest.mark.parametrize(
