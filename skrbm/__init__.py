@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
     from skrbm.estimators.gaussian import GaussianRBM
+    from skrbm.estimators.imputer import RBMImputer
     from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
     from skrbm.estimators.tabular import CategoricalRBM, MixedRBM
     from skrbm.likelihood.result import LogPartitionWarning
@@ -43,6 +44,7 @@ _FROM = {  # names, and the files that they are in: late, so that the core can b
     "GaussianRBM": "skrbm.estimators.gaussian",
     "LogPartitionWarning": "skrbm.likelihood.result",
     "MixedRBM": "skrbm.estimators.tabular",
+    "RBMImputer": "skrbm.estimators.imputer",
     "SwapWarning": "skrbm.sampling.tempering",
     "log_likelihood_scorer": "skrbm.estimators.scoring",
     "register_scorer": "skrbm.estimators.scoring",
@@ -67,9 +69,9 @@ _MODULES = (
 # fmt: off
 __all__ = [
     "BernoulliRBMTorch", "CategoricalRBM", "DataRangeWarning", "GaussianRBM", "LogPartitionWarning", "MixedRBM",
-    "SwapWarning", "__version__", "backends", "callbacks", "datasets", "diagnostics", "distributed", "estimators",
-    "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots", "register_scorer", "rows", "sampling",
-    "support", "training",
+    "RBMImputer", "SwapWarning", "__version__", "backends", "callbacks", "datasets", "diagnostics", "distributed",
+    "estimators", "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots", "register_scorer", "rows",
+    "sampling", "support", "training",
 ]
 # fmt: on
 

@@ -3,6 +3,7 @@
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.estimators.gaussian import GaussianRBM
+from skrbm.estimators.imputer import RBMImputer
 from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
 from skrbm.estimators.tabular import CategoricalRBM, MixedRBM
 
@@ -12,6 +13,7 @@ __all__ = [
     "CategoricalRBM",
     "GaussianRBM",
     "MixedRBM",
+    "RBMImputer",
     "log_likelihood_scorer",
     "register_scorer",
 ]

@@ -144,22 +144,30 @@ def run_chains_of(
     mean: bool = False,
     beta: float = 1.0,
     thin: int = 0,
+    decode: bool = True,
 ) -> np.ndarray:
-    """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept."""
-    fitted = Fitted(model)
-    with fitted.threads(starts.shape[0]):
-        kernel, sampled = _kernel_of(method, fitted, fitted.place_for(starts), stream, beta)
+    """The ends of chains from `starts`, or the means over their second halves, or with `thin` what is kept.
+
+    Where `starts` is None they are the mean of the rows of `fit`, so that what is given decides where a chain goes at
+    first. Returned are rows of the table; of the machine, in which labels have probabilities, without `decode`.
+    """
+    fitted, rows = Fitted(model), given if starts is None else starts
+    with fitted.threads(rows.shape[0]):
+        kernel, sampled = _kernel_of(method, fitted, fitted.place_for(rows), stream, beta)
     watch = kernel.watch(sampled)
+    base = fitted.path(fitted.place_for(rows)).base_b if starts is None else None
 
     def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
+        if base is not None:
+            v, given = params.visible.mean(base).expand(len(v), -1), v
         if thin:
             return record_chains(kernel, sampled, v, n_steps, stream, given, thin, watch)[0]
         return run_chains(kernel, sampled, v, n_steps, stream, given, mean, watch)[0]
 
     with progress_of(model, "chains") as progress:
         kernel = kernel.telling(progress, n_steps)
-        found = fitted.over_rows(run, starts, *(() if given is None else (given,)))
-        found = fitted.decoded(found, given)
+        found = fitted.over_rows(run, rows, *(() if given is None or starts is None else (given,)))
+        found = fitted.decoded(found, given) if decode else found
     if text := watch.warning_text():
         warn(f"Samples by method={_name_of(method)!r} are not to be trusted. {text}", SwapWarning)
     return found

@@ -205,6 +205,16 @@ class Table(Coding):
             table[:, place] = block.argmax(1).to(rows)
         return table
 
+    def probabilities(self, rows: np.ndarray) -> dict[int, np.ndarray]:
+        """Of the labels of each column that has some, by its number, (n, n_labels): means of the machine's states."""
+        bits, _, one_hot = np.split(rows, np.cumsum([self._n_bits, self._n_gaussian]), 1)
+        blocks = np.split(one_hot, np.cumsum(self._sizes)[:-1], 1) if self._sizes else []
+        found = dict(zip(self._places["categorical"].tolist(), blocks, strict=True))
+        found |= {
+            place: np.stack((1 - p, p), 1) for place, p in zip(self._places["binary"].tolist(), bits.T, strict=True)
+        }
+        return dict(sorted(found.items()))
+
     def attributes(self) -> dict[str, Any]:
         return {"columns_": list(self.columns), "frame_": self.frame} | self._gaussian.attributes()
 

@@ -159,11 +159,11 @@ class Tables(Form):
         )
 
     def learn(self, X: Any) -> Any:
-        table = _table_of(X)
+        table = table_of(X)
         return self._learn(table), frame_kind(table)
 
     def numbers_of(self, model: Any, X: Any, name: str, reset: bool, columns: Any, has_gaps: bool) -> np.ndarray | None:
-        table = _table_of(X)
+        table = table_of(X)
         validate_data(model, table, reset=reset, skip_check_array=True)
         _check_finite(table, name, has_gaps)
         unknown = "error" if columns is not None else model.handle_unknown
@@ -201,7 +201,7 @@ class Tables(Form):
         return rows if model.frame_ is None else as_table(rows, columns, model.frame_)
 
 
-def _table_of(X: Any) -> Any:
+def table_of(X: Any) -> Any:
     """X as a frame, or as an array of any type that scikit-learn takes for a table."""
     if is_frame(X):
         if 0 in X.shape:
