@@ -13,7 +13,7 @@ from skrbm.support.randomness import Stream
 
 _MAX_TURNS, _LEAST_GAIN = 2000, 1e-7  # nats a row
 _LEAST_NOISE, _LEAST_VARIANCE = 1e-4, 1e-12  # of a column's variance; in its own units
-_RIDGE = 1e-10
+_RIDGE = 1.0  # rows at the mean that each column is regressed over besides, as few may have it
 
 
 class Factors(NamedTuple):
@@ -78,7 +78,7 @@ def factors_with_gaps(
     )
     for _ in range(_MAX_TURNS):
         expected = _expected(found, x, seen, weight)
-        if expected.nats - before < _LEAST_GAIN:
+        if abs(expected.nats - before) < _LEAST_GAIN:
             break
         before = expected.nats
         found = _most_likely(found, expected, x, seen, weight, variance, is_given=not isinstance(noise, str))
@@ -116,6 +116,6 @@ def _most_likely(
     noise = found.noise
     if not is_given:
         counts = (weight * seen).sum(0).clamp_min(1e-300)
-        explained = (coefficients * against).sum(1) / counts
+        explained = ((coefficients * against).sum(1) + _RIDGE * coefficients.square().sum(1)) / counts
         noise = torch.maximum((weight * x.square()).sum(0) / counts - explained, _LEAST_NOISE * variance)
     return Factors(coefficients[:, -1], coefficients[:, :-1], noise)

@@ -40,7 +40,7 @@ def test_without_gaps_it_is_factor_analysis():
     theirs = FactorAnalysis(2, tol=1e-10, max_iter=10_000).fit(X)
     found = learned(X)
     np.testing.assert_allclose(found.mean, X.mean(0), atol=1e-3)
-    np.testing.assert_allclose(found.noise, theirs.noise_variance_ * 400 / 397, rtol=0.02, atol=0.005)
+    np.testing.assert_allclose(found.noise, theirs.noise_variance_ * 400 / 397, rtol=0.02, atol=0.01)
     np.testing.assert_allclose(found.loadings @ found.loadings.T, theirs.components_.T @ theirs.components_, atol=0.05)
 
 
