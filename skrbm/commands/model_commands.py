@@ -69,8 +69,8 @@ def add_model_commands(commands: Any) -> None:
         _COMPLETE,
         help="fill in the empty cells of a table, or missing halves of images",
         text=f"Fill in the empty cells of a table (NA, NaN, null, None and ? count as empty), given all other cells of "
-        f"the row. Without a table: draw test images, a half of each hidden, and what a machine of images completes "
-        f"them to. {table} {formats}",
+        f"the row; without a machine, one learns the table first, gaps and all. With a machine alone: draw test "
+        f"images, a half of each hidden, and what a machine of images completes them to. {table} {formats}",
     )
     add_command(
         commands,
@@ -400,17 +400,17 @@ def _draw_samples(args: argparse.Namespace, samples: np.ndarray, names: list[str
 
 
 def _complete(args: argparse.Namespace) -> None:
-    if args.table is None:
+    if args.table is None and args.model.suffix in _TABLES:
+        args.table = args.model
+        _impute_table(args)
+    elif args.table is None:
         _complete_images(args)
     else:
         _complete_table(args)
     print(f"wrote {args.output}")
 
 
-def _complete_table(args: argparse.Namespace) -> None:
-    from skrbm.commands.table_files import Rows, write_rows
-    from skrbm.commands.table_machines import columns_of, filled_in, rows_from, values_for
-
+def _check_table_output(args: argparse.Namespace) -> None:
     for name in ("data", "n", "missing"):
         if getattr(args, name) is not None:
             args.parser.error(f"argument --{name}: only for images, that is, without a TABLE")
@@ -420,6 +420,32 @@ def _complete_table(args: argparse.Namespace) -> None:
         args.parser.error(
             f"argument --output: {str(args.output)!r} must end in .csv, .tsv or .parquet, as a table does"
         )
+
+
+def _impute_table(args: argparse.Namespace) -> None:
+    """Fill in a table by a machine that learns it first."""
+    from skrbm.commands.table_files import write_rows
+    from skrbm.commands.table_machines import imputed
+
+    _check_table_output(args)
+    rows = _read(args)
+    with _errors_of_table(args), reported_warnings(args):
+        full = imputed(rows, is_draw=args.values != "probabilities", random_state=args.random_state)
+    with errors_of(args, "--output", (OSError, ImportError)):
+        write_rows(args.output, full)
+    _print_filled(rows)
+
+
+def _print_filled(rows: Rows) -> None:
+    gaps = rows.gaps
+    print(f"filled {gaps.sum():,} cells in {gaps.any(1).sum():,} of {len(gaps):,} rows")
+
+
+def _complete_table(args: argparse.Namespace) -> None:
+    from skrbm.commands.table_files import Rows, write_rows
+    from skrbm.commands.table_machines import columns_of, filled_in, rows_from, values_for
+
+    _check_table_output(args)
     model, names = _load_model(args)
     rows = _read(args, model, names)
     with errors_of(args, errors=(ValueError,)):
@@ -434,8 +460,7 @@ def _complete_table(args: argparse.Namespace) -> None:
         learned = Rows(learned.names, list(values.T))
     with errors_of(args, "--output", (OSError, ImportError)):
         write_rows(args.output, filled_in(learned, full).in_order_of(rows.names))
-    gaps = rows.gaps
-    print(f"filled {gaps.sum():,} cells in {gaps.any(1).sum():,} of {len(gaps):,} rows")
+    _print_filled(rows)
 
 
 def _complete_images(args: argparse.Namespace) -> None:

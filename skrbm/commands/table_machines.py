@@ -115,6 +115,41 @@ def filled_in(rows: Rows, full: Rows) -> Rows:
     return rows._replace(columns=[_filled(*both) for both in zip(rows.columns, full.columns, rows.gaps.T, strict=True)])
 
 
+def imputed(rows: Rows, *, is_draw: bool, random_state: int | None) -> Rows:
+    """Rows whose empty cells are filled in by a machine that learns them, gaps and all.
+
+    Raises
+    ------
+    ValueError
+        If columns have no values.
+    """
+    from skrbm.estimators.imputer import RBMImputer, n_hidden_for
+
+    if empty := [name for name, gaps in zip(rows.names, rows.gaps.T, strict=True) if gaps.all()]:
+        raise ValueError(f"columns without any value can't be filled in. Leave out {listed(empty)}")
+    machine: Any = "auto"
+    if all(column.dtype.kind == "f" for column in rows.columns):
+        values = rows.numbers()
+    else:
+        settings = {"n_hidden": n_hidden_for(rows.gaps), "handle_unknown": "missing"}
+        machine, columns = new_machine(rows, "mixed", {}, settings)
+        values = values_for(rows, machine, columns)
+    table = RBMImputer(machine, sample_posterior=is_draw, random_state=random_state).fit_transform(values)
+    return filled_in(rows, Rows(rows.names, [_as_given(*both) for both in zip(rows.columns, table.T, strict=True)], []))
+
+
+def _as_given(given: Values, filled: np.ndarray) -> Values:
+    """A column with its gaps filled in; numbers with a thousandth of their spread as the last digit."""
+    if given.dtype == object:
+        return filled.astype(object)
+    numbers = filled.astype(float)
+    known = given.astype(float)
+    spread = float(np.nanstd(known))
+    decimals = max(0, 3 - math.floor(math.log10(spread))) if spread > 0 else 0
+    is_whole = bool((numbers % 1 == 0).all())
+    return numbers.astype(np.int64) if is_whole else numbers.round(decimals)
+
+
 def told_kinds(model: BaseRBM, names: Sequence[str]) -> list[str]:
     """Lines that say what a machine takes the columns as; none if that goes without saying."""
     if isinstance(model, BernoulliRBMTorch):

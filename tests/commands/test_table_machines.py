@@ -276,6 +276,35 @@ def test_wrong_arguments_of_others(machine, tmp_path, capsys, monkeypatch, argv,
     assert words in fail(capsys, *(word.format(machine) for word in argv))
 
 
+def test_a_table_is_filled_in_without_a_machine(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    old, lines, towns = rng.random(200) < 0.5, ["age,town,member"], []
+    for is_old in old:
+        towns.append("Ulm" if is_old else "Bonn")
+        cells = [f"{rng.integers(20, 30) + 40 * is_old}.5", towns[-1], str(bool(is_old))]
+        cells[rng.integers(3)] = "NA" if rng.random() < 0.5 else ""
+        lines.append(",".join(cells))
+    (tmp_path / "gaps.csv").write_text("\n".join(lines))
+    run("complete", "gaps.csv", "--output", "filled.csv")
+    assert "filled 200 cells in 200 of 200 rows" in capsys.readouterr().out
+    filled = [line.split(",") for line in (tmp_path / "filled.csv").read_text().splitlines()]
+    assert filled[0] == ["age", "town", "member"]
+    for before, after in zip(lines[1:], filled[1:], strict=True):
+        assert all(cell in ("", "NA") or cell == new for cell, new in zip(before.split(","), after, strict=True))
+    assert np.mean([row[1] == town for row, town in zip(filled[1:], towns, strict=True)]) > 0.95
+    assert {row[2] for row in filled[1:]} == {"True", "False"}
+    assert "columns without any value can't be filled in. Leave out 'a'" in fail_of_empty(tmp_path, capsys)
+    (tmp_path / "numbers.csv").write_text("a,b\n1.5,3\n2.5,\n,7\n3.5,7.5\n")
+    run("complete", "numbers.csv", "--output", "filled.csv", "--force")
+    assert all(all(line.split(",")) for line in (tmp_path / "filled.csv").read_text().splitlines())
+
+
+def fail_of_empty(tmp_path, capsys):
+    (tmp_path / "empty.csv").write_text("a,b\n,1.5\n,2.5\n")
+    return fail(capsys, "complete", tmp_path / "empty.csv", "--output", tmp_path / "a.csv")
+
+
 def test_numbers_are_as_fine_as_their_noise():
     rbm = GaussianRBM(2, n_iter=1, random_state=0).fit(np.random.default_rng(0).normal(size=(50, 3)) * [1e-6, 1, 1e6])
     rows = rows_from(np.array([[1.23456789e-6, 1.23456789, 1234567.89]]), rbm, ["a", "b", "c"])
