@@ -287,19 +287,22 @@ def coverage(args):
         gaps = test.mask(mask)
         rows = without_gaps(train) if args.complete else train.mask(masked(train, 0.3, "at random", 0))
         states = States(rows)
+        numbers = [name for name in test if name not in states.labels]
+        mask, known = mask[:, test.columns.isin(numbers)], test[numbers].to_numpy(float)
         began = time.perf_counter()
         imputer = RBMImputer(random_state=0).fit(rows)
-        ours = np.stack([x.to_numpy() for x in imputer.draws(gaps, 100)])
+        ours = np.stack([x[numbers].to_numpy(float) for x in imputer.draws(gaps, 100)])
         seconds = [time.perf_counter() - began]
         began = time.perf_counter()
         peer = ridge(sample_posterior=True).fit(states.encode(rows))
         coded = states.encode(gaps)
-        theirs = np.stack([pd.DataFrame(states.decode(peer.transform(coded))).to_numpy() for _ in range(100)])
+        filled = (states.decode(peer.transform(coded)) for _ in range(100))
+        theirs = np.stack([np.column_stack([x[name] for name in numbers]) for x in filled])
         seconds.append(time.perf_counter() - began)
         for model, draws, s in zip((OURS, "IterativeImputer"), (ours, theirs), seconds, strict=True):
             low, high = np.quantile(draws, (0.05, 0.95), axis=0)
-            inside = ((low <= test) & (test <= high)).to_numpy()[mask].mean()
-            width = ((high - low) / np.array([scale[x] for x in test]))[mask].mean()
+            inside = ((low <= known) & (known <= high))[mask].mean()
+            width = ((high - low) / np.array([scale[x] for x in numbers]))[mask].mean()
             print(f"  {name:<14} {model:<18} {inside:.3f}   {width:.3f}   {s:6.1f} s", flush=True)
 
 
