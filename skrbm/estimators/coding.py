@@ -116,6 +116,10 @@ class Standardized(Coding):
     """
 
     visible: Unit = GAUSSIAN
+    location: np.ndarray
+    scale: np.ndarray
+    log_volume: float
+    log_scales: np.ndarray
 
     def __init__(self, location: np.ndarray, scale: np.ndarray) -> None:
         self.location, self.scale = location, scale
@@ -163,6 +167,12 @@ class Table(Coding):
     visible : Unit
         What kind of units the machine has for them.
     """
+
+    frame: str | None
+    columns: tuple[Column, ...]
+    visible: Unit
+    log_volume: float
+    log_scales: np.ndarray
 
     def __init__(
         self, columns: Sequence[Column], location: np.ndarray, scale: np.ndarray, frame: str | None = None

@@ -69,6 +69,13 @@ class Machine:
         Whether observed values between 0 and 1 count as probabilities of a one.
     """
 
+    params: RBMParameters
+    columns: list[slice]
+    points: list[Points | None]
+    n_bits: Tensor
+    unit_of: Tensor
+    reads_greys: bool
+
     def __init__(self, params: RBMParameters) -> None:
         self.params = params = params.to(torch.float64)
         visible, W, b = params.visible, params.W, params.b
@@ -76,7 +83,7 @@ class Machine:
         self.reads_greys = visible.states == BITS
         least, most = ends_of_inputs(W, params.hidden.mean_range)
         low, high = (b + least).tolist(), (b + most).tolist()
-        self.points: list[Points | None] = []
+        self.points = []
         weights, before = [], None
         for columns in self.columns:
             unit, of_unit = visible.unit_at(columns), W[:, columns]

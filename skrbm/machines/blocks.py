@@ -24,6 +24,8 @@ class Blocks(Unit):
 
     states: ClassVar[tuple[float, ...] | None] = None
     activation: ClassVar[str] = "none"
+    blocks: tuple[tuple[Unit, int], ...]
+    scaled: slice | None
 
     def __init__(self, blocks: Sequence[tuple[Unit, int]]) -> None:
         self.blocks = tuple((unit, int(n)) for unit, n in blocks)

@@ -32,6 +32,7 @@ class Categorical(Unit):
     states: ClassVar[tuple[float, ...] | None] = None
     activation: ClassVar[str] = "none"
     mean_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    sizes: tuple[int, ...]
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = tuple(int(size) for size in sizes)

@@ -53,6 +53,7 @@ class ArrayRows(RowSource):
     is_binary: bool
     is_weighted: bool
     has_full_batches: bool = True
+    has_gaps: bool
     shuffle: bool
 
     def __init__(
