@@ -48,7 +48,7 @@ class Gaps:
         """Those of X; None if there are none."""
         if not isinstance(X, np.ndarray) or X.dtype.kind != "f":
             return None
-        if not any(bool(np.isnan(X[rows]).any()) for rows in chunks(len(X))):
+        if not any(_has_nan(X[rows]) for rows in chunks(len(X))):
             return None
         return cls(X, stream)
 
@@ -72,6 +72,12 @@ class Gaps:
         """Where the cells of those rows are, in their order."""
         first, n = self._first[rows], self._first[rows + 1] - self._first[rows]
         return np.repeat(first - (n.cumsum() - n), n) + np.arange(n.sum())
+
+
+def _has_nan(part: np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = part.sum()  # four times as fast as to look at each value
+    return bool(np.isnan(total)) and bool(np.isnan(part).any())
 
 
 class Donors:

@@ -43,6 +43,7 @@ def test_values_are_put_where_they_are_taken():
 
 
 def test_no_gaps():
+    assert Gaps.of(np.array([[1.7e308, 1.7e308, -np.inf]]), Stream(0)) is None
     assert Gaps.of(np.eye(3), Stream(0)) is None
     assert Gaps.of(np.eye(3, dtype=int), Stream(0)) is None
     assert gaps_in(torch.eye(3)) is None
