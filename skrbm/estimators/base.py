@@ -30,6 +30,7 @@ from skrbm.estimators.chains import (
     Sampler,
     check_method,
     check_sampler,
+    completed_normal,
     equilibrium,
     hidden_of,
     how_chains_mix,
@@ -923,7 +924,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Length of the chains.
         method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel
             How the chains move; see `sample`. Where several quite different completions fit, Gibbs chains may see one
-            of them only.
+            of them only. Where both layers are Gaussian "gibbs" takes no chains: means and draws are exact.
         random_state : int, RandomState instance or None
             None goes on with the model's own stream.
 
@@ -958,6 +959,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         check_sampler(self, "method", method)
         given = array_with_gaps(self, X, "X")
         stream = self._stream(random_state)
+        if method == "gibbs" and Fitted(self).machine().is_quadratic:
+            return as_configured(self, completed_normal(self, given, stream, mean=kind == "mean"), X)
         starts = starts_of(self, len(given), "random", stream).astype(given.dtype)
         return as_configured(self, run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,7 +18,7 @@ from skrbm.estimators.fitted import Fitted
 from skrbm.estimators.inputs import array_of
 from skrbm.estimators.judging import verdict_of
 from skrbm.machines.restricted import RBMParameters, mean_v_given_h, sample_h_given_v, sample_v_given_h
-from skrbm.sampling.kernels import GIBBS, Kernel, record_chains, run_chains
+from skrbm.sampling.kernels import GIBBS, Kernel, clamp, record_chains, run_chains
 from skrbm.sampling.tempering import TEMPERING, SwapWarning, ladder_by_name
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.progress import Progress, show_progress
@@ -171,6 +172,27 @@ def run_chains_of(
     if text := watch.warning_text():
         warn(f"Samples by method={_name_of(method)!r} are not to be trusted. {text}", SwapWarning)
     return found
+
+
+def completed_normal(model: Any, given: np.ndarray, stream: Stream, *, mean: bool) -> np.ndarray:
+    """Rows with gaps, completed by means or draws, of a machine whose layers are both Gaussian: without chains."""
+    fitted = Fitted(model)
+    complete = partial(_completed_normal, stream=stream, mean=mean)
+    return fitted.decoded(fitted.over_rows(complete, given), given)
+
+
+def _completed_normal(params: RBMParameters, v: Tensor, stream: Stream, mean: bool) -> Tensor:
+    """E[v | v_o], or a draw, of a machine whose layers are both Gaussian: p(h | v_o) is normal, of this precision."""
+    W, free = params.W.double(), v.isnan().double()
+    precision = torch.eye(len(W), dtype=W.dtype, device=W.device) - torch.einsum("hv,nv,kv->nhk", W, free, W)
+    linear = params.c.double() + torch.where(v.isnan(), params.b, v).double() @ W.T
+    root = torch.linalg.cholesky(precision)
+    h = torch.cholesky_solve(linear[:, :, None], root)[:, :, 0]
+    if not mean:
+        noise = torch.from_numpy(stream.normal((len(h), len(W)))).to(h)
+        h += torch.linalg.solve_triangular(root.mT, noise[:, :, None], upper=True)[:, :, 0]
+    found = mean_v_given_h(params, h.to(params.W))
+    return clamp(found if mean else params.visible.sample(found, stream), v)
 
 
 def hidden_of(model: Any, v: np.ndarray, beta: float, stream: Stream) -> np.ndarray:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from skrbm.estimators.base import BaseRBM
-from skrbm.estimators.chains import run_chains_of
+from skrbm.estimators.chains import completed_normal, run_chains_of
 from skrbm.estimators.coding import Table
 from skrbm.estimators.filling import (
     dtypes_of,
@@ -34,8 +31,6 @@ from skrbm.estimators.inputs import array_with_gaps
 from skrbm.estimators.parameters import Number
 from skrbm.estimators.tables import columns_of, frame_kind, learn_columns
 from skrbm.estimators.tabular import MixedRBM
-from skrbm.machines.restricted import RBMParameters, mean_v_given_h
-from skrbm.sampling.kernels import clamp
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
 
@@ -76,20 +71,6 @@ def _for_columns(machine: BaseRBM, places: np.ndarray) -> BaseRBM:
     if not isinstance(labels := params.get("categories", "auto"), str) and len(labels) > len(places):
         machine.set_params(categories=[labels[place] for place in places])
     return machine
-
-
-def _completed_normal(params: RBMParameters, v: Tensor, stream: Stream, mean: bool) -> Tensor:
-    """E[v | v_o], or a draw, of a machine whose layers are both Gaussian: p(h | v_o) is normal, of this precision."""
-    W, free = params.W.double(), v.isnan().double()
-    precision = torch.eye(len(W), dtype=W.dtype, device=W.device) - torch.einsum("hv,nv,kv->nhk", W, free, W)
-    linear = params.c.double() + torch.where(v.isnan(), params.b, v).double() @ W.T
-    root = torch.linalg.cholesky(precision)
-    h = torch.cholesky_solve(linear[:, :, None], root)[:, :, 0]
-    if not mean:
-        noise = torch.from_numpy(stream.normal((len(h), len(W)))).to(h)
-        h += torch.linalg.solve_triangular(root.mT, noise[:, :, None], upper=True)[:, :, 0]
-    found = mean_v_given_h(params, h.to(params.W))
-    return clamp(found if mean else params.visible.sample(found, stream), v)
 
 
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -423,8 +404,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         model, n_steps = self.estimator_, self.n_steps
         fitted = Fitted(model)
         if fitted.machine().is_quadratic:
-            complete = partial(_completed_normal, stream=stream, mean=kind == "mean")
-            return fitted.decoded(fitted.over_rows(complete, given), given)
+            return completed_normal(model, given, stream, mean=kind == "mean")
         if kind == "sample":
             return run_chains_of(model, "gibbs", n_steps, stream, None, given)
         found = np.zeros(())

@@ -79,3 +79,19 @@ def test_what_is_for_epochs_is_refused(name, tmp_path):
 def test_it_doesnt_learn_in_parts():
     with pytest.raises(ValueError, match="partial_fit is not available with hidden='gaussian'"):
         GaussianRBM(2, hidden="gaussian").partial_fit(ROWS)
+
+
+def test_means_of_missing_cells_are_those_of_a_normal_distribution():
+    model = GaussianRBM(2, hidden="gaussian", random_state=0, precision="float64").fit(ROWS)
+    loadings = _loadings(model)
+    covariance, mean = loadings.T @ loadings + np.diag(model.noise_variance_), ROWS.mean(0)
+    gaps = ROWS[:50].copy()
+    gaps[:, [1, 4]] = np.nan
+    seen, free = [0, 2, 3, 5], [1, 4]
+    slope = covariance[np.ix_(free, seen)] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
+    expected = mean[free] + (gaps[:, seen] - mean[seen]) @ slope.T
+    np.testing.assert_allclose(model.complete(gaps)[:, free], expected, rtol=1e-5)
+    draws = np.stack([model.complete(gaps, "sample", random_state=seed)[:, free] for seed in range(400)])
+    spread = covariance[np.ix_(free, free)] - slope @ covariance[np.ix_(seen, free)]
+    np.testing.assert_allclose(draws.std(0).mean(0), np.sqrt(spread.diagonal()), rtol=0.05)
+    np.testing.assert_array_equal(model.complete(gaps)[:, seen], gaps[:, seen])
