@@ -42,6 +42,7 @@ from skrbm.estimators.coding import Coding
 from skrbm.estimators.factors import learn_factors
 from skrbm.estimators.fitted import (
     Fitted,
+    checked_couplings,
     checked_parameters,
     forget,
     learned_of,
@@ -59,7 +60,7 @@ from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
 from skrbm.likelihood.result import LogPartition, warn_if_few_count
-from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h, mean_v_given_rest
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import yields_batches
@@ -82,7 +83,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     components_: np.ndarray
     intercept_visible_: np.ndarray
     intercept_hidden_: np.ndarray
+    couplings_: np.ndarray
     h_samples_: np.ndarray
+    v_samples_: np.ndarray
     data_samples_: np.ndarray
     base_rates_: np.ndarray
     trajectory_: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -108,8 +111,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     # -- parameters of one's own ---------------------------------------------------------------------------------------
 
     @classmethod
-    def from_parameters(cls, W: Any, b: Any, c: Any, **params: Any) -> Self:
-        """A fitted machine with given weights and biases: p(v, h) ∝ exp(h'Wv + b'v + c'h).
+    def from_parameters(cls, W: Any, b: Any, c: Any, R: Any = None, **params: Any) -> Self:
+        """A fitted machine with given weights and biases: p(v, h) ∝ exp(½ v'Rv + h'Wv + b'v + c'h).
 
         Parameters
         ----------
@@ -119,6 +122,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Visible bias.
         c : {array-like, tensor} of shape (n_hidden,)
             Hidden bias.
+        R : {array-like, tensor} of shape (n_features, n_features), optional
+            Couplings, for `BoltzmannMachine`: symmetric, with a diagonal of 0.
         **params
             Parameters of the class, such as `random_state`. `n_hidden` is the length of `c`.
 
@@ -132,8 +137,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Raises
         ------
         TypeError, ValueError
-            If W, b and c aren't real and finite numbers or their shapes don't go together, `n_hidden` is another
-            number, or there is no such parameter.
+            If W, b, c and R aren't real and finite numbers or their shapes don't go together, R isn't symmetric or the
+            class has no couplings, `n_hidden` is another number, or there is no such parameter.
 
         See Also
         --------
@@ -152,8 +157,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if params.setdefault("n_hidden", len(c)) != len(c):
             raise ValueError(f"n_hidden={params['n_hidden']!r}, but W has {len(c)} rows. Leave n_hidden out.")
         model = cls(**params)
+        R = checked_couplings(model, R, b)
         coding = model.form.coding_of(len(b))
-        machine = replace(machine_of(model, (W, b, c)), log_scale=None)
+        machine = replace(machine_of(model, (W, b, c), R), log_scale=None)
         set_learned(model, Learned(machine), coding)
         model.n_features_in_ = len(b)
         return model
@@ -316,7 +322,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             return
         learning = train(rows, settings, start, listener)
         n_rows = settings.n_chains + (MOST_BATCH if settings.batch_size == "auto" else settings.batch_size)
-        with threads_for(n_rows, settings.n_hidden, rows.n_features):
+        n_others = settings.n_hidden + (0 if settings.visible_couplings is False else rows.n_features)
+        with threads_for(n_rows, n_others, rows.n_features):
             try:
                 for learned in learning:
                     set_learned(self, learned, coding)
@@ -421,7 +428,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        seen = self._over_rows(lambda params, v: mean_v_given_h(params, mean_h_given_v(params, v)), X)
+        seen = self._over_rows(lambda params, v: mean_v_given_rest(params, v, mean_h_given_v(params, v)), X)
         return as_configured(self, Fitted(self).decoded(seen), X)
 
     def free_energy(self, X: Any) -> np.ndarray:
@@ -1122,7 +1129,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
 
     @property
     def _n_features_out(self) -> int:
-        return np.shape(self.components_)[0]
+        n_hidden, n_features = np.shape(self.components_)
+        return n_hidden or n_features
 
     def _seed(self) -> list[int]:
         if self.random_state is None:

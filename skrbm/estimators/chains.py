@@ -208,6 +208,10 @@ def hidden_of(model: Any, v: np.ndarray, beta: float, stream: Stream) -> np.ndar
 def equilibrium(model: Any, n: int, stream: Stream) -> np.ndarray:
     """The chains of training, or random ones, after 1,000 Gibbs steps: visible states (n, n_features)."""
     starts = starts_of(model, n, "random", stream)
+    v = np.asarray(getattr(model, "v_samples_", ()), starts.dtype)
+    if v.ndim == 2:
+        starts = Fitted(model).decoded(np.resize(v, (n, v.shape[1])))
+        return run_chains_of(model, "gibbs", 1000, stream, starts)
     h = np.asarray(getattr(model, "h_samples_", ()))
     if h.ndim == 2 and len(h) and h.shape[1] == np.shape(model.components_)[0]:
         fitted = Fitted(model)

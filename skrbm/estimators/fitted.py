@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skrbm.estimators.coding import CODING_ATTRIBUTES, PLAIN, Coding
+from skrbm.machines.couplings import Graph
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.tensors import CHUNK_ROWS, Placement, dense, find_device, from_torch, to_numpy, to_tensor
@@ -22,8 +23,10 @@ from skrbm.training.learned import Learned
 from skrbm.training.observers import check_rungs
 
 TENSORS = {"W": "components_", "b": "intercept_visible_", "c": "intercept_hidden_"}  # of a machine, at the face
-ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS`
+COUPLINGS = "couplings_"  # R, where visible units are coupled
+ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS` and `COUPLINGS`
     "h": "h_samples_",
+    "v": "v_samples_",
     "base_rates": "base_rates_",
     "data_samples": "data_samples_",
     "history": "history_",
@@ -44,6 +47,8 @@ def attributes_of(learned: Learned, coding: Coding = PLAIN) -> dict[str, Any]:
     `coding` is how rows of the table became those that have been learned from.
     """
     found: dict[str, Any] = {attribute: to_numpy(getattr(learned.params, name)) for name, attribute in TENSORS.items()}
+    if learned.params.R is not None:
+        found[COUPLINGS] = to_numpy(learned.params.R)
     found |= coding.after(learned.params).attributes()
     for field, attribute in ATTRIBUTES.items():
         if (value := getattr(learned, field)) is not None:
@@ -60,7 +65,7 @@ def attributes_of(learned: Learned, coding: Coding = PLAIN) -> dict[str, Any]:
 
 def fitted_attributes(model: Any) -> dict[str, Any]:
     """Those that an estimator has, by name, as they are."""
-    names = (*TENSORS.values(), *ATTRIBUTES.values(), *CODING_ATTRIBUTES)
+    names = (*TENSORS.values(), COUPLINGS, *ATTRIBUTES.values(), *CODING_ATTRIBUTES)
     return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
@@ -71,7 +76,7 @@ def set_learned(model: Any, learned: Learned, coding: Coding = PLAIN) -> None:
     """
     attributes = attributes_of(learned, coding)
     vars(model).update(attributes)  # at once, so that Ctrl-C finds a whole epoch
-    for name in {*ATTRIBUTES.values(), *CODING_ATTRIBUTES} - {*attributes}:
+    for name in {COUPLINGS, *ATTRIBUTES.values(), *CODING_ATTRIBUTES} - {*attributes}:
         vars(model).pop(name, None)
 
 
@@ -89,20 +94,30 @@ def learned_of(model: Any) -> Learned:
         values["data_samples"] = coding.encode_array(np.asarray(values["data_samples"]))
     if values["trajectory"] is not None:
         values["trajectory"] = [machine_of(model, rung) for rung in values["trajectory"]]
-    if values["h"] is not None:
-        values["h"] = np.asarray(values["h"])
-    params = machine_of(model, [getattr(model, name) for name in TENSORS.values()])
+    for chains in ("h", "v"):
+        if values[chains] is not None:
+            values[chains] = np.asarray(values[chains])
+    params = _machine_at_face(model)
     if params.visible.scaled is not None:  # of states, whose scale is 1
         params = replace(params, log_scale=torch.zeros_like(params.b[params.visible.scaled]))
     return Learned(params, **values)
 
 
-def machine_of(model: Any, arrays: Any) -> RBMParameters:
-    """Arrays, in the order of `TENSORS`, as a machine of the model's units."""
+def _machine_at_face(model: Any) -> RBMParameters:
+    """What a fitted estimator's attributes say, as a machine."""
+    return machine_of(model, [getattr(model, name) for name in TENSORS.values()], getattr(model, COUPLINGS, None))
+
+
+def machine_of(model: Any, arrays: Any, couplings: Any = None) -> RBMParameters:
+    """Arrays, in the order of `TENSORS`, and couplings, if there are any, as a machine of the model's units."""
     visible, hidden = model.units
     W, b, c = map(np.asarray, arrays)
     dtype = _float_type(W)  # of all, should somebody have set others
-    return RBMParameters(to_tensor(W, dtype), to_tensor(b, dtype), to_tensor(c, dtype), visible, hidden)
+    machine = RBMParameters(to_tensor(W, dtype), to_tensor(b, dtype), to_tensor(c, dtype), visible, hidden)
+    if couplings is None:
+        return machine
+    R = to_tensor(np.asarray(couplings), dtype)
+    return replace(machine, R=R, graph=Graph.of(R != 0))
 
 
 def checked_parameters(W: Any, b: Any, c: Any) -> list[np.ndarray]:
@@ -122,7 +137,7 @@ def checked_parameters(W: Any, b: Any, c: Any) -> list[np.ndarray]:
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name} has values of type {array.dtype}. Pass real numbers.")
     shapes = [array.shape for array in arrays.values()]
-    if len(shapes[0]) != 2 or shapes[0] != (*shapes[2], *shapes[1]) or 0 in shapes[0]:
+    if len(shapes[0]) != 2 or shapes[0] != (*shapes[2], *shapes[1]) or shapes[0][1] == 0:
         raise ValueError(
             "W must have shape (n_hidden, n_features), b (n_features,) and c (n_hidden,); "
             f"got {shapes[0]}, {shapes[1]} and {shapes[2]}."
@@ -132,6 +147,31 @@ def checked_parameters(W: Any, b: Any, c: Any) -> list[np.ndarray]:
             raise ValueError(f"{name} has values that are infinite or NaN. Pass finite ones.")
     narrow = all(array.dtype in (np.float32, np.float16) for array in arrays.values())
     return [np.array(array, np.float32 if narrow else np.float64, order="C") for array in arrays.values()]
+
+
+def checked_couplings(model: Any, R: Any, b: np.ndarray) -> np.ndarray | None:
+    """A copy of couplings, in the float type of the bias; of 0 where a machine that has couplings is given none.
+
+    Raises
+    ------
+    ValueError
+        If the model has no couplings, or these don't fit the bias, aren't symmetric, or couple a unit with itself.
+    """
+    if not hasattr(model, "visible_couplings"):
+        if R is not None:
+            raise ValueError(f"R has couplings, which {type(model).__name__} lacks. Take BoltzmannMachine.")
+        return None
+    if R is None:
+        return np.zeros((len(b), len(b)), b.dtype)
+    couplings = np.array(from_torch(R), b.dtype, order="C")
+    if couplings.shape != (len(b), len(b)) or not np.isfinite(couplings).all():
+        raise ValueError(
+            f"R must have {(len(b), len(b))} finite values, a coupling for each pair of columns; got an array of shape "
+            f"{couplings.shape}."
+        )
+    if not np.array_equal(couplings, couplings.T) or couplings.diagonal().any():
+        raise ValueError("R must be symmetric with a diagonal of 0: units aren't coupled with themselves.")
+    return couplings
 
 
 def _float_type(array: Any) -> torch.dtype:
@@ -174,7 +214,7 @@ class Fitted:
 
     def machine(self, place: Placement | None = None) -> RBMParameters:
         """Its parameters there."""
-        return self._placed(machine_of(self._model, [getattr(self._model, name) for name in TENSORS.values()]), place)
+        return self._placed(_machine_at_face(self._model), place)
 
     def rungs(self, place: Placement | None = None) -> list[RBMParameters] | None:
         """The machines of its trajectory there, None without one."""
@@ -280,7 +320,7 @@ class Fitted:
     def fingerprint(self) -> bytes:
         """Changes when the parameters do."""
         hasher = hashlib.blake2b(digest_size=16)
-        for name in TENSORS.values():
+        for name in (*TENSORS.values(), *([COUPLINGS] if hasattr(self._model, COUPLINGS) else [])):
             hasher.update(np.ascontiguousarray(getattr(self._model, name)).tobytes())
         hasher.update(repr(self._model.units).encode())
         return hasher.digest()

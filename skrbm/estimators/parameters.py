@@ -21,6 +21,7 @@ from skrbm.training.descent import RateScheduleName
 from skrbm.training.settings import CRITERIA, Algorithm, OptimizerName, TrainSettings
 
 _NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
+SOLVERS = ("auto", "exact", "pseudolikelihood", "pcd")
 _OTHER_NAMES = {"n_iter": "n_epochs"}  # of settings
 
 
@@ -144,11 +145,21 @@ def _check_verbose(name: str, value: Any) -> None:
         )
 
 
+def _check_couplings(name: str, value: Any) -> None:
+    """What else there is to it depends on the number of columns."""
+    if not _is_truth_value(value) and not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be True, False, or a boolean mask, a numpy array; got {type(value).__name__}.")
+
+
 _COUNT = Number(1, kind=Integral)
 _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR"
 
 CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
-    "n_hidden": _COUNT,
+    "n_hidden": Number(0, kind=Integral),
+    "visible_couplings": _check_couplings,
+    "l2_penalty": Or("auto", Number(0)),
+    "encoding": Choice(("binary", "spin")),
+    "solver": Choice(SOLVERS),
     "hidden": Choice(("bernoulli", "gaussian")),
     "handle_unknown": Choice(("error", "missing")),
     "noise": Or("learned", Number(0, 1, "right")),
@@ -192,6 +203,9 @@ def settings_of(model: Any) -> TrainSettings:
     for name, constraint in CONSTRAINTS.items():
         if name in values:
             constraint(name, values[name])
+    if values["n_hidden"] == 0 and values.get("visible_couplings", False) is False:
+        told = "" if "visible_couplings" not in values else " where visible units aren't coupled"
+        raise ValueError(f"n_hidden=0 must be at least 1{told}.")
     if values["resume"] and values["checkpoint"] is None:
         raise ValueError("resume=True needs to know where from: set checkpoint to the path of a file.")
     if values["optimizer"] == "nesterov" and not values["momentum"]:

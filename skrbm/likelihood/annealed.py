@@ -21,6 +21,7 @@ from skrbm.machines.units import Unit
 from skrbm.sampling.compiled import CompiledAnnealing, Weights
 from skrbm.sampling.kernels import gibbs_init, gibbs_step
 from skrbm.sampling.ladder import AnnealingPath
+from skrbm.sampling.sweeps import sweep_
 from skrbm.support.kernels import linear
 from skrbm.support.progress import Progress
 from skrbm.support.randomness import Stream
@@ -75,8 +76,8 @@ def anneal(
 
     Notes
     -----
-    log f_β(v) = ((1-β) base_b + β b)'v + Σ_j softplus(β (c_j + W_j v)) (Neal 2001; Salakhutdinov & Murray 2008,
-    section 4.1). Products are in the float type of the parameters, sums over units and steps in float64. All chains
+    log f_β(v) = ((1-β) base_b + β b)'v + β ½ v'Rv + Σ_j softplus(β (c_j + W_j v)) (Neal 2001; Salakhutdinov & Murray
+    2008, section 4.1). Coupled units are moved by a sweep. Products are in the float type of the parameters, sums over units and steps in float64. All chains
     move in one product, up to a few thousand; more follow one block after another, so that memory stays bounded.
     """
     machine = path.machine
@@ -117,16 +118,23 @@ def _increments(
     for step, (before, beta) in enumerate(pairwise(betas), 1):
         inputs = linear(v, W, c)  # (n_chains, n_hidden), at inverse temperature 1
         along = v @ bias_difference if bias_difference.ndim == 1 else (v * bias_difference).sum(1)
+        if machine.R is not None:
+            along = along + machine.log_weight_of_couplings(v)
         increment = along.double() * (beta - before)
         increment += _cumulant_step(hidden, inputs, before, beta, largest_input).sum(1, dtype=torch.float64)
         yield v, increment
         if step < len(betas) - 1:
             h = hidden.sample(hidden.mean_(inputs.mul_(beta)), stream)
-            v = visible.sample(visible.mean_(linear(h.mul_(beta), W.T, path.bias(beta))), stream)
+            of_v = linear(h.mul_(beta), W.T, path.bias(beta))
+            if machine.R is None:
+                v = visible.sample(visible.mean_(of_v), stream)
+            else:
+                v = v.clone()
+                sweep_(machine, v, of_v, stream.numbers(v.numel(), v.device), scale=beta)
 
 
 def _largest_input(machine: RBMParameters) -> float:
-    return float((machine.c.abs() + machine.W.abs().sum(1)).max())
+    return float((machine.c.abs() + machine.W.abs().sum(1)).max()) if machine.n_hidden else 0.0
 
 
 def _steps_are_small(machine: RBMParameters, betas: Sequence[float]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from skrbm.machines.couplings import log_weight_of_couplings
 from skrbm.machines.restricted import RBMParameters, check_states, free_energy
 from skrbm.machines.units import Points
 
@@ -47,12 +48,21 @@ def log_partition_exact(params: RBMParameters) -> float:
         return _normal_integral(params.to(torch.float64))
     if math.isinf(bits_to_enumerate(params)):
         raise ValueError(f"Neither {params.visible!r} nor {params.hidden!r} units can be enumerated. Estimate log Z.")
+    if params.R is not None and bits_to_enumerate(params) > _MAX_BITS:
+        raise ValueError(
+            f"Enumeration needs at most {_MAX_BITS} visible units where these are coupled; this machine has "
+            f"{params.n_features}. Estimate log Z instead."
+        )
     if bits_to_enumerate(params) > _MAX_BITS:
         raise ValueError(
             f"Enumeration needs a layer of at most {_MAX_BITS} units; this machine has {params.n_features} "
             f"visible and {params.n_hidden} hidden ones. Estimate log Z instead, or train a smaller machine."
         )
-    small = params.transposed() if _visible_bits(params.transposed()) < _visible_bits(params) else params
+    small = (
+        params.transposed()
+        if params.R is None and _visible_bits(params.transposed()) < _visible_bits(params)
+        else params
+    )
     return _sum_over_visible(small.to(torch.float64))
 
 
@@ -63,7 +73,7 @@ def bits_to_enumerate(params: RBMParameters) -> float:
     """
     if params.is_quadratic:
         return 0.0
-    return min(_visible_bits(params), _visible_bits(params.transposed()))
+    return _visible_bits(params) if params.R is not None else min(map(_visible_bits, (params, params.transposed())))
 
 
 def _visible_bits(params: RBMParameters) -> float:
@@ -96,11 +106,17 @@ def _sum_over_visible(params: RBMParameters) -> float:
     width, others = low.s.shape[1], units[n_low:]
     input_low = low.s @ W[:, :width].T + c  # (n_states, n_hidden)
     bias_low = low.s @ b[:width] + low.log_weight
+    R = params.R
+    if R is not None:
+        bias_low += log_weight_of_couplings(R[:width, :width], None, low.s)
     total = torch.tensor(-math.inf, dtype=W.dtype, device=W.device)
     for code in range(math.prod(len(unit.s) for unit in others)):
         high = joint_states(torch.tensor([code], device=W.device), others, W)
         inputs = input_low + W[:, width:] @ high.s[0]
         of_v = bias_low + high.s @ b[width:] + high.log_weight
+        if R is not None:
+            pairs = log_weight_of_couplings(R[width:, width:], None, high.s)
+            of_v += low.s @ (R[:width, width:] @ high.s[0]) + pairs
         total = torch.logaddexp(total, (of_v + params.hidden.cumulant(inputs).sum(1)).logsumexp(0))
     return float(total)
 

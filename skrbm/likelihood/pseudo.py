@@ -54,7 +54,7 @@ def pseudo_log_likelihood(params: RBMParameters, v: Tensor) -> Tensor:
     less than a standard deviation apart (the trapezoidal rule, which is exact to 1e-13 for mixtures of normal densities
     of variance 1); of one of several categories the log-probability of the one that it is.
 
-    Of bits: with a_j = c_j + W_j v, the logit of p_i is b_i plus
+    Of bits: with a_j = c_j + W_j v, the logit of p_i is b_i plus, where visible units are coupled, Σ_j R_ij v_j, plus
     Σ_j softplus(a_j + W_ji (1 - v_i)) - softplus(a_j - W_ji v_i), where softplus is the cumulant of the hidden units.
 
     Where v and h are bits, that is b_i + Σ_j f(a_j, W_ji), or b_i - Σ_j f(a_j, -W_ji) where v_i is 1, with
@@ -107,7 +107,7 @@ def log_conditionals(params: RBMParameters, v: Tensor) -> Tensor:
         return _of_normal(params, v, inputs)
     if params.visible.states != BITS:
         return _by_points(params, v, inputs)
-    largest = float(params.W.abs().max())
+    largest = float(params.W.abs().max()) if params.n_hidden else 0.0
     nodes = _nodes(largest, v.dtype) if largest < _LARGEST and params.hidden.states == BITS else None
     if largest < _LARGEST_LOG[0] and _suits_loop(params, v):
         logits = params.b + _effect_by_loop(v, inputs, params.W, largest)
@@ -115,6 +115,8 @@ def log_conditionals(params: RBMParameters, v: Tensor) -> Tensor:
         logits = params.b + _effect_of_bits(v, inputs, params.W, nodes)
     else:
         logits = params.b + _effect(v, inputs, params.W, params.hidden)
+    if params.R is not None:
+        logits = logits + params.fields(v)
     return v * logits - params.visible.cumulant(logits)
 
 

@@ -1,9 +1,9 @@
-"""The restricted Boltzmann machine: parameters, energy, free energy and the two conditionals.
+"""The Boltzmann machine, restricted or with visible couplings: parameters, energy, free energy and the conditionals.
 
-    E(v, h) = -h'Wv - b'v - c'h,    p(v, h) = exp(-E(v, h)) / Z
+    E(v, h) = -½ v'Rv - h'Wv - b'v - c'h,    p(v, h) = exp(-E(v, h)) / Z
 
-(Smolensky 1986; Hinton 2010, eq. 1-3, 7-8.) All functions take rows as batches, are pure, and work on any device in
-float32 or float64.
+(Ackley, Hinton & Sejnowski 1985; Smolensky 1986 and Hinton 2010, eq. 1-3, 7-8, where R = 0.) All functions take rows as
+batches, are pure, and work on any device in float32 or float64.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.couplings import Graph, fields, log_weight_of_couplings
 from skrbm.machines.gaussian import Gaussian
 from skrbm.machines.units import Unit
 from skrbm.support.kernels import linear
@@ -25,12 +26,12 @@ from skrbm.support.tensors import Placement
 
 @dataclass(frozen=True, slots=True)
 class RBMParameters:
-    """Parameters of an RBM.
+    """Parameters of a machine: an RBM, or one whose visible units are coupled (semi-restricted, or fully visible).
 
     Attributes
     ----------
     W : Tensor of shape (n_hidden, n_features)
-        Weights.
+        Weights. A fully visible machine has no rows of them.
     b : Tensor of shape (n_features,)
         Visible bias.
     c : Tensor of shape (n_hidden,)
@@ -40,6 +41,11 @@ class RBMParameters:
     log_scale : Tensor of shape (n_scaled,) or None
         Logarithm of what one unit of the columns `visible.scaled` stands for in the rows that the machine learns from;
         None where rows are states as they are. All functions of a machine take states; see `states_of`.
+    R : Tensor of shape (n_features, n_features) or None
+        Couplings of the visible units, symmetric with a diagonal of 0; None where there are none. Given h the units are
+        then no longer independent, and what asks for that raises.
+    graph : Graph or None
+        Which couplings there are, where each unit has few.
 
     Raises
     ------
@@ -53,6 +59,8 @@ class RBMParameters:
     visible: Unit = BERNOULLI
     hidden: Unit = BERNOULLI
     log_scale: Tensor | None = None
+    R: Tensor | None = None
+    graph: Graph | None = None
 
     def __post_init__(self) -> None:
         W, b, c = self.W, self.b, self.c  # annealing makes thousands of machines: few microseconds are to be spent here
@@ -71,9 +79,14 @@ class RBMParameters:
         if not (W.dtype == b.dtype == c.dtype and W.device == b.device == c.device and W.is_floating_point()):
             kinds = ", ".join(f"{_type_name(tensor)} on {tensor.device}" for tensor in (W, b, c))
             raise ValueError(f"W, b and c must have one float type and be on one device, got {kinds}. Use Tensor.to.")
+        if self.R is not None and self.R.shape != (*b.shape, *b.shape):
+            raise ValueError(
+                f"R must have shape {(*b.shape, *b.shape)}, (n_features, n_features); got {(*self.R.shape,)}."
+            )
 
     def __repr__(self) -> str:
         units = "" if self.visible is self.hidden is BERNOULLI else f", visible={self.visible}, hidden={self.hidden}"
+        units += "" if self.R is None else ", coupled"
         sizes = f"n_hidden={self.n_hidden}, n_features={self.n_features}"
         return f"{type(self).__name__}({sizes}, {_type_name(self.W)}, {self.W.device}{units})"
 
@@ -98,7 +111,11 @@ class RBMParameters:
     def tensors(self) -> dict[str, Tensor]:
         """The parameters by name."""
         tensors = {"W": self.W, "b": self.b, "c": self.c}
-        return tensors if self.log_scale is None else {**tensors, "log_scale": self.log_scale}
+        if self.log_scale is not None:
+            tensors["log_scale"] = self.log_scale
+        if self.R is not None:
+            tensors["R"] = self.R
+        return tensors
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """A machine whose parameters are `function` of each of these."""
@@ -115,7 +132,10 @@ class RBMParameters:
 
     def to(self, *args: Any) -> Self:
         """The same parameters on another device or in another float type, as `Tensor.to`; shares what it can."""
-        return self.map(lambda tensor: tensor.to(*args))
+        moved = self.map(lambda tensor: tensor.to(*args))
+        if self.graph is None or moved.W.device == self.W.device:
+            return moved
+        return replace(moved, graph=self.graph.map(lambda tensor: tensor.to(moved.W.device)))
 
     def clone(self) -> Self:
         """A copy that shares no memory."""
@@ -165,18 +185,33 @@ class RBMParameters:
         return isinstance(self.visible, Gaussian) and isinstance(self.hidden, Gaussian)
 
     def tempered(self, beta: float) -> Self:
-        """The machine at an inverse temperature: its W, b and c are `beta` times those of this."""
-        return replace(self, W=beta * self.W, b=beta * self.b, c=beta * self.c)
+        """The machine at an inverse temperature: its W, b, c and R are `beta` times those of this."""
+        R = None if self.R is None else beta * self.R
+        return replace(self, W=beta * self.W, b=beta * self.b, c=beta * self.c, R=R)
 
     # -- other machines ------------------------------------------------------------------------------------------------
 
     def transposed(self) -> RBMParameters:
         """The same machine with its two layers exchanged; shares memory."""
+        self.check_independent("The hidden layer can't take the place of the visible one")
         return RBMParameters(self.W.T, self.c, self.b, visible=self.hidden, hidden=self.visible)
 
     def without_weights(self, b: Tensor) -> Self:
         """A machine of the same shape whose only parameter that isn't 0 is the visible bias `b`."""
-        return replace(self, W=torch.zeros_like(self.W), b=b.to(self.b), c=torch.zeros_like(self.c))
+        return replace(self, W=torch.zeros_like(self.W), b=b.to(self.b), c=torch.zeros_like(self.c), R=None, graph=None)
+
+    def fields(self, v: Tensor) -> Tensor:
+        """Σ_j R_ij v_j, what the couplings add to the inputs of visible units: (n, n_features)."""
+        return torch.zeros_like(v) if self.R is None else fields(self.R, self.graph, v)
+
+    def log_weight_of_couplings(self, v: Tensor) -> Tensor:
+        """½ v'Rv of rows, what the couplings add to -E, in nats, shape (n,)."""
+        return log_weight_of_couplings(self.R, self.graph, v)
+
+    def check_independent(self, what: str) -> None:
+        """Raise a ValueError that begins with `what` if visible units are coupled, so depend on each other given h."""
+        if self.R is not None:
+            raise ValueError(f"{what}: the visible units are coupled, and not independent given h.")
 
 
 def initial_parameters(
@@ -233,9 +268,17 @@ def mean_h_given_v(params: RBMParameters, v: Tensor) -> Tensor:
 
 
 def mean_v_given_h(params: RBMParameters, h: Tensor) -> Tensor:
-    """P(v = 1 | h), shape (n, n_features)."""
+    """P(v = 1 | h), shape (n, n_features); a ValueError where visible units are coupled, see `mean_v_given_rest`."""
     check_states("h", h, params.n_hidden, params.W)
+    params.check_independent("E[v | h] has no closed form")
     return _mean(params.visible, h, params.W.T, params.b)
+
+
+def mean_v_given_rest(params: RBMParameters, v: Tensor, h: Tensor) -> Tensor:
+    """P(v_i = 1 | h, the other v) = σ(b_i + h'W_i + Σ_j R_ij v_j) of paired rows, shape (n, n_features)."""
+    if params.R is None:
+        return mean_v_given_h(params, h)
+    return params.visible.mean_(input_to_v(params, h) + params.fields(v))
 
 
 def _mean(unit: Unit, states: Tensor, W: Tensor, bias: Tensor) -> Tensor:
@@ -257,14 +300,15 @@ def energy(params: RBMParameters, v: Tensor, h: Tensor) -> Tensor:
     """E(v, h) of paired rows, in nats, shape (n,)."""
     check_states("v", v, params.n_features, params.W)
     check_states("h", h, params.n_hidden, params.W)
-    interaction = ((h @ params.W) * v).sum(1)
+    interaction = ((h @ params.W) * v).sum(1) + params.log_weight_of_couplings(v)
     return -interaction - params.visible.log_weight(v, params.b) - params.hidden.log_weight(h, params.c)
 
 
 def free_energy(params: RBMParameters, v: Tensor) -> Tensor:
-    """F(v) = -log Σ_h exp(-E(v, h)) = -b'v - Σ_j softplus(c_j + W_j v), in nats, shape (n,)."""
+    """F(v) = -log Σ_h exp(-E(v, h)) = -½ v'Rv - b'v - Σ_j softplus(c_j + W_j v), in nats, shape (n,)."""
     check_states("v", v, params.n_features, params.W)
-    return -params.visible.log_weight(v, params.b) - params.hidden.cumulant(linear(v, params.W, params.c)).sum(1)
+    found = -params.visible.log_weight(v, params.b) - params.hidden.cumulant(linear(v, params.W, params.c)).sum(1)
+    return found if params.R is None else found - params.log_weight_of_couplings(v)
 
 
 def free_energy_h(params: RBMParameters, h: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Weights:
     def of(cls, machine: RBMParameters, n_chains: int, n_steps: int) -> Self | None:
         """Those of a machine, if so many steps of so many chains are worth it, and loops can make them."""
         W = machine.W
-        suits = W.dtype == torch.float32 and W.device.type == "cpu"
+        suits = W.dtype == torch.float32 and W.device.type == "cpu" and machine.R is None
         if not suits or (machine.visible, machine.hidden) != (BERNOULLI, BERNOULLI):
             return None
         if not loops_pay(n_chains * n_steps * W.numel() >= _LEAST_SUMS):

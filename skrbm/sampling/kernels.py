@@ -20,8 +20,9 @@ from torch import Tensor
 
 from skrbm.backends.floats import FloatBackend
 from skrbm.backends.protocol import Backend
-from skrbm.machines.restricted import RBMParameters, check_states, sample_h_given_v
+from skrbm.machines.restricted import RBMParameters, check_states, input_to_v, sample_h_given_v
 from skrbm.sampling.compiled import CompiledGibbs, Weights
+from skrbm.sampling.sweeps import sweep_
 from skrbm.support.progress import Progress
 from skrbm.support.randomness import Stream, check_stream
 
@@ -116,10 +117,13 @@ class GibbsState(NamedTuple):
         Hidden states.
     given : Tensor of shape (n_chains, n_features) or None
         Visible states that are clamped, NaN where they are free; None where all are.
+    v : Tensor of shape (n_chains, n_features) or None
+        Visible states, which a chain goes on from where they are coupled; None where they aren't.
     """
 
     h: Tensor
     given: Tensor | None = None
+    v: Tensor | None = None
 
 
 class GibbsInfo(NamedTuple):
@@ -130,7 +134,7 @@ class GibbsInfo(NamedTuple):
     v : Tensor of shape (n_chains, n_features)
         Visible states, drawn given the hidden states before the step.
     mean_v : Tensor of shape (n_chains, n_features)
-        P(v = 1 | h) that `v` was drawn from; where a unit is clamped, its value.
+        P(v = 1 | h) that `v` was drawn from, of coupled units given the others too; where a unit is clamped, its value.
     mean_h : Tensor of shape (n_chains, n_hidden)
         P(h = 1 | v) that the new hidden states were drawn from.
     """
@@ -142,15 +146,16 @@ class GibbsInfo(NamedTuple):
 
 def gibbs_init(params: RBMParameters, v: Tensor, stream: Stream, given: Tensor | None = None) -> GibbsState:
     """Chains that start at visible states `v` (n_chains, n_features), but for what is `given`."""
-    return GibbsState(sample_h_given_v(params, clamp(v, given), stream), given)
+    v = clamp(v, given)
+    return GibbsState(sample_h_given_v(params, v, stream), given, None if params.R is None else v)
 
 
 def gibbs_step(params: RBMParameters, state: GibbsState, stream: Stream) -> tuple[GibbsState, GibbsInfo]:
-    """One full step: v drawn from p(v | h), then h drawn from p(h | v)."""
+    """One full step: v drawn from p(v | h), by a sweep where visible units are coupled; then h from p(h | v)."""
     h = state.h.clone()
-    v = h.new_empty((len(h), params.n_features))
+    v = h.new_empty((len(h), params.n_features)) if state.v is None else state.v.clone()
     mean_v, mean_h = gibbs_step_(FloatBackend(params), h, v, stream, given=state.given)
-    return GibbsState(h, state.given), GibbsInfo(v, clamp(mean_v, state.given), mean_h)
+    return GibbsState(h, state.given, None if state.v is None else v), GibbsInfo(v, clamp(mean_v, state.given), mean_h)
 
 
 def gibbs_step_(
@@ -165,7 +170,7 @@ def gibbs_step_(
     h : Tensor of shape (n_chains, n_hidden)
         Hidden states, moved on.
     v : Tensor of shape (n_chains, n_features)
-        Overwritten by the visible states in between.
+        Overwritten by the visible states in between; where they are coupled, moved on.
     stream : Stream
         Randomness.
     rows : Tensor of shape (n, n_features), optional
@@ -176,16 +181,21 @@ def gibbs_step_(
     Returns
     -------
     mean_v, mean_h : Tensor
-        P(v = 1 | h) that `v` was drawn from, and P(h = 1 | v) of `rows` (n, n_hidden).
+        P(v = 1 | h) that `v` was drawn from, of coupled units given the others too, and P(h = 1 | v) of `rows`
+        (n, n_hidden).
     """
     check_stream(stream)
     for_v, for_h = stream.numbers_for(v, h)
-    mean_v = backend.mean_v(h)
-    backend.params.visible.draw_(v, mean_v, for_v)
-    if given is not None:
-        v.copy_(clamp(v, given))
+    params = backend.params
+    if params.R is not None:
+        mean_v = params.visible.mean_(sweep_(params, v, input_to_v(params, h), for_v, given=given))
+    else:
+        mean_v = backend.mean_v(h)
+        params.visible.draw_(v, mean_v, for_v)
+        if given is not None:
+            v.copy_(clamp(v, given))
     mean_h = backend.mean_h(v if rows is None else rows)
-    backend.params.hidden.draw_(h, mean_h[-len(h) :], for_h)
+    params.hidden.draw_(h, mean_h[-len(h) :], for_h)
     return mean_v, mean_h
 
 
@@ -381,17 +391,16 @@ def record_chains(
 
 
 @torch.no_grad()
-def moved_on(params: RBMParameters, h: Tensor, n_steps: int, stream: Stream) -> Tensor:
-    """Hidden states (n_chains, n_hidden) after so many steps of block Gibbs sampling."""
-    weights = Weights.of(params, len(h), n_steps)
+def moved_on(params: RBMParameters, state: GibbsState, n_steps: int, stream: Stream) -> GibbsState:
+    """Chains after so many steps of block Gibbs sampling."""
+    weights = Weights.of(params, len(state.h), n_steps)
     if weights is not None:
-        chains = CompiledGibbs(weights, h)
+        chains = CompiledGibbs(weights, state.h)
         chains.run_(n_steps, stream)
-        return chains.h
-    state = GibbsState(h)
+        return GibbsState(chains.h)
     for moved, _ in steps(GIBBS, params, state, n_steps, stream):
         state = moved
-    return state.h
+    return state
 
 
 def _check_run(kernel: Any, model: Any, v: Any, n_steps: int, stream: Any, given: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.couplings import Graph, log_weight_of_couplings
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Unit
 from skrbm.support.randomness import Stream
@@ -31,6 +32,10 @@ class Ladder:
         Factors on the weights.
     visible, hidden : Unit
         What kind of unit each layer has.
+    R : Tensor of shape (n_features, n_features) or None
+        Couplings of the visible units, which the rungs share but for the factors `scale`.
+    graph : Graph or None
+        See `RBMParameters`.
     """
 
     W: Tensor
@@ -39,13 +44,25 @@ class Ladder:
     scale: Tensor
     visible: Unit = BERNOULLI
     hidden: Unit = BERNOULLI
+    R: Tensor | None = None
+    graph: Graph | None = None
 
     @classmethod
     def of_rungs(cls, rungs: Sequence[RBMParameters]) -> Self:
-        """The machines given, in their order."""
+        """The machines given, in their order.
+
+        Raises
+        ------
+        ValueError
+            If their visible units are coupled.
+        """
         last = rungs[-1]
+        last.check_independent(
+            "Tempering along a trajectory is for machines without couplings. Choose parallel tempering"
+        )
         stacked = {name: torch.stack([rung.tensors[name] for rung in rungs]) for name in ("W", "b", "c")}
-        return cls(**stacked, scale=last.b.new_ones(len(rungs)), visible=last.visible, hidden=last.hidden)
+        ones = last.b.new_ones(len(rungs))
+        return cls(stacked["W"], stacked["b"], stacked["c"], ones, last.visible, last.hidden)
 
     @property
     def n_rungs(self) -> int:
@@ -65,7 +82,8 @@ class Ladder:
     def rung(self, i: int) -> RBMParameters:
         """One of the machines."""
         W = self.W[i if len(self.W) > 1 else 0] * self.scale[i]
-        return RBMParameters(W, self.b[i], self.c[i], self.visible, self.hidden)
+        R = None if self.R is None else self.R * self.scale[i]
+        return RBMParameters(W, self.b[i], self.c[i], self.visible, self.hidden, R=R, graph=self.graph)
 
     def input_to_v(self, h: Tensor) -> Tensor:
         """b + h'W on each rung: (n_rungs, n, n_features) for h (n_rungs, n, n_hidden)."""
@@ -85,6 +103,9 @@ class Ladder:
     def log_weight(self, v: Tensor, input_to_h: Tensor, rungs: slice) -> Tensor:
         """-F(v) on each rung of `rungs` but for log ρ(v), which all have alike, in nats, float64: (n_rungs, n)."""
         bias = torch.matmul(v, self.b[rungs, :, None]).squeeze(-1)
+        if self.R is not None:
+            pairs = log_weight_of_couplings(self.R, self.graph, v.flatten(0, 1)).view(v.shape[:2])
+            bias = torch.addcmul(bias, pairs, self.scale[rungs, None])
         return bias.double() + self.hidden.cumulant(input_to_h).sum(-1, dtype=torch.float64)
 
 
@@ -126,14 +147,17 @@ class AnnealingPath:
     def at(self, beta: float) -> RBMParameters:
         """The machine at β."""
         machine = self.machine
-        return RBMParameters(beta * machine.W, self.bias(beta), beta * machine.c, machine.visible, machine.hidden)
+        R = None if machine.R is None else beta * machine.R
+        units = machine.visible, machine.hidden
+        return RBMParameters(beta * machine.W, self.bias(beta), beta * machine.c, *units, R=R, graph=machine.graph)
 
     def ladder(self, betas: Tensor) -> Ladder:
         """The machines at inverse temperatures `betas` (n_rungs,), which rise from 0 to 1; they share the weights."""
         machine = self.machine
         betas = betas.to(machine.W)
         b = torch.lerp(self.base_b, machine.b, betas[:, None])
-        return Ladder(machine.W[None], b, betas[:, None] * machine.c, betas, machine.visible, machine.hidden)
+        biases, units = (b, betas[:, None] * machine.c), (machine.visible, machine.hidden)
+        return Ladder(machine.W[None], *biases, betas, *units, machine.R, machine.graph)
 
     def ladder_through(self, rungs: Sequence[RBMParameters]) -> Ladder:
         """From the base machine by other machines, such as those that training went through, to the machine."""

@@ -176,3 +176,32 @@ def anneal(a):
                 _bridge_means(f4(of_x, 0, n_features), F(beta), bias, n_features)
                 to = some_v + 4 * row * n_features
                 draw_row(of_x, to, n_features, first + row, at + of_h, key0, key1, low, memory)
+
+
+@contracting
+def _add_scaled(x, row, factor, first, n):
+    for i in range(n - first):
+        x[first + i] += factor * row[first + i]
+
+
+def sweep(a):
+    """A Gibbs sweep over coupled units, chain by chain: a unit is on where its input exceeds its level.
+
+    The inputs (n, n_units) are those of the states v (n, n_units) at first, and end as those at which each was drawn.
+    R (n_units, n_units) are the couplings, `scales` (n,) factors on them.
+    """
+    n_chains, n_units, n_block, v, inputs, level, R, scales = a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]
+    while True:
+        first = next_piece(a) * n_block
+        if first >= n_chains:
+            break
+        last = min(first + n_block, n_chains)
+        for i in range(n_units):
+            of_unit = f4(R, i * n_units, n_units)  # for all chains of the block, while it is near
+            for row in range(first, last):
+                states, x = f4(v, row * n_units, n_units), f4(inputs, row * n_units, n_units)
+                drawn = F(1) if x[i] > f4(level, row * n_units + i, 1)[0] else F(0)
+                if drawn != states[i]:
+                    change = f4(scales, row, 1)[0] * (drawn - states[i])
+                    states[i] = drawn
+                    _add_scaled(x, of_unit, change, i + 1, n_units)

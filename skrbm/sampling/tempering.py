@@ -18,6 +18,7 @@ from torch import Tensor
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.kernels import Kernel, Watch, clamp, steps
 from skrbm.sampling.ladder import AnnealingPath, Ladder
+from skrbm.sampling.sweeps import sweep_
 from skrbm.support.randomness import Stream
 
 # A swap of neighbours that happens less often than this is as good as none: at two in a hundred, the hundreds of steps
@@ -46,12 +47,15 @@ class TemperingState(NamedTuple):
         Whether the next swaps are of rungs 0 and 1, 2 and 3, … (0), or of 1 and 2, 3 and 4, … (1).
     given : Tensor of shape (n_chains, n_features) or None
         Visible states that are clamped on every rung, NaN where they are free.
+    v : Tensor of shape (n_rungs, n_chains, n_features) or None
+        Visible states, which chains go on from where they are coupled; None where they aren't.
     """
 
     h: Tensor
     replica: Tensor
     parity: int = 0
     given: Tensor | None = None
+    v: Tensor | None = None
 
 
 class TemperingInfo(NamedTuple):
@@ -93,7 +97,8 @@ def tempering_init(ladder: Ladder, v: Tensor, stream: Stream, given: Tensor | No
     v = clamp(v.expand(ladder.n_rungs, -1, -1), given)
     mean_h = ladder.hidden.mean_(ladder.input_to_h(ladder.project(v, rungs), rungs))
     replica = torch.arange(ladder.n_rungs, device=v.device)[:, None].repeat(1, v.shape[1])
-    return TemperingState(ladder.hidden.sample(mean_h, stream), replica, 0, given)
+    h = ladder.hidden.sample(mean_h, stream)
+    return TemperingState(h, replica, 0, given, None if ladder.R is None else v.contiguous())
 
 
 def tempering_step(ladder: Ladder, state: TemperingState, stream: Stream) -> tuple[TemperingState, TemperingInfo]:
@@ -102,8 +107,7 @@ def tempering_step(ladder: Ladder, state: TemperingState, stream: Stream) -> tup
     Neighbours t and t+1 swap with probability min(1, r), log r = F_t(v_t) - F_t(v_{t+1}) + F_{t+1}(v_{t+1}) -
     F_{t+1}(v_t) (Béreux et al. 2024). Even and odd pairs take turns (Syed et al. 2022, non-reversible tempering).
     """
-    mean_v = ladder.visible.mean_(ladder.input_to_v(state.h))
-    v = clamp(ladder.visible.sample(mean_v, stream), state.given)
+    v, mean_v = _visible(ladder, state, stream)
     mean_v = clamp(mean_v[-1], state.given)
     everywhere = slice(None)
     lower, upper = slice(state.parity, ladder.n_rungs - 1, 2), slice(state.parity + 1, ladder.n_rungs, 2)
@@ -123,7 +127,22 @@ def tempering_step(ladder: Ladder, state: TemperingState, stream: Stream) -> tup
     replica[lower], replica[upper] = _exchanged(swap, replica[lower], replica[upper])
     h = ladder.hidden.sample(ladder.hidden.mean_(inputs), stream)
     info = TemperingInfo(v[-1], mean_v, v, np.arange(ladder.n_rungs)[lower], up, down)
-    return TemperingState(h, replica, 1 - state.parity, state.given), info
+    kept = None if ladder.R is None else v
+    return TemperingState(h, replica, 1 - state.parity, state.given, kept), info
+
+
+def _visible(ladder: Ladder, state: TemperingState, stream: Stream) -> tuple[Tensor, Tensor]:
+    """v drawn on each rung, and the means that it was drawn by; (n_rungs, n_chains, n_features)."""
+    inputs = ladder.input_to_v(state.h)
+    if ladder.R is None or state.v is None:
+        mean_v = ladder.visible.mean_(inputs)
+        return clamp(ladder.visible.sample(mean_v, stream), state.given), mean_v
+    n_rungs, n_chains, _ = inputs.shape
+    v, numbers = state.v.clone(), stream.numbers(inputs.numel(), inputs.device)
+    given = None if state.given is None else state.given.repeat(n_rungs, 1)
+    scale = ladder.scale.repeat_interleave(n_chains)
+    logits = sweep_(ladder, v.flatten(0, 1), inputs.flatten(0, 1), numbers, given=given, scale=scale)
+    return v, ladder.visible.mean_(logits.view_as(v))
 
 
 def _exchanged(swap: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ def linear(v: Tensor, W: Tensor, bias: Tensor, activation: str = "none") -> Tens
     differentiated = torch.is_grad_enabled() and (v.requires_grad or W.requires_grad or bias.requires_grad)
     # A single row is a matrix-vector product, which MKL does as fast.
     suits = v.dtype == torch.float32 and v.device.type == "cpu" and len(v) > 1 and bias.ndim == 1 and not differentiated
-    if _onednn is not None and suits:
+    if _onednn is not None and suits and W.numel():
         return _onednn(v, W, bias, activation, [], "")
     inputs = torch.addmm(bias, v, W.T)
     return inputs if activation == "none" else getattr(inputs, activation)()

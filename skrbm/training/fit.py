@@ -14,14 +14,15 @@ from torch import Tensor
 from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v, mean_v_given_h
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Binarize, binarize_rows
-from skrbm.sampling.kernels import moved_on
+from skrbm.sampling.kernels import GibbsState, moved_on
 from skrbm.support.checks import warn
 from skrbm.support.compiled import loaded_loops
 from skrbm.support.files import to_plain
 from skrbm.support.randomness import Stream
-from skrbm.support.tensors import to_numpy, to_tensor
+from skrbm.support.tensors import Placement, to_numpy, to_tensor
 from skrbm.training.balance import balance_modes
 from skrbm.training.checkpoint import check_same_rows
+from skrbm.training.coupled import with_couplings
 from skrbm.training.gaps import filled_held_out
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
@@ -40,7 +41,7 @@ STUCK_SHARE = 0.9  # of units that are always on or always off: next to nothing 
 _MOST_SPREAD = 10.0  # of chains in Gaussian columns, in parts of that of the rows
 _RETREAT, _MAX_RETREATS = 0.25, 4  # what the rate is multiplied by where an epoch has ruined the machine, and how often
 MEASURES = (*EpochRecord._fields, "retreats", *Measures._fields)  # of a history
-_OWN = ("h", "streams")  # of the state of training: what each of several processes has for itself
+_OWN = ("h", "v", "streams")  # of the state of training: what each of several processes has for itself
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class Run:
         return Learned(
             params=self.state.model.to("cpu").clone(),
             h=to_numpy(self.state.h.to(self.state.params.W.dtype)),
+            v=None if self.state.v is None else to_numpy(self.state.v),
             base_rates=self.base_rates,
             data_samples=self.data_samples,
             history={name: np.array(values) for name, values in history.items()} or None,
@@ -211,7 +213,7 @@ class Run:
         if self.rows.has_gaps:
             self.watched = self._some_again(self.watched_at, len(self.watched), self.rule)
         h = state.h.to(state.params.W.dtype)
-        measures = measure(state.model, before, h, self.watched, held_out, self.stream)
+        measures = measure(state.model, before, h, self.watched, held_out, self.stream, state.v)
         is_best = False
         if held_out is not None and state.settings.early_stopping:
             score = measures.pseudo_log_likelihood
@@ -238,7 +240,8 @@ class Run:
         learned, state = self.last, self.state
         assert learned is not None, "a fit that has no epoch behind it has nothing to hand out"
         if self.best is not None:
-            learned = replace(learned, params=self.best.params, h=self.best.h, carried=self.best.carried)
+            best = self.best
+            learned = replace(learned, params=best.params, h=best.h, v=best.v, carried=best.carried)
         learned = self._balanced(learned)
         if self.rows.has_gaps:
             learned = replace(learned, data_samples=to_numpy(self._some_again(self.kept_at, _KEPT_ROWS)))
@@ -247,8 +250,9 @@ class Run:
         if state.settings.algorithm == "pcd" and (state.average is not None or self.best is not None):
             place = state.params.placement
             params = learned.params.to(place.device)
-            h = to_tensor(learned.h, *place)
-            learned = replace(learned, h=to_numpy(moved_on(params, h, _LAST_STEPS, state.streams.chains)))
+            chains = GibbsState(to_tensor(learned.h, *place), v=_placed(learned.v, place))
+            chains = moved_on(params, chains, _LAST_STEPS, state.streams.chains)
+            learned = replace(learned, h=to_numpy(chains.h), v=None if chains.v is None else to_numpy(chains.v))
         return learned
 
     def _some_again(self, at: dict[str, Any], n: int, rule: Binarize = "none") -> Tensor:
@@ -290,7 +294,7 @@ class Run:
         own = {name: training.pop(name) for name in _OWN}
         own |= {"measures": self.stream.state(), "first": self.first, "data_samples": self.data_samples}
         best = self.best and {"params": to_plain(self.best.params.tensors), "carried": self.best.carried}
-        own["best_h"] = None if self.best is None else self.best.h
+        own["best_h"], own["best_v"] = (None, None) if self.best is None else (self.best.h, self.best.v)
         own["gaps"] = self.rows.provisional()
         shared = {
             "training": training,
@@ -320,7 +324,12 @@ class Run:
         self.last = self.learned()
         if (best := shared["best"]) is not None:
             params = self.last.params.with_tensors(best["params"])
-            self.best = replace(self.last, params=params, h=own["best_h"], carried=best["carried"])
+            states = {"h": own["best_h"], "v": own.get("best_v")}
+            self.best = replace(self.last, params=params, **states, carried=best["carried"])
+
+
+def _placed(array: np.ndarray | None, place: Placement) -> Tensor | None:
+    return None if array is None else to_tensor(array, *place)
 
 
 def base_bias(base_rates: Any, params: RBMParameters) -> Tensor:
@@ -337,7 +346,7 @@ def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, st
         log_scale = mean_v.new_full(mean_v[visible.scaled].shape, 0.5 * math.log(share))
         mean_v = mean_v.clone()
         mean_v[visible.scaled] *= torch.exp(-log_scale)
-    return initial_parameters(
+    first = initial_parameters(
         mean_v,
         settings.n_hidden,
         stream,
@@ -346,6 +355,7 @@ def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, st
         hidden=settings.hidden,
         log_scale=log_scale,
     )
+    return first if settings.couplings is None else with_couplings(first, settings.couplings)
 
 
 def _warn_of_unseen(unseen: Tensor) -> None:
@@ -370,7 +380,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     asked, settings = settings, settings.resolved(rows)
     group, learned, place = rows.group, start.learned, settings.place
     streams = Streams.from_seed(start.seed, group.seed(start.seed))
-    mean_v, smoothing, h = rows.mean(settings.binarize), 1.0 / rows.n_rows, None
+    mean_v, smoothing, h, v = rows.mean(settings.binarize), 1.0 / rows.n_rows, None, None
     unseen = mean_v.isnan()
     mean_v = torch.where(unseen, settings.visible.mean(torch.zeros_like(mean_v)), mean_v)
     if learned is None:
@@ -379,11 +389,12 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
         params = learned.params.to(place.device, place.dtype)
         if learned.h is not None and learned.h.shape == (settings.n_chains, settings.n_hidden):
             h = to_tensor(learned.h, *place)
+            v = _placed(learned.v, place)
     visible = params.visible
     kept_at = streams.start.state()
     data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
-    state = start_state(params, params.states_of(mean_v), settings, streams, h=h)
+    state = start_state(params, params.states_of(mean_v), settings, streams, h=h, v=v)
     if learned is None and bool(unseen.any()):
         _warn_of_unseen(unseen)
         state.unseen = unseen

@@ -6,7 +6,7 @@ in centred coordinates (Melchior, Fischer & Wiskott 2016): with offsets μ of th
 
     E(v, h) = -(h - λ)'W(v - μ) - b̃'v - c̃'h,    b̃ = b + W'λ,    c̃ = c + Wμ.
 
-Zero offsets give the plain gradient.
+Couplings add -½ (v - μ)'R(v - μ), and Rμ to b̃. Zero offsets give the plain gradient.
 """
 
 from __future__ import annotations
@@ -99,11 +99,13 @@ class Centering:
         """The centring of that name, with these means as the first offsets."""
         return cls(mean_v.clone() if kind else None, mean_h.clone() if kind is True else None, rate)
 
-    def trained(self, params: RBMParameters) -> tuple[Tensor, Tensor, Tensor]:
-        """What an optimiser is to move: W, b̃ and c̃; those that aren't centred are the machine's own."""
+    def trained(self, params: RBMParameters) -> tuple[Tensor, ...]:
+        """What an optimiser is to move: W, b̃, c̃ and, if any, R; those that aren't centred are the machine's own."""
         b = params.b if self.lam is None else torch.addmv(params.b, params.W.T, self.lam)
         c = params.c if self.mu is None else torch.addmv(params.c, params.W, self.mu)
-        return params.W, b, c
+        if params.R is None:
+            return params.W, b, c
+        return params.W, b if self.mu is None else torch.addmv(b, params.R, self.mu), c, params.R
 
     def gradient_(self, plain: Gradient) -> Gradient:
         """∇W = Δ⟨hv'⟩ - λΔ⟨v⟩' - Δ⟨h⟩μ' from the plain gradient, whose W is overwritten; the others are the same."""
@@ -114,15 +116,19 @@ class Centering:
             dW.addmm_(dh[:, None], self.mu[None], alpha=-1.0)
         return plain
 
-    def follow_(
-        self, params: RBMParameters, trained: tuple[Tensor, Tensor, Tensor], data_v: Tensor, data_h: Tensor
-    ) -> None:
+    def follow_(self, params: RBMParameters, trained: tuple[Tensor, ...], data_v: Tensor, data_h: Tensor) -> None:
         """The machine's biases from those that an optimiser has moved; then move the offsets to the data's means."""
-        W, b, c = trained
+        W, b, c = trained[:3]
+        if params.R is not None and self.mu is not None:
+            b.sub_(torch.mv(params.R, self.mu))
         if self.mu is not None:
             self._move_offset_(W, self.mu, data_v, c, params.c)
         if self.lam is not None:
             self._move_offset_(W.T, self.lam, data_h, b, params.b)
+        elif b is not params.b:
+            params.b.copy_(b)
+        if params.R is not None and self.mu is not None:
+            b.add_(torch.mv(params.R, self.mu))
 
     def _move_offset_(self, W: Tensor, offset: Tensor, mean: Tensor, centered: Tensor, plain: Tensor) -> None:
         """plain ← centered - W offset; then offset towards mean, and centered ← plain + W offset."""

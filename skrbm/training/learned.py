@@ -20,6 +20,8 @@ class Learned:
         The machine.
     h : ndarray of shape (n_chains, n_hidden)
         Hidden states of the chains.
+    v : ndarray of shape (n_chains, n_features)
+        Their visible states, where these are coupled.
     base_rates : ndarray of shape (n_features,)
         Mean of the training rows, shrunk: the machine without weights that estimates of log Z start from.
     data_samples : ndarray of shape (n, n_features)
@@ -44,6 +46,7 @@ class Learned:
 
     params: RBMParameters
     h: np.ndarray | None = None
+    v: np.ndarray | None = None
     base_rates: np.ndarray | None = None
     data_samples: np.ndarray | None = None
     history: dict[str, np.ndarray] | None = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skrbm.likelihood.log_partition import log_partition
 from skrbm.likelihood.pseudo import log_conditionals, pseudo_log_likelihood
-from skrbm.machines.restricted import RBMParameters, free_energy, input_to_h, mean_v_given_h, sample_v_given_h
+from skrbm.machines.restricted import RBMParameters, free_energy, input_to_h, mean_v_given_rest, sample_v_given_h
 from skrbm.rows.source import HeldOut
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
@@ -30,7 +30,7 @@ class Measures(NamedTuple):
     loss : float
         F(v) - F(v_k), v being the monitored training rows and v_k drawn from the chains' hidden states.
     reconstruction_error : float
-        Mean over rows and columns of (v - P(v = 1 | h = E[h | v]))².
+        Mean over rows and columns of (v - P(v = 1 | h = E[h | v]))², of coupled units given the others too.
     pseudo_log_likelihood : float
         Of the held-out rows; where there are none, of about a hundred of the monitored training rows.
     free_energy, free_energy_held_out : float
@@ -38,7 +38,7 @@ class Measures(NamedTuple):
     free_energy_gap : float
         The latter less the former. What it has risen by since the first epoch is overfitting (Hinton 2010, section 6).
     weight_norm : float
-        Frobenius norm of the weights.
+        Frobenius norm of the weights, and of the couplings, each pair once.
     update_norm : float
         Frobenius norm of what they have changed by in the epoch.
     dead_share, saturated_share : float
@@ -65,6 +65,7 @@ def measure(
     v: Tensor,
     held_out: HeldOut | None,
     stream: Stream,
+    v_chains: Tensor | None = None,
 ) -> Measures:
     """Measure a machine after an epoch.
 
@@ -80,22 +81,27 @@ def measure(
         Rows that learning doesn't see.
     stream : Stream
         Randomness of what the chains show.
+    v_chains : Tensor of shape (n_chains, n_features), optional
+        Visible states of the chains, where these are coupled.
     """
     n_scored = _N_SCORED_SLOWLY if params.visible.states is None else _N_SCORED
     rows, v, volume = v, params.states_of(v), params.log_volume
-    inputs, fantasies = input_to_h(params, v), sample_v_given_h(params, h_chains, stream)
+    inputs = input_to_h(params, v)
+    fantasies = sample_v_given_h(params, h_chains, stream) if v_chains is None else v_chains
     energy = -(params.visible.log_weight(v, params.b) + params.hidden.cumulant(inputs).sum(1)).mean()
+    if params.R is not None:
+        energy = energy - params.log_weight_of_couplings(v).mean()
     mean_h = params.hidden.mean_(inputs)
     energy_held_out = math.nan if held_out is None else _free_energy_of(params, held_out)
     return Measures(
         loss=float(energy - free_energy(params, fantasies).mean()),
-        reconstruction_error=float((rows - params.rows_of(mean_v_given_h(params, mean_h))).square().mean()),
+        reconstruction_error=float((rows - params.rows_of(mean_v_given_rest(params, v, mean_h))).square().mean()),
         pseudo_log_likelihood=validation_score(params, held_out or HeldOut(rows[:: max(1, len(v) // n_scored)])),
         free_energy=float(energy) + volume,
         free_energy_held_out=energy_held_out,
         free_energy_gap=energy_held_out - float(energy) - volume,
-        weight_norm=float(params.W.norm()),
-        update_norm=float((params.W - before.W).norm()),
+        weight_norm=_norm(params.W, params.R),
+        update_norm=_norm(params.W - before.W, None if params.R is None or before.R is None else params.R - before.R),
         dead_share=float((mean_h.amax(0) < 0.01).float().mean()),
         saturated_share=float((mean_h.amin(0) > 0.99).float().mean()),
     )
@@ -134,6 +140,12 @@ def validation_score(
         path = AnnealingPath(params, torch.zeros_like(params.b) if base_b is None else base_b)
         log_z = log_partition(path, stream=stream, n_temperatures=1000).value
     return -_free_energy_of(params, held_out) - log_z
+
+
+def _norm(W: Tensor, R: Tensor | None) -> float:
+    """Of all weights, each pair of coupled units once."""
+    of_W = float(W.norm())
+    return of_W if R is None else math.hypot(of_W, math.sqrt(0.5) * float(R.norm()))
 
 
 def _of_observed(params: RBMParameters, v: Tensor, free: Tensor) -> Tensor:

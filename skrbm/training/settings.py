@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -45,6 +46,7 @@ _MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in floa
 # Rate times hidden units, where there are Gaussian columns: what the units do together isn't bounded by anything there,
 # and at four times as much machines whose columns are correlated blow up (`benchmarks/tables.py stability`).
 _STABLE = 2.0
+_HIDDEN_PER_COUPLED = 1 / 4  # hidden units that a coupled visible one counts for, where updates are measured
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 
 # The noise of Gaussian columns starts at this share of their variance, and relaxes so many times in a fit. From 1 down,
@@ -87,6 +89,12 @@ class TrainSettings:
         Whether updates are made by compiled loops.
     gap_steps : int
         Gibbs steps of the chains of missing cells at each visit of a row.
+    visible_couplings : bool or ndarray of shape (n_features, n_features)
+        Which visible units are coupled: all, none, or those of a symmetric mask.
+    l2_penalty : float
+        Of the couplings, `l2_penalty` / 2 · Σ R² over pairs.
+    couplings : ndarray of shape (n_features, n_features) or None
+        Those of `visible_couplings` as a mask without a diagonal, once the number of columns is known; None for none.
     """
 
     n_hidden: int = 256
@@ -123,6 +131,9 @@ class TrainSettings:
     spectrum: Spectrum | None = None
     is_compiled: bool = False
     gap_steps: int = 1
+    visible_couplings: bool | np.ndarray = False
+    l2_penalty: float | Literal["auto"] = "auto"
+    couplings: np.ndarray | None = None
 
     def resolved(self, rows: SharedRows) -> Self:
         """The settings for these rows: the one place where "auto" gets its meaning.
@@ -132,7 +143,7 @@ class TrainSettings:
         ValueError
             If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of.
         """
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"couplings": mask_of(self.visible_couplings, rows.n_features)}
         if self.batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
             found["batch_size"] = min(max(rows.n_own_rows // 100, 10), MOST_BATCH)
         if self.binarize == "sample" and rows.is_binary:  # a draw would change nothing
@@ -145,12 +156,18 @@ class TrainSettings:
                 n_rows = rows.group.size * int(found.get("batch_size", self.batch_size))
                 found |= {"learning_rate": self._first_rate(spectrum, n_rows), "spectrum": spectrum}
         found["precision"] = choose_precision(
-            self.precision,
+            "float32" if found["couplings"] is not None and self.precision == "auto" else self.precision,
             self.n_hidden * rows.n_features,
             self.device,
             bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
+        if found["couplings"] is not None and found["precision"] in ("int8", "bfloat16"):
+            raise ValueError(
+                f"precision={self.precision!r} is for machines without couplings. Choose 'float32' or 'float64'."
+            )
+        if self.l2_penalty == "auto":
+            found["l2_penalty"] = found.get("weight_decay", self.weight_decay)
         if self.learns_scale:
             n_updates = self.n_epochs * rows.n_batches(int(found.get("batch_size", self.batch_size)))
             found["scale_rate"] = min(_SCALE_TURNS / n_updates, _MOST_SCALE_RATE)
@@ -208,7 +225,7 @@ class TrainSettings:
 
     def pace(self) -> Pace:
         """What looks after the rate; it is free to move one that was left to the rows."""
-        limit, most = LIMIT_PER_UNIT * self.n_hidden * self._share_without_end**2, 1.0
+        limit, most = LIMIT_PER_UNIT * self.n_moving * self._share_without_end**2, 1.0
         if (is_free := self.spectrum is not None) and self.visible.scaled is None:
             most = _MOST_GROWTH * self._highest_rate() / self.rate
         return Pace(limit, most, is_free)
@@ -226,6 +243,12 @@ class TrainSettings:
             weight_decay=_DECAY_WITHOUT_END if self.weight_decay == "auto" else self.weight_decay,
             store_trajectory=False,
         )
+
+    @property
+    def n_moving(self) -> float:
+        """How many hidden units the machine has; coupled visible ones count for some."""
+        of_couplings = 0.0 if self.couplings is None else _HIDDEN_PER_COUPLED * len(self.couplings)
+        return self.n_hidden + of_couplings
 
     @property
     def rate(self) -> float:
@@ -264,7 +287,28 @@ class TrainSettings:
     def is_plain_descent(self, rate: float) -> bool:
         """Whether an update needs no memory of earlier gradients and no penalties but weight decay."""
         plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.decay < 1.0
-        return plain and not self.has_penalties
+        return plain and not self.has_penalties and self.couplings is None
+
+
+def mask_of(couplings: bool | np.ndarray, n: int) -> np.ndarray | None:
+    """Which of `n` units are coupled, (n, n) without a diagonal; None where none are.
+
+    Raises
+    ------
+    ValueError
+        If it is no mask of so many units, or isn't symmetric.
+    """
+    if isinstance(couplings, bool | np.bool_):
+        return ~np.eye(n, dtype=bool) if couplings else None
+    mask = np.asarray(couplings)
+    if mask.shape != (n, n) or mask.dtype != bool:
+        raise ValueError(
+            f"visible_couplings must be True, False, or a boolean mask of shape {(n, n)}; got an array of shape "
+            f"{mask.shape} and type {mask.dtype}."
+        )
+    if not np.array_equal(mask, mask.T):
+        raise ValueError("visible_couplings must be symmetric, as (i, j) and (j, i) are the same coupling.")
+    return mask & ~np.eye(n, dtype=bool)
 
 
 def _decay(spectrum: Spectrum, n_rows: int) -> float:

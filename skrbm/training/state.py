@@ -81,7 +81,7 @@ class TrainState:
     params : RBMParameters
         The machine.
     trained : tuple of Tensor
-        What the optimiser moves: W itself, and the biases b̃ and c̃ in centred coordinates.
+        What the optimiser moves: W itself, the biases b̃ and c̃ in centred coordinates, and R, where there are couplings.
     centering : Centering
         The offsets.
     h : Tensor of shape (n_chains, n_hidden)
@@ -111,11 +111,13 @@ class TrainState:
         Makes the updates, on a GPU or by compiled loops, from the first epoch on.
     unseen : Tensor of shape (n_features,) or None
         Columns whose cells are all missing, of which nothing can be learned.
+    v : Tensor of shape (n_chains, n_features) or None
+        Visible states of the chains, which these go on from where they are coupled; None where they aren't.
     """
 
     settings: TrainSettings
     params: RBMParameters
-    trained: tuple[Tensor, Tensor, Tensor]
+    trained: tuple[Tensor, ...]
     centering: Centering
     h: Tensor
     optimizer: SGD | Optimizer
@@ -131,6 +133,7 @@ class TrainState:
     n_epochs: int = 0
     several: SeveralUpdates | None = None
     unseen: Tensor | None = None
+    v: Tensor | None = None
     _before: RBMParameters | None = None
     _look: tuple[Callable[[], float], float, int] | None = None  # at the last update looked at, not heard of yet
 
@@ -217,6 +220,9 @@ class TrainState:
             for params in {id(params): params for params in (self.params, self.model)}.values():
                 params.W[:, self.unseen] = 0.0
                 params.b[self.unseen] = 0.0
+                if params.R is not None:
+                    params.R[self.unseen] = 0.0
+                    params.R[:, self.unseen] = 0.0
 
     @torch.no_grad()
     def recompute_derived_(self) -> None:
@@ -277,6 +283,7 @@ class TrainState:
         return self.carried() | {
             "params": to_plain(self.params.tensors),
             "h": to_plain(self.h),
+            "v": to_plain(self.v),
             "is_narrow": self.is_narrow,
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "average": None if self.average is None else self.average.state(),
@@ -289,6 +296,8 @@ class TrainState:
         if self.is_narrow and not state["is_narrow"]:  # the weights had become too large for fewer bits
             self.use_("float32")
         self.h = _aligned(from_plain(state["h"]).to(self.h), self.h.dtype)
+        if self.v is not None:
+            self.v = from_plain(state["v"]).to(self.v)
         self._look = None
         self.carry_on_(state)
         self.optimizer.load_state_dict(from_plain(state["optimizer"][1]))
@@ -306,6 +315,7 @@ def start_state(
     streams: Streams,
     *,
     h: Tensor | None = None,
+    v: Tensor | None = None,
 ) -> TrainState:
     """A state before its first update.
 
@@ -321,6 +331,8 @@ def start_state(
         Randomness.
     h : Tensor of shape (n_chains, n_hidden), optional
         Hidden states of persistent chains to go on with; by default `settings.n_chains` random ones.
+    v : Tensor of shape (n_chains, n_features), optional
+        Their visible states, which matter where these are coupled.
     """
     params = params.clone()
     mean_h = mean_h_given_v(params, mean_v[None])[0]
@@ -328,6 +340,8 @@ def start_state(
     trained = centering.trained(params)
     if h is None:
         h = params.hidden.sample(mean_h.expand(settings.n_chains, -1), streams.chains)
+    if params.R is not None and v is None:
+        v = params.visible.sample(mean_v.expand(settings.n_chains, -1), streams.chains)
     backend = backend_for(settings.precision, params)
     optimizer = _make_optimizer(list(trained), settings)
     is_damped = settings.spectrum is not None and settings.optimizer != "adam"  # which has a rate for each weight
@@ -347,6 +361,7 @@ def start_state(
         pace=settings.pace(),
         damping=damping,
         average=Average(params, settings.averaging) if settings.averaging else None,
+        v=None if params.R is None else v,
     )
 
 

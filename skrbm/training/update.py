@@ -29,11 +29,13 @@ from torch import Tensor
 
 from skrbm.backends.protocol import Phases
 from skrbm.distributed import ALONE, Group
-from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.restricted import RBMParameters, input_to_v
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
+from skrbm.sampling.sweeps import sweep_
 from skrbm.training.compiled_updates import CompiledUpdates
+from skrbm.training.coupled import gradient_of_couplings
 from skrbm.training.device_updates import DeviceUpdates
 from skrbm.training.gaps import filled_batch
 from skrbm.training.gradients import Gradient, difference, move_scale_, penalize_, statistics
@@ -85,7 +87,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     if state.several is None and rows.group.size == 1 and not rows.is_weighted:
         if settings.is_compiled:
             state.several = CompiledUpdates(state)
-        elif state.params.W.is_cuda and state.params.log_scale is None:
+        elif state.params.W.is_cuda and state.params.log_scale is None and state.params.R is None:
             state.several = DeviceUpdates(state)
     if state.several is not None:
         state.several.begin_()
@@ -204,7 +206,11 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     phases = state.buffer.phases(n_data, n_data if contrastive else len(state.h))
     binarize_rows(batch.v, settings.binarize, state.streams.pixels, out=phases.data)
     state.params.scale_(phases.data)
+    if state.v is not None:
+        phases.chains.copy_(phases.data if contrastive else state.v)
     mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
+    if state.v is not None:
+        state.v = phases.chains.clone()
     if settings.learns_scale:
         data_h = phases.of(mean_h).data
         rate = settings.scale_rate * state.learning_rate / state.first_rate
@@ -213,7 +219,8 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
         max_change = _descend_(state, phases, mean_h)
     else:
         gradient, data_v, data_h = _gradient(state, phases, mean_h, batch, group)
-        for tensor, grad in zip(state.trained, gradient, strict=True):
+        of_couplings = () if state.v is None else (gradient_of_couplings(state, phases, batch.weight, group),)
+        for tensor, grad in zip(state.trained, (*gradient, *of_couplings), strict=True):
             tensor.grad = grad
         state.optimizer.step()
         state.centering.follow_(state.params, state.trained, data_v, data_h)
@@ -241,7 +248,10 @@ def _reconstruct_(state: TrainState, phases: Phases) -> Tensor:
     for _ in range(state.k):
         for_h, for_v = state.streams.chains.numbers_for(h, chains)
         machine.hidden.draw_(h, mean_h, for_h)
-        machine.visible.draw_(chains, backend.mean_v(h), for_v)
+        if machine.R is None:
+            machine.visible.draw_(chains, backend.mean_v(h), for_v)
+        else:
+            sweep_(machine, chains, input_to_v(machine, h), for_v)
         mean_h = backend.mean_h(chains)
     state.h = h
     return torch.cat((mean_h_data, mean_h))

@@ -10,7 +10,7 @@ from skrbm.machines.bernoulli import Bernoulli
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling import GIBBS, TEMPERING, kernels
 from skrbm.sampling.compiled import CompiledGibbs, Weights
-from skrbm.sampling.kernels import moved_on, record_chains, run_chains
+from skrbm.sampling.kernels import GibbsState, moved_on, record_chains, run_chains
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.compiled import loaded_loops
 from skrbm.support.randomness import Stream
@@ -108,7 +108,7 @@ def test_hidden_states_moved_on(n_steps):
     params = machine()
     h = torch.rand(70, 20, generator=torch.Generator().manual_seed(1)).round()
     before = h.clone()
-    found, plain = both_ways(lambda stream: moved_on(params, h, n_steps, stream))
+    found, plain = both_ways(lambda stream: moved_on(params, GibbsState(h), n_steps, stream).h)
     assert agree(found, plain)
     assert torch.equal(h, before)
 
@@ -131,7 +131,7 @@ def test_rows_and_weights_of_any_layout():
     with loaded_loops():
         found = [run_chains(GIBBS, p, x, 7, Stream(4))[0] for p, x in ((params, v), (turned, v.T.contiguous().T))]
         h = torch.ones(20, 70).T
-        moved = [moved_on(params, x, 3, Stream(5)) for x in (h, h.contiguous())]
+        moved = [moved_on(params, GibbsState(x), 3, Stream(5)).h for x in (h, h.contiguous())]
     assert torch.equal(*found)
     assert torch.equal(*moved)
 
@@ -161,7 +161,7 @@ def test_where_loops_cannot_do_it_the_plain_kernels_do():
             v = torch.zeros(n, 30, dtype=torch.float64 if model is wide else torch.float32)
             run_chains(kernel, model, v, 2, Stream(0), given=fixed)
             record_chains(kernel, model, v, 2, Stream(0), given=fixed)
-        moved_on(wide, torch.zeros(n, 20).double(), 2, Stream(0))
+        moved_on(wide, GibbsState(torch.zeros(n, 20).double()), 2, Stream(0))
         for run in (run_chains, record_chains):
             with pytest.raises(AssertionError, match="a compiled loop"):
                 run(GIBBS, narrow, torch.zeros(n, 30), 2, Stream(0))

@@ -1,0 +1,101 @@
+"""Gibbs sweeps over units that are coupled: one after another, each given all the others.
+
+Units go in blocks. The inputs of a block come from one product; within it what a unit has changed reaches the others by
+a small triangular correction, so the sweep is that of unit after unit, to rounding, whatever the size of the blocks.
+Where units have few neighbours they go colour by colour, those of a colour at once. On the CPU, compiled loops go
+through the units of each chain; what has not changed costs them nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from skrbm.machines.couplings import fields
+from skrbm.machines.restricted import RBMParameters
+from skrbm.sampling.ladder import Ladder
+from skrbm.support.compiled import Loop, is_compiled
+from skrbm.support.randomness import Uniform
+
+_SWEEP = Loop("skrbm.sampling.loops", "sweep")
+_BLOCK_SIZE = 32  # units, of which the sums within a block and the products between blocks take about as long
+_CHAINS_AT_A_TIME = 8  # of a piece of the compiled loop
+_LEAST_COMPILED = 1 << 14  # couplings times chains of a sweep, below which the loop isn't worth loading
+
+
+def sweep_(
+    machine: RBMParameters | Ladder,
+    v: Tensor,
+    inputs: Tensor,
+    numbers: Uniform | Tensor,
+    *,
+    given: Tensor | None = None,
+    scale: float | Tensor = 1.0,
+    block_size: int = _BLOCK_SIZE,
+) -> Tensor:
+    """Draw each visible unit given all the others, in their order (of a graph, colour by colour), in place.
+
+    Parameters
+    ----------
+    machine : RBMParameters or Ladder
+        Of Bernoulli units whose visible ones are coupled.
+    v : Tensor of shape (n_chains, n_features)
+        States, moved on.
+    inputs : Tensor of shape (n_chains, n_features)
+        b + h'W, what the units' inputs are without the couplings. Overwritten.
+    numbers : Uniform or Tensor of shape (n_chains * n_features,)
+        Numbers uniform on [0, 1), one for each draw.
+    given : Tensor of shape (n_chains, n_features), optional
+        What is clamped, NaN where units are free.
+    scale : float or Tensor of shape (n_chains,)
+        Factor on the couplings: inverse temperatures.
+    block_size : int
+        Units that a product is made for.
+
+    Returns
+    -------
+    Tensor of shape (n_chains, n_features)
+        The inputs at which units were drawn: their logits given all the others.
+    """
+    R, graph = machine.R, machine.graph
+    assert R is not None, "units that aren't coupled are drawn all at once"
+    uniform = (numbers.numbers() if isinstance(numbers, Uniform) else numbers).view(v.shape)
+    level = torch.logit(uniform.to(v.dtype))  # u < σ(x) where x > logit(u)
+    if given is not None:  # a level that no input, or every one, exceeds
+        level = torch.where(given.isnan(), level, (0.5 - given) * math.inf)
+        v.copy_(torch.where(given.isnan(), v, given))
+    factor = scale[:, None] if isinstance(scale, Tensor) else scale
+    if graph is not None:
+        for units in graph.colors:
+            x = inputs[:, units] + factor * fields(R, graph, v, units)
+            v[:, units] = (x > level[:, units]).to(v.dtype)
+            inputs[:, units] = x
+        return inputs
+    inputs += factor * (v @ R)
+    if _suits_loop(v, R):
+        scales = torch.full((len(v),), scale) if isinstance(scale, float) else scale.contiguous()
+        _SWEEP(-(-len(v) // _CHAINS_AT_A_TIME), len(v), v.shape[1], _CHAINS_AT_A_TIME, v, inputs, level, R, scales)
+        return inputs
+    _sweep_blocks_(R, v, inputs, level, factor, block_size)
+    return inputs
+
+
+def _suits_loop(v: Tensor, R: Tensor) -> bool:
+    plain = v.device.type == "cpu" and v.dtype == R.dtype == torch.float32
+    return plain and v.is_contiguous() and R.is_contiguous() and len(v) * R.numel() >= _LEAST_COMPILED and is_compiled()
+
+
+def _sweep_blocks_(R: Tensor, v: Tensor, x: Tensor, level: Tensor, factor: float | Tensor, size: int) -> None:
+    """The sweep by products, from inputs x that are those of v as it is."""
+    n = v.shape[1]
+    for first in range(0, n, size):
+        end = min(first + size, n)
+        within, changes = factor * R[first:end, None, first:end], v[:, first:end].clone()
+        for i in range(end - first):
+            drawn = (x[:, first + i] > level[:, first + i]).to(v.dtype)
+            changes[:, i] = drawn - v[:, first + i]
+            v[:, first + i] = drawn
+            x[:, first + i + 1 : end] += changes[:, i, None] * within[i, :, i + 1 :]
+        x[:, end:] += factor * (changes @ R[first:end, end:])

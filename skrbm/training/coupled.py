@@ -1,0 +1,63 @@
+"""Learning of couplings: the machine that it begins with, and their gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrbm.backends.protocol import Phases
+from skrbm.distributed import Group
+from skrbm.machines.couplings import Graph
+from skrbm.machines.restricted import RBMParameters
+
+if TYPE_CHECKING:
+    from skrbm.training.state import TrainState
+
+
+def with_couplings(params: RBMParameters, mask: np.ndarray) -> RBMParameters:
+    """The machine with couplings of 0 where there may be some."""
+    n = params.n_features
+    R, graph = params.W.new_zeros((n, n)), Graph.of(torch.from_numpy(mask).to(params.W.device))
+    return replace(params, R=R, graph=graph)
+
+
+def gradient_of_couplings(state: TrainState, phases: Phases, weight: Tensor | None, group: Group) -> Tensor:
+    """Gradient of the loss by R_ij = R_ji: Δ⟨(v_i - μ_i)(v_j - μ_j)⟩ of the chains less the data, and the penalties.
+
+    Parameters
+    ----------
+    state : TrainState
+        Its `settings.couplings` say which there are.
+    phases : Phases
+        The rows.
+    weight : Tensor of shape (n_data,), optional
+        Of the data.
+    group : Group
+        The processes whose statistics are averaged.
+
+    Returns
+    -------
+    Tensor of shape (n_features, n_features)
+    """
+    settings, R, mu = state.settings, state.params.R, state.centering.mu
+    assert R is not None
+    assert settings.couplings is not None
+    rows = phases.of(phases.all if mu is None else phases.all - mu)
+    data_weight = rows.all.new_ones(phases.n_data) if weight is None else weight
+    chain_weight = data_weight if settings.algorithm == "cd" else rows.all.new_ones(phases.n_chains)
+    total = data_weight.sum()
+    signs = torch.cat((-data_weight / total, chain_weight / chain_weight.sum()))
+    gradient = (rows.all * signs[:, None]).T @ rows.all
+    if group.size > 1:
+        gradient = group.mean(gradient, float(total))
+    if state.damping is not None:
+        gradient = state.damping.of(state.damping.of(gradient).T)
+    if settings.l2_penalty:
+        gradient.add_(R, alpha=float(settings.l2_penalty))
+    if settings.l1_penalty:
+        gradient.add_(R.sign(), alpha=settings.l1_penalty)
+    return gradient.mul_(torch.from_numpy(settings.couplings).to(gradient))
