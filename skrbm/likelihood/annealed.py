@@ -77,8 +77,9 @@ def anneal(
     Notes
     -----
     log f_β(v) = ((1-β) base_b + β b)'v + β ½ v'Rv + Σ_j softplus(β (c_j + W_j v)) (Neal 2001; Salakhutdinov & Murray
-    2008, section 4.1). Coupled units are moved by a sweep. Products are in the float type of the parameters, sums over units and steps in float64. All chains
-    move in one product, up to a few thousand; more follow one block after another, so that memory stays bounded.
+    2008, section 4.1); coupled units are moved by a sweep. Products are in the float type of the parameters, sums over
+    units and steps in float64. All chains move in one product, up to a few thousand; more follow one block after
+    another, so that memory stays bounded.
     """
     machine = path.machine
     size = max(1, _BLOCK // max(machine.n_features, machine.n_hidden))

@@ -23,6 +23,7 @@ from skrbm.likelihood.marginals import (
 from skrbm.likelihood.pseudo import log_conditionals, pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartitionWarning
 from skrbm.machines.restricted import RBMParameters, check_states, free_energy, mean_h_given_v
+from skrbm.sampling.sweeps import sweep_
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream, check_stream
 
@@ -153,9 +154,47 @@ def marginal_mean_h(
             continue
         for part in _blocks(rows, machine, n_chains):
             total, some = torch.zeros_like(rows.inputs[part]), rows.take(part)
-            for step, (_, mean_h, _) in enumerate(_clamped_chains(machine, some, stream, n_chains, n_steps)):
+            for step, (_, _, mean_h, _) in enumerate(_clamped_chains(machine, some, stream, n_chains, n_steps)):
                 if step >= n_steps // 2:
                     total += mean_h.view(len(part), n_chains, -1).mean(1)
+            found[index[part]] = (total / (n_steps - n_steps // 2)).to(v.dtype)
+    return found
+
+
+@torch.no_grad()
+def marginal_mean_v(
+    params: RBMParameters, v: Tensor, stream: Stream, *, n_chains: int = 10, n_steps: int = 200
+) -> Tensor:
+    """E[v | v_o] of each row: what is observed as it is, and the means of its missing cells.
+
+    Parameters
+    ----------
+    params, v, stream, n_chains, n_steps
+        As in `marginal_mean_h`.
+
+    Returns
+    -------
+    Tensor of shape (n, n_features)
+        Exact where `marginal_free_energy` is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `marginal_free_energy` does.
+    """
+    check_states("v", v, params.n_features, params.W)
+    check_stream(stream)
+    found, has_gaps = _of_whole_rows(lambda params, v: v, params, v)
+    found = found.clone()
+    for index, rows, machine, way in _with_gaps(params, v, has_gaps, _MAX_BITS):
+        if way is not None:
+            found[index] = way.mean_v(rows).to(v.dtype)
+            continue
+        for part in _blocks(rows, machine, n_chains):
+            total, some = torch.zeros_like(rows.v[part]), rows.take(part)
+            for step, (_, mean_v, _, _) in enumerate(_clamped_chains(machine, some, stream, n_chains, n_steps)):
+                if step >= n_steps // 2:
+                    total += mean_v.view(len(part), n_chains, -1).mean(1)
             found[index[part]] = (total / (n_steps - n_steps // 2)).to(v.dtype)
     return found
 
@@ -262,7 +301,7 @@ def _mean_field(machine: Machine, rows: Rows, is_gap: Tensor) -> tuple[Tensor, T
     """
     params = machine.params
     mean_h = params.hidden.mean(rows.inputs)
-    mean_v = torch.where(is_gap, params.visible.mean(params.b + mean_h @ params.W), 0.0)
+    mean_v = torch.where(is_gap, params.visible.mean(machine.inputs_of_v(rows) + mean_h @ params.W), 0.0)
     return mean_v, 0.5 * (mean_h + params.hidden.mean(rows.inputs + mean_v @ params.W.T))
 
 
@@ -284,12 +323,15 @@ def _log_weights(machine: Machine, rows: Rows, stream: Stream, n_chains: int, n_
     params, is_gap = machine.params, rows.missing[:, machine.unit_of]
     W, visible, hidden = params.W, params.visible, params.hidden
     mean_v, mean_h = _mean_field(machine, rows, is_gap)
-    of_h, of_v = rows.inputs + mean_v @ W.T, params.b + mean_h @ W  # inputs of the base
+    of_h, of_v = rows.inputs + mean_v @ W.T, machine.inputs_of_v(rows) + mean_h @ W  # inputs of the base
+    of_pairs = params.fields(mean_v)
+    of_v += of_pairs
     constant = (mean_h * (mean_v @ W.T)).sum(1)
     log_z = rows.log_weight + torch.where(rows.missing, visible.cumulant(of_v), 0.0).sum(1)
-    log_z = log_z + hidden.cumulant(of_h).sum(1) - constant
-    of_h, of_v, is_gap, shift_h, shift_v, constant = (
-        of_row.repeat_interleave(n_chains, 0) for of_row in (of_h, of_v, is_gap, mean_v @ W.T, mean_h @ W, constant)
+    log_z = log_z + hidden.cumulant(of_h).sum(1) - constant - 0.5 * (of_pairs * mean_v).sum(1)
+    of_h, of_v, is_gap, shift_h, shift_v, constant, mean_v, of_pairs = (
+        of_row.repeat_interleave(n_chains, 0)
+        for of_row in (of_h, of_v, is_gap, mean_v @ W.T, mean_h @ W, constant, mean_v, of_pairs)
     )
     betas, log_weight = uniform_schedule(n_temperatures), torch.zeros_like(constant)
     v = visible.sample(visible.mean(of_v), stream).mul_(is_gap)
@@ -298,27 +340,44 @@ def _log_weights(machine: Machine, rows: Rows, stream: Stream, n_chains: int, n_
         later = of_h + beta * along
         log_weight += (hidden.cumulant(later) - hidden.cumulant(of_h + before * along)).sum(1)
         log_weight -= (beta - before) * ((shift_v * v).sum(1) - constant)
+        if params.R is not None:
+            log_weight += (beta - before) * params.log_weight_of_couplings(v - mean_v)
         if step < n_temperatures:
             h = hidden.sample(hidden.mean(later), stream)
-            v = visible.sample(visible.mean(of_v + beta * (h @ W - shift_v)), stream).mul_(is_gap)
+            v, _ = _moved(params, v, of_v + beta * (h @ W - shift_v - of_pairs), is_gap, stream, beta)
     return log_weight.view(-1, n_chains) + log_z[:, None]
+
+
+def _moved(
+    params: RBMParameters, v: Tensor, inputs: Tensor, is_gap: Tensor, stream: Stream, beta: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Missing cells drawn anew, by their inputs without the couplings between them, and their means; 0 elsewhere."""
+    if params.R is None:
+        mean_v = params.visible.mean(inputs)
+        return params.visible.sample(mean_v, stream).mul_(is_gap), mean_v.mul_(is_gap)
+    v, numbers = v.clone(), stream.numbers(v.numel(), v.device)
+    given = torch.where(is_gap, torch.nan, torch.zeros_like(v))
+    logits = sweep_(params, v, inputs.clone(), numbers, given=given, scale=beta)
+    return v, params.visible.mean(logits).mul_(is_gap)
 
 
 def _clamped_chains(
     machine: Machine, rows: Rows, stream: Stream, n_chains: int, n_steps: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Steps of Gibbs chains of p(v_m, h | v_o): v, E[h | v] and h of all chains, those of a row one after another."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Steps of Gibbs chains of p(v_m, h | v_o): v, its means, E[h | v] and h, the chains of a row one after another."""
     params, is_gap = machine.params, rows.missing[:, machine.unit_of]
-    mean_h = _mean_field(machine, rows, is_gap)[1]
-    mean_h, is_gap, given, inputs = (
-        of_row.repeat_interleave(n_chains, 0) for of_row in (mean_h, is_gap, rows.v, rows.inputs)
+    mean_v, mean_h = _mean_field(machine, rows, is_gap)
+    of_v = machine.inputs_of_v(rows).expand(len(rows.v), -1)
+    mean_v, mean_h, is_gap, given, inputs, of_v = (
+        of_row.repeat_interleave(n_chains, 0) for of_row in (mean_v, mean_h, is_gap, rows.v, rows.inputs, of_v)
     )
     h = params.hidden.sample(mean_h, stream)
+    drawn = mean_v if params.R is None else params.visible.sample(mean_v, stream)
     for _ in range(n_steps):
-        drawn = params.visible.sample(params.visible.mean(params.b + h @ params.W), stream).mul_(is_gap)
+        drawn, mean_v = _moved(params, drawn, of_v + h @ params.W, is_gap, stream)
         mean_h = params.hidden.mean(inputs + drawn @ params.W.T)
         h = params.hidden.sample(mean_h, stream)
-        yield given + drawn, mean_h, h
+        yield given + drawn, given + mean_v, mean_h, h
 
 
 def _of_completions(machine: Machine, rows: Rows, stream: Stream, n_chains: int, n_steps: int) -> Tensor:
@@ -332,7 +391,7 @@ def _of_completions(machine: Machine, rows: Rows, stream: Stream, n_chains: int,
     v_greys, n_kept = rows.v[of_greys][:, None], 0
     total = rows.v.new_full(rows.missing.shape, -math.inf)
     ends = [torch.full_like(rows.v[of_greys], -math.inf) for _ in range(2)]
-    for step, (v, _, h) in enumerate(_clamped_chains(machine, rows, stream, n_chains, n_steps)):
+    for step, (v, _, _, h) in enumerate(_clamped_chains(machine, rows, stream, n_chains, n_steps)):
         if step < n_steps // 2 or (step + 1) % _THIN:
             continue
         n_kept += n_chains
@@ -340,7 +399,9 @@ def _of_completions(machine: Machine, rows: Rows, stream: Stream, n_chains: int,
             terms = log_conditionals(params, v.view(shape)[of_bits].flatten(0, 1)).view(len(of_bits), n_chains, -1)
             total[of_bits] = torch.logaddexp(total[of_bits], (-terms).logsumexp(1))
         if len(of_greys):
-            x = params.b + h.view(shape)[of_greys] @ params.W  # (n, n_chains, n_features)
+            x = (
+                params.b + h.view(shape)[of_greys] @ params.W + params.fields(v).view(shape)[of_greys]
+            )  # (n, n_chains, n_features)
             ends = [
                 torch.logaddexp(so_far, ((end - v_greys) * x).logsumexp(1))
                 for so_far, end in zip(ends, (1.0, 0.0), strict=True)

@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from skrbm.likelihood.exact import joint_states
 from skrbm.likelihood.pseudo import BITS, ends_of_inputs, log_conditionals
+from skrbm.machines.couplings import log_weight_of_couplings
 from skrbm.machines.restricted import RBMParameters
 from skrbm.machines.units import Points
 from skrbm.support.tensors import chunks
@@ -37,13 +38,16 @@ class Rows(NamedTuple):
     inputs : Tensor of shape (n, n_hidden)
         c + W_o v_o.
     log_weight : Tensor of shape (n,)
-        What the observed units add to -F by themselves: Σ_i log ρ(v_i) + b_i v_i.
+        What the observed units add to -F by themselves: Σ_i log ρ(v_i) + b_i v_i, and ½ v_o'R v_o.
+    fields : Tensor of shape (n, n_features) or (n, 0)
+        R v_o, what observed units add to the inputs of those that they are coupled with; no columns without couplings.
     """
 
     v: Tensor
     missing: Tensor
     inputs: Tensor
     log_weight: Tensor
+    fields: Tensor
 
     def take(self, index: Tensor) -> Rows:
         """Some of them."""
@@ -107,7 +111,15 @@ class Machine:
         missing = missing.index_add_(1, self.unit_of, is_gap.double()) > 0.0
         v = torch.where(missing[:, self.unit_of], 0.0, v.double())
         log_weight = params.visible.log_weight(v, params.b) - missing.double() @ self._at_zero
-        return Rows(v, missing, v @ params.W.T + params.c, log_weight)
+        fields = v[:, :0]
+        if params.R is not None:
+            fields = params.fields(v)
+            log_weight = log_weight + 0.5 * (fields * v).sum(1)
+        return Rows(v, missing, v @ params.W.T + params.c, log_weight, fields)
+
+    def inputs_of_v(self, rows: Rows) -> Tensor:
+        """b + R v_o, the inputs of visible units without hidden and missing ones: (n_features,) or (n, n_features)."""
+        return self.params.b if self.params.R is None else self.params.b + rows.fields
 
     def has_greys(self, rows: Rows) -> Tensor:
         """Of which rows an observed value counts as the probability of a one, (n,)."""
@@ -121,8 +133,8 @@ class Machine:
 
     @property
     def hidden_bits(self) -> float:
-        """log2 of the number of hidden states."""
-        return self.params.hidden.n_bits(self.params.n_hidden)
+        """log2 of the number of hidden states, if missing cells are independent given these; else infinite."""
+        return math.inf if self.params.R is not None else self.params.hidden.n_bits(self.params.n_hidden)
 
 
 class Marginals(ABC):
@@ -135,6 +147,10 @@ class Marginals(ABC):
     @abstractmethod
     def mean_h(self, rows: Rows) -> Tensor:
         """E[h | v_o], (n, n_hidden)."""
+
+    @abstractmethod
+    def mean_v(self, rows: Rows) -> Tensor:
+        """E[v | v_o], (n, n_features); what is observed as it is."""
 
     @abstractmethod
     def log_conditionals(self, rows: Rows) -> Tensor:
@@ -167,6 +183,12 @@ class ByVisibleStates(Marginals):
             found.index_add_(0, owner, share[:, None] * self._machine.params.hidden.mean(inputs))
         return found
 
+    def mean_v(self, rows: Rows) -> Tensor:
+        found, total = torch.zeros_like(rows.v), self.log_weight(rows)
+        for owner, _, log_weight, v in self._completions(rows, with_v=True):
+            found.index_add_(0, owner, (log_weight - total[owner]).exp()[:, None] * v)
+        return torch.where(rows.missing[:, self._machine.unit_of], found, rows.v)
+
     def log_conditionals(self, rows: Rows) -> Tensor:
         found, has_greys = rows.v.new_zeros(rows.missing.shape), self._machine.has_greys(rows)
         for some, function in ((~has_greys, self._of_completions), (has_greys, self._of_greys)):
@@ -190,9 +212,13 @@ class ByVisibleStates(Marginals):
             some = rows.take(index)
             steps = torch.stack((1.0 - some.v, -some.v), 2)  # (n, n_features, 2)
             inputs = some.inputs[:, None, None] + steps[..., None] * params.W.T[:, None]
-            log_weight = some.log_weight[:, None, None] + steps * params.b[:, None]
+            of_units = self._machine.inputs_of_v(some)
+            log_weight = some.log_weight[:, None, None] + steps * of_units[..., None]
             there = Rows(*(part.repeat_interleave(n_each, 0) for part in some))
             there = there._replace(inputs=inputs.flatten(0, 2), log_weight=log_weight.flatten())
+            if params.R is not None:
+                fields = some.fields[:, None, None] + steps[..., None] * params.R[:, None]
+                there = there._replace(fields=fields.flatten(0, 2))
             logits[index] = self.log_weight(there).view(*steps.shape) @ steps.new_tensor((1.0, -1.0))
         return log_p_of_greys(rows.v, logits)
 
@@ -227,12 +253,17 @@ class ByVisibleStates(Marginals):
         for pattern, of_pattern in zip(patterns, torch.split(order, sizes.tolist()), strict=True):
             states, columns = self._states_of(pattern), pattern[machine.unit_of].nonzero().flatten()
             of_h, of_v = states.s @ params.W[:, columns].T, states.log_weight + states.s @ params.b[columns]
+            if params.R is not None:
+                of_v += log_weight_of_couplings(params.R[columns][:, columns], None, states.s)
             for part in chunks(len(of_v), most):
                 n_states = len(of_v[part])
                 for index in torch.split(of_pattern, max(1, most // n_states)):
                     owner = index.repeat_interleave(n_states)
                     inputs = (rows.inputs[index][:, None] + of_h[part]).flatten(0, 1)
-                    log_weight = (rows.log_weight[index][:, None] + of_v[part]).flatten()
+                    log_weight = rows.log_weight[index][:, None] + of_v[part]
+                    if params.R is not None:
+                        log_weight += rows.fields[index][:, columns] @ states.s[part].T
+                    log_weight = log_weight.flatten()
                     v = rows.v[owner] if with_v else rows.v[:0]
                     if with_v:
                         v[:, columns] = states.s[part].repeat(len(index), 1)
@@ -279,6 +310,13 @@ class ByHiddenStates(Marginals):
         for index in self._blocks(rows):
             found[index] = self._table(rows.take(index)).softmax(1) @ self._states.s
         return found
+
+    def mean_v(self, rows: Rows) -> Tensor:
+        found, params = torch.empty_like(rows.v), self._machine.params
+        means = params.visible.mean(params.b + self._states.s @ params.W)
+        for index in self._blocks(rows):
+            found[index] = self._table(rows.take(index)).softmax(1) @ means
+        return torch.where(rows.missing[:, self._machine.unit_of], found, rows.v)
 
     def log_conditionals(self, rows: Rows) -> Tensor:
         found, params = rows.v.new_zeros(rows.missing.shape), self._machine.params
@@ -339,11 +377,14 @@ class OfNormal(Marginals):
         return found
 
     def mean_h(self, rows: Rows) -> Tensor:
+        return self.mean_v(rows) @ self._W.T + self._c
+
+    def mean_v(self, rows: Rows) -> Tensor:
         v = rows.v.clone()
         for index, gaps, others, factor in self._groups(rows):
             of_gaps = self._eta[gaps] - v[index][:, others] @ self._P[others][:, gaps]
             v[index[:, None], gaps] = torch.cholesky_solve(of_gaps.T, factor).T
-        return v @ self._W.T + self._c
+        return v
 
     def log_conditionals(self, rows: Rows) -> Tensor:
         found = torch.zeros_like(rows.v)
