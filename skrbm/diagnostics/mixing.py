@@ -22,12 +22,13 @@ STATISTICS = ("free_energy", "share_of_ones", "direction_1", "direction_2")
 def statistics_of(params: RBMParameters) -> Callable[[Tensor], Tensor]:
     """The function from visible states (n, n_features) to the `STATISTICS` that sum them up, (4, n).
 
-    The free energy, the share of ones, and the projections on the first two right singular vectors of W: directions in
-    which the modes of a machine lie apart.
+    The free energy, the share of ones, and the projections on the first two right singular vectors of W, or of the
+    couplings of a machine without hidden units: directions in which the modes of a machine lie apart.
     """
-    directions = torch.linalg.svd(params.W, full_matrices=False)[2][:2]
+    matrix = params.W if params.n_hidden or params.R is None else params.R
+    directions = torch.linalg.svd(matrix, full_matrices=False)[2][:2]
     if len(directions) < 2:  # a machine with a single unit in a layer
-        directions = torch.cat([directions, torch.zeros_like(directions)])
+        directions = torch.cat([directions, directions.new_zeros((2 - len(directions), params.n_features))])
     return lambda v: torch.cat([free_energy(params, v)[None], v.mean(1)[None], directions @ v.T])
 
 

@@ -60,7 +60,7 @@ from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
 from skrbm.likelihood.result import LogPartition, warn_if_few_count
-from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h, mean_v_given_rest
+from skrbm.machines.restricted import RBMParameters, mean_v_given_h
 from skrbm.machines.units import Unit
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import yields_batches
@@ -355,8 +355,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return Start(seed, self._of_my_size(learned), saved=saved)
 
     def _of_my_size(self, learned: Any) -> Any:
-        if learned is not None and learned.params.n_hidden != self.n_hidden:
-            n_hidden = learned.params.n_hidden
+        if learned is not None and (n_hidden := np.shape(self.components_)[0]) != self.n_hidden:
             raise ValueError(
                 f"n_hidden={self.n_hidden}, but the fitted model has {n_hidden} hidden units. To go on with it set "
                 f"n_hidden={n_hidden}; to start anew call fit with warm_start=False."
@@ -428,7 +427,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        seen = self._over_rows(lambda params, v: mean_v_given_rest(params, v, mean_h_given_v(params, v)), X)
+        seen = self._over_rows(self._summed_out.reconstruction, X)
         return as_configured(self, Fitted(self).decoded(seen), X)
 
     def free_energy(self, X: Any) -> np.ndarray:
@@ -605,13 +604,13 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             check_scalar(bracket, "bracket", Real, min_val=0)
         path, stream = fitted.path(), self._stream(random_state)
         if samples is not None:
-            samples = fitted.states(any_array_of(self, samples, "samples"))
+            samples = fitted.whole_states(any_array_of(self, samples, "samples"), stream)
             if not self.units[0].are_states(samples):
                 raise ValueError(
                     "samples has values other than 0 and 1. Pass samples of this model, as sample() draws."
                 )
         elif bracket is not None and method_for(path.machine, method) == "ais":
-            samples = fitted.states(equilibrium(self, n_chains, stream))
+            samples = fitted.whole_states(equilibrium(self, n_chains, stream), stream)
         with fitted.threads(n_chains), progress_of(self, "log Z") as progress:
             found = log_partition(
                 path,

@@ -29,6 +29,7 @@ class BoltzmannMachine(BaseRBM):
         n_hidden: int = 0,
         *,
         visible_couplings: bool | np.ndarray = True,
+        hidden_couplings: bool | np.ndarray = False,
         solver: Literal["auto", "exact", "pseudolikelihood", "pcd"] = "auto",
         encoding: Literal["binary", "spin"] = "binary",
         l2_penalty: float | Literal["auto"] = "auto",
@@ -63,6 +64,7 @@ class BoltzmannMachine(BaseRBM):
     ) -> None:
         self.n_hidden = n_hidden
         self.visible_couplings = visible_couplings
+        self.hidden_couplings = hidden_couplings
         self.solver = solver
         self.encoding = encoding
         self.l2_penalty = l2_penalty
@@ -101,4 +103,4 @@ class BoltzmannMachine(BaseRBM):
 
     @property
     def form(self) -> Form:
-        return Numbers()
+        return Numbers(n_latent=0 if self.hidden_couplings is False else self.n_hidden)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skrbm.diagnostics.mixing import diagnose
-from skrbm.estimators.fitted import Fitted
+from skrbm.estimators.fitted import LATENT_STEPS, Fitted
 from skrbm.estimators.inputs import array_of
 from skrbm.estimators.judging import verdict_of
 from skrbm.machines.restricted import RBMParameters, mean_v_given_h, sample_h_given_v, sample_v_given_h
@@ -25,6 +25,7 @@ from skrbm.support.progress import Progress, show_progress
 from skrbm.support.randomness import Stream
 from skrbm.support.tables import Table
 from skrbm.support.tensors import Placement
+from skrbm.training.gaps import filled
 
 Sampler = Literal["gibbs", "parallel_tempering", "trajectory_tempering"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
@@ -158,7 +159,11 @@ def run_chains_of(
     watch = kernel.watch(sampled)
     base = fitted.path(fitted.place_for(rows)).base_b if starts is None else None
 
+    has_latent = bool(model.form.coding(model).n_latent)
+
     def run(params: RBMParameters, v: Tensor, given: Tensor | None = None) -> Tensor:
+        if has_latent:
+            v = torch.where(v.isnan(), stream.bernoulli(torch.full_like(v, 0.5)), v)
         if base is not None:
             v, given = params.visible.mean(base).expand(len(v), -1), v
         if thin:
@@ -197,8 +202,13 @@ def _completed_normal(params: RBMParameters, v: Tensor, stream: Stream, mean: bo
 
 def hidden_of(model: Any, v: np.ndarray, beta: float, stream: Stream) -> np.ndarray:
     """Hidden states drawn from p(h | v) at an inverse temperature, of visible ones (..., n_features)."""
+    n_latent = model.form.coding(model).n_latent
 
     def draw(params: RBMParameters, v: Tensor) -> Tensor:
+        if n_latent:
+            free = v.isnan()
+            starts = torch.where(free, stream.bernoulli(torch.full_like(v, 0.5)), v)
+            return filled(_tempered(params, beta), starts, free, LATENT_STEPS, stream)[:, -n_latent:]
         return sample_h_given_v(_tempered(params, beta), v, stream)
 
     found = Fitted(model).over_rows(draw, v.reshape(-1, v.shape[-1]))
@@ -210,7 +220,7 @@ def equilibrium(model: Any, n: int, stream: Stream) -> np.ndarray:
     starts = starts_of(model, n, "random", stream)
     v = np.asarray(getattr(model, "v_samples_", ()), starts.dtype)
     if v.ndim == 2:
-        starts = Fitted(model).decoded(np.resize(v, (n, v.shape[1])))
+        starts = np.resize(v, (n, v.shape[1]))
         return run_chains_of(model, "gibbs", 1000, stream, starts)
     h = np.asarray(getattr(model, "h_samples_", ()))
     if h.ndim == 2 and len(h) and h.shape[1] == np.shape(model.components_)[0]:
@@ -231,8 +241,8 @@ def how_chains_mix(
     fitted = Fitted(model)
     place, params = fitted.place, fitted.machine()
     has_data = hasattr(model, "data_samples_")
-    random_v = fitted.states(starts_of(model, n_chains, "random", stream))
-    data_v = fitted.states(starts_of(model, n_chains, "data", stream)) if has_data else None
+    random_v = fitted.whole_states(starts_of(model, n_chains, "random", stream), stream)
+    data_v = fitted.whole_states(starts_of(model, n_chains, "data", stream), stream) if has_data else None
     tables = []
     for method in methods:
         name = _name_of(method)
@@ -242,6 +252,6 @@ def how_chains_mix(
         tables.append({"method": np.full(len(table["statistic"]), name)} | table)
     found = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
     if data_v is not None:
-        kept = fitted.states(np.asarray(model.data_samples_))
+        kept = fitted.whole_states(np.asarray(model.data_samples_), stream)
         found.note = str(verdict_of(model, kept, stream))
     return found

@@ -39,12 +39,16 @@ class Coding(ABC):
         What it is the sum of: of the columns `visible.scaled` of the machine.
     visible : Unit
         What kind of units the machine has for the rows.
+    n_latent : int
+        How many of the machine's visible units, the last ones, have no column: hidden units that are coupled, which
+        every row lacks.
     """
 
     is_plain: ClassVar[bool] = False
     log_volume: float = 0.0
     log_scales: np.ndarray = np.zeros(0)
     visible: Unit
+    n_latent: int = 0
 
     @abstractmethod
     def encode(self, rows: Tensor) -> Tensor:
@@ -104,6 +108,37 @@ class Plain(Coding):
 
 
 PLAIN = Plain()
+
+
+class Latent(Coding):
+    """Rows of bits, beside units that no row knows: NaN in the machine's rows.
+
+    Parameters
+    ----------
+    n_latent : int
+        How many these are.
+    """
+
+    visible: Unit = BERNOULLI
+
+    def __init__(self, n_latent: int) -> None:
+        self.n_latent = n_latent
+
+    def encode(self, rows: Tensor) -> Tensor:
+        rows = rows if rows.is_floating_point() else rows.float()
+        return torch.cat((rows, rows.new_full((*rows.shape[:-1], self.n_latent), torch.nan)), -1)
+
+    def decode(self, rows: Tensor) -> Tensor:
+        return rows[..., : rows.shape[-1] - self.n_latent].contiguous()
+
+    def attributes(self) -> dict[str, Any]:
+        return {}
+
+    def after(self, params: RBMParameters) -> Self:
+        return self
+
+    def folded_into(self, params: RBMParameters) -> RBMParameters:
+        raise ValueError("Hidden units that are coupled have no closed form, so no layer of a network computes them.")
 
 
 class Standardized(Coding):

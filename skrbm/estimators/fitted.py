@@ -17,13 +17,15 @@ from skrbm.estimators.coding import CODING_ATTRIBUTES, PLAIN, Coding
 from skrbm.machines.couplings import Graph
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import AnnealingPath
+from skrbm.support.randomness import Stream
 from skrbm.support.tensors import CHUNK_ROWS, Placement, dense, find_device, from_torch, to_numpy, to_tensor
 from skrbm.support.threads import threads_for
+from skrbm.training.gaps import filled
 from skrbm.training.learned import Learned
 from skrbm.training.observers import check_rungs
 
 TENSORS = {"W": "components_", "b": "intercept_visible_", "c": "intercept_hidden_"}  # of a machine, at the face
-COUPLINGS = "couplings_"  # R, where visible units are coupled
+COUPLINGS, HIDDEN_COUPLINGS = "couplings_", "hidden_couplings_"  # R and T, of machines that have them
 ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS` and `COUPLINGS`
     "h": "h_samples_",
     "v": "v_samples_",
@@ -38,6 +40,7 @@ ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS` and `COUPLINGS`
     "best_validation_score": "best_validation_score_",
     "carried": "_carried",
 }
+LATENT_STEPS = 100  # of chains that draw units which no row knows
 assert {"params", *ATTRIBUTES} == {field.name for field in fields(Learned)}, "give the new field an attribute"
 
 
@@ -46,7 +49,10 @@ def attributes_of(learned: Learned, coding: Coding = PLAIN) -> dict[str, Any]:
 
     `coding` is how rows of the table became those that have been learned from.
     """
-    found: dict[str, Any] = {attribute: to_numpy(getattr(learned.params, name)) for name, attribute in TENSORS.items()}
+    found: dict[str, Any] = {}
+    if coding.n_latent:
+        learned, found[HIDDEN_COUPLINGS] = _apart(learned, learned.params.n_features - coding.n_latent)
+    found |= {attribute: to_numpy(getattr(learned.params, name)) for name, attribute in TENSORS.items()}
     if learned.params.R is not None:
         found[COUPLINGS] = to_numpy(learned.params.R)
     found |= coding.after(learned.params).attributes()
@@ -65,7 +71,7 @@ def attributes_of(learned: Learned, coding: Coding = PLAIN) -> dict[str, Any]:
 
 def fitted_attributes(model: Any) -> dict[str, Any]:
     """Those that an estimator has, by name, as they are."""
-    names = (*TENSORS.values(), COUPLINGS, *ATTRIBUTES.values(), *CODING_ATTRIBUTES)
+    names = (*TENSORS.values(), COUPLINGS, HIDDEN_COUPLINGS, *ATTRIBUTES.values(), *CODING_ATTRIBUTES)
     return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
@@ -76,7 +82,7 @@ def set_learned(model: Any, learned: Learned, coding: Coding = PLAIN) -> None:
     """
     attributes = attributes_of(learned, coding)
     vars(model).update(attributes)  # at once, so that Ctrl-C finds a whole epoch
-    for name in {COUPLINGS, *ATTRIBUTES.values(), *CODING_ATTRIBUTES} - {*attributes}:
+    for name in {COUPLINGS, HIDDEN_COUPLINGS, *ATTRIBUTES.values(), *CODING_ATTRIBUTES} - {*attributes}:
         vars(model).pop(name, None)
 
 
@@ -98,14 +104,41 @@ def learned_of(model: Any) -> Learned:
         if values[chains] is not None:
             values[chains] = np.asarray(values[chains])
     params = _machine_at_face(model)
+    if params.n_features > len(model.intercept_visible_):  # the chains of all units, seen and unseen
+        if values["v"] is not None and values["h"] is not None:
+            values["v"] = np.concatenate((values["v"], values["h"]), 1)
+            values["h"] = values["h"][:, :0]
+        if values["base_rates"] is not None:
+            values["base_rates"] = _with_latent_rates(model, values["base_rates"])
     if params.visible.scaled is not None:  # of states, whose scale is 1
         params = replace(params, log_scale=torch.zeros_like(params.b[params.visible.scaled]))
     return Learned(params, **values)
 
 
 def _machine_at_face(model: Any) -> RBMParameters:
-    """What a fitted estimator's attributes say, as a machine."""
-    return machine_of(model, [getattr(model, name) for name in TENSORS.values()], getattr(model, COUPLINGS, None))
+    """What a fitted estimator's attributes say, as a machine: hidden units that are coupled are visible ones there."""
+    arrays, R = [getattr(model, name) for name in TENSORS.values()], getattr(model, COUPLINGS, None)
+    if (T := getattr(model, HIDDEN_COUPLINGS, None)) is None:
+        return machine_of(model, arrays, R)
+    W, b, c = map(np.asarray, arrays)
+    joint = np.block([[np.asarray(R, W.dtype), W.T], [W, np.asarray(T, W.dtype)]])
+    return machine_of(model, (W[:0, :0].reshape(0, len(joint)), np.concatenate((b, c)), c[:0]), joint)
+
+
+def _apart(learned: Learned, n: int) -> tuple[Learned, np.ndarray]:
+    """What a machine has learned of whose visible units the first `n` have columns; and the couplings of the others."""
+    params, v = learned.params, learned.v
+    R = params.R
+    assert R is not None
+    face = replace(params, W=R[n:, :n].clone(), b=params.b[:n], c=params.b[n:], R=R[:n, :n].clone(), graph=None)
+    rates = None if learned.base_rates is None else learned.base_rates[:n]
+    ours = replace(learned, params=face, base_rates=rates)
+    return ours if v is None else replace(ours, v=v[:, :n], h=v[:, n:]), to_numpy(R[n:, n:])
+
+
+def _with_latent_rates(model: Any, rates: np.ndarray) -> np.ndarray:
+    """Base rates of all units, of those that no row knows a half."""
+    return np.concatenate((rates, np.full(np.shape(model.components_)[0], 0.5)))
 
 
 def machine_of(model: Any, arrays: Any, couplings: Any = None) -> RBMParameters:
@@ -236,6 +269,8 @@ class Fitted:
         if not hasattr(self._model, "base_rates_"):
             return AnnealingPath(machine, torch.zeros_like(machine.b))
         rates = np.asarray(self._model.base_rates_, np.float64)
+        if hasattr(self._model, HIDDEN_COUPLINGS):
+            rates = _with_latent_rates(self._model, rates)
         low, high = machine.visible.mean_range
         if rates.shape != (machine.n_features,) or not ((rates > low) & (rates < high)).all():
             raise ValueError(
@@ -275,6 +310,15 @@ class Fitted:
     def states(self, X: Any) -> Tensor:
         """Rows of a table as states of the machine, where it is."""
         return _states(X, self.place, self._model.form.coding(self._model))
+
+    def whole_states(self, X: Any, stream: Stream) -> Tensor:
+        """The same where units that no row knows have been drawn, by chains with all else clamped."""
+        states = self.states(X)
+        if not self._model.form.coding(self._model).n_latent:
+            return states
+        free = states.isnan()
+        starts = torch.where(free, stream.bernoulli(torch.full_like(states, 0.5)), states)
+        return filled(self.machine(), starts, free, LATENT_STEPS, stream)
 
     def decoded(self, states: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
         """States (…, n_features) as rows of the table; what is `given` of these stands as it is."""
@@ -320,7 +364,8 @@ class Fitted:
     def fingerprint(self) -> bytes:
         """Changes when the parameters do."""
         hasher = hashlib.blake2b(digest_size=16)
-        for name in (*TENSORS.values(), *([COUPLINGS] if hasattr(self._model, COUPLINGS) else [])):
+        couplings = [name for name in (COUPLINGS, HIDDEN_COUPLINGS) if hasattr(self._model, name)]
+        for name in (*TENSORS.values(), *couplings):
             hasher.update(np.ascontiguousarray(getattr(self._model, name)).tobytes())
         hasher.update(repr(self._model.units).encode())
         return hasher.digest()

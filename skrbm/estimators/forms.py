@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import in_container
-from skrbm.estimators.coding import PLAIN, Coding, Standardized, Table, standardized_for, table_for
+from skrbm.estimators.coding import PLAIN, Coding, Latent, Standardized, Table, standardized_for, table_for
 from skrbm.estimators.tables import Column, as_table, frame_kind, is_frame, numbers_of
 from skrbm.support.tensors import from_torch
 
@@ -87,21 +87,24 @@ class Numbers(Form):
     ----------
     is_standardized : bool
         Whether columns have a location and a scale of their own.
+    n_latent : int
+        Units without a column, see `Coding`; only of columns that go in as they are.
     """
 
-    def __init__(self, is_standardized: bool = False) -> None:
+    def __init__(self, is_standardized: bool = False, n_latent: int = 0) -> None:
         self._is_standardized = is_standardized
+        self._as_they_are = Latent(n_latent) if n_latent else PLAIN
 
     def coding(self, model: Any) -> Coding:
         if not self._is_standardized:
-            return PLAIN
+            return self._as_they_are
         return Standardized(np.asarray(model.location_, np.float64), np.asarray(model.scale_, np.float64))
 
     def new_coding(self, X: Any, columns: Any, weight: np.ndarray | None, group: Group) -> Coding:
-        return standardized_for(X, weight, group) if self._is_standardized else PLAIN
+        return standardized_for(X, weight, group) if self._is_standardized else self._as_they_are
 
     def coding_of(self, n_features: int) -> Coding:
-        return Standardized(np.zeros(n_features), np.ones(n_features)) if self._is_standardized else PLAIN
+        return Standardized(np.zeros(n_features), np.ones(n_features)) if self._is_standardized else self._as_they_are
 
     def learn(self, X: Any) -> Any:
         return None

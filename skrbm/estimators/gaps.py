@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 
 from skrbm.estimators.coding import Coding
-from skrbm.likelihood.gaps import marginal_free_energy, marginal_mean_h, marginal_pseudo_log_likelihood
-from skrbm.machines.restricted import RBMParameters
+from skrbm.likelihood.gaps import (
+    marginal_free_energy,
+    marginal_mean_h,
+    marginal_mean_v,
+    marginal_pseudo_log_likelihood,
+)
+from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_rest
 from skrbm.machines.units import Unit
 from skrbm.rows.source import Binarize, binarize_rows
 from skrbm.support.randomness import Stream
@@ -30,8 +35,16 @@ class SummedOut:
         self._stream, self._pixels = Stream(0, "gaps"), Stream(0, "pixels")
 
     def mean_h(self, params: RBMParameters, v: Tensor) -> Tensor:
-        """E[h | v], (n, n_hidden)."""
+        """E[h | v], (n, n_hidden); without hidden units the inputs of the visible ones, (n, n_features)."""
+        if params.n_hidden == 0:
+            means, n_latent = marginal_mean_v(params, v, self._stream), self._coding.n_latent
+            return means[:, -n_latent:] if n_latent else params.b + params.fields(means)
         return marginal_mean_h(params, v, self._stream)
+
+    def reconstruction(self, params: RBMParameters, v: Tensor) -> Tensor:
+        """E[v | h] at h = E[h | v], of coupled units given the others too, (n, n_features)."""
+        v = marginal_mean_v(params, v, self._stream) if self._coding.n_latent else v
+        return mean_v_given_rest(params, v, mean_h_given_v(params, v))
 
     def free_energy(self, params: RBMParameters, v: Tensor) -> Tensor:
         """F(v), (n,)."""

@@ -47,9 +47,14 @@ def any_array_of(
 def array_of(model: Any, X: Any, name: str = "X", has_gaps: bool = False) -> Any:
     """The same for a fitted model, with a warning of values out of the range of its visible units."""
     rows = any_array_of(model, X, name, has_gaps=has_gaps)
-    if model.form.coding(model).is_plain:
+    if takes_bits(model.form.coding(model)):
         _warn_of_new_range(model, name, _range_of(rows))
     return rows
+
+
+def takes_bits(coding: Coding) -> bool:
+    """Whether rows go in as they are, and have to lie in the range of the machine's units."""
+    return coding.is_plain or coding.n_latent > 0
 
 
 def _range_of(rows: Any) -> Range:
@@ -64,7 +69,7 @@ def batches_of(model: Any, X: Any, check: bool = True, has_gaps: bool = False) -
     for batch in batches_in_order(X):
         is_empty = False
         rows = any_array_of(model, rows_of_batch(batch), has_gaps=has_gaps)
-        check = check and model.form.coding(model).is_plain
+        check = check and takes_bits(model.form.coding(model))
         values = values | _range_of(rows) if check else values
         yield rows
     if is_empty:
@@ -83,7 +88,7 @@ def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
 def check_gaps(model: Any, rows: np.ndarray, name: str) -> None:
     """Raise a ValueError if rows have values, but for NaN, out of the range of the model's visible units."""
     known = Range.of(rows[~np.isnan(rows)])
-    if not model.form.coding(model).is_plain:
+    if not takes_bits(model.form.coding(model)):
         return
     if wrong := model.units[0].check_range(known.low, known.high):
         raise ValueError(f"{name} has {wrong} {_AS_IN_FIT} What is free must be NaN.")
@@ -221,7 +226,7 @@ def rows_of(
     X = any_array_of(model, X, reset=reset, columns=columns, has_gaps=True)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
     coding = model.form.new_coding(X, columns, weight, group) if reset else model.form.coding(model)
-    if coding.is_plain:
+    if takes_bits(coding):
         warn_of_range("X", Range.of(X), settings.visible)
     held_out, others = _named_rows(model, X_val, settings, stream, coding, columns), None
     rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
@@ -231,6 +236,10 @@ def rows_of(
         seed = int(stream.integers(2**32, ()))
         rows, others = train_test_split(rows, test_size=settings.validation_fraction, random_state=seed)
     dtype, device = settings.place
+    if coding.n_latent:  # whose values are kept beside those of gaps
+        X, encode, decode = coding.encode_array(np.asarray(dense(X), np.float32)), None, None
+    else:
+        encode, decode = (None, None) if coding.is_plain else (coding.encode, coding.decode)
     source = ArrayRows(
         X,
         weight,
@@ -238,8 +247,8 @@ def rows_of(
         dtype=dtype,
         device=device,
         rows=np.sort(rows),
-        encode=None if coding.is_plain else coding.encode,
-        decode=None if coding.is_plain else coding.decode,
+        encode=encode,
+        decode=decode,
     )
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
@@ -275,7 +284,7 @@ def _named_rows(
         values = Range.of(rows)
         some = np.sort(stream.permutation(rows.shape[0])[:_HELD_OUT_ROWS])
         kept.add_(_encoded(rows[some], coding, settings))
-    if coding.is_plain:
+    if takes_bits(coding):
         warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
     v, free = kept.rows, gaps_in(kept.rows)
     v = v if free is None else torch.where(free, v.nanmean(0).nan_to_num(0.0), v)  # provisionally
@@ -325,6 +334,6 @@ def _in_passing(
         stream=Stream(0, "rows that are kept"),
     )
     assert coding is not None, "there was a batch at least"
-    if coding.is_plain:
+    if takes_bits(coding):
         warn_of_range("X", source.range, settings.visible)
     return source, coding

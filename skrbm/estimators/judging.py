@@ -19,7 +19,7 @@ from skrbm.support.compiled import loaded_loops
 from skrbm.support.randomness import Stream
 from skrbm.support.threads import one_thread
 from skrbm.training.fit import STUCK_SHARE
-from skrbm.training.settings import LIMIT_PER_UNIT
+from skrbm.training.settings import LIMIT_PER_UNIT, n_moving
 
 _N_ROWS = 1000  # that a fitted machine is compared with
 _TOO_FAST = 4.0  # times the divergence of an update that a rate of its own would come to
@@ -46,13 +46,15 @@ def warn_if_bad(model: Any, rows: SharedRows, coding: Coding, stream: Stream) ->
     with one_thread():
         some = rows.some(_N_ROWS, stream)
         if not coding.is_plain:
-            some = Fitted(model).states(coding.decode(some.double()).cpu().numpy())
+            some = Fitted(model).whole_states(coding.decode(some.double()).cpu().numpy(), stream)
     with loaded_loops(_is_compiled(model)):
         verdict = verdict_of(model, some, stream)
     problems = list(verdict.problems)
     if verdict.learned < LEAST_LEARNED:
         slower += f"Less weight decay (weight_decay={model.weight_decay!r}) lets few rows be learned. "
-    if not is_free and (divergence := _divergence_at_full_rate(model)) > _TOO_FAST * LIMIT_PER_UNIT * model.n_hidden:
+    params = Fitted(model).machine()
+    most = _TOO_FAST * LIMIT_PER_UNIT * n_moving(params.n_hidden, 0 if params.R is None else params.n_features)
+    if not is_free and (divergence := _divergence_at_full_rate(model)) > most:
         problems.append(f"an update moves it by {divergence:.0f} nats, more than persistent chains can follow")
     if problems:
         warn(

@@ -157,6 +157,7 @@ _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.opti
 CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "n_hidden": Number(0, kind=Integral),
     "visible_couplings": _check_couplings,
+    "hidden_couplings": _check_couplings,
     "l2_penalty": Or("auto", Number(0)),
     "encoding": Choice(("binary", "spin")),
     "solver": Choice(SOLVERS),
@@ -203,6 +204,8 @@ def settings_of(model: Any) -> TrainSettings:
     for name, constraint in CONSTRAINTS.items():
         if name in values:
             constraint(name, values[name])
+    if values["n_hidden"] == 0 and values.get("hidden_couplings", False) is not False:
+        raise ValueError("hidden_couplings needs hidden units to couple, but n_hidden=0.")
     if values["n_hidden"] == 0 and values.get("visible_couplings", False) is False:
         told = "" if "visible_couplings" not in values else " where visible units aren't coupled"
         raise ValueError(f"n_hidden=0 must be at least 1{told}.")

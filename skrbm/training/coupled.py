@@ -13,15 +13,21 @@ from skrbm.backends.protocol import Phases
 from skrbm.distributed import Group
 from skrbm.machines.couplings import Graph
 from skrbm.machines.restricted import RBMParameters
+from skrbm.support.randomness import Stream
+
+_FIRST_WEIGHT = 0.01  # standard deviation, as of the weights of hidden units
 
 if TYPE_CHECKING:
     from skrbm.training.state import TrainState
 
 
-def with_couplings(params: RBMParameters, mask: np.ndarray) -> RBMParameters:
-    """The machine with couplings of 0 where there may be some."""
-    n = params.n_features
-    R, graph = params.W.new_zeros((n, n)), Graph.of(torch.from_numpy(mask).to(params.W.device))
+def with_couplings(params: RBMParameters, mask: np.ndarray, n_latent: int, stream: Stream) -> RBMParameters:
+    """The machine with couplings of 0 where there may be some; those with units that no row knows as small weights."""
+    n, graph = params.n_features, Graph.of(torch.from_numpy(mask).to(params.W.device))
+    R = params.W.new_zeros((n, n))
+    if n_latent:
+        weights = torch.from_numpy(stream.normal((n_latent, n - n_latent), _FIRST_WEIGHT)).to(R)
+        R[n - n_latent :, : n - n_latent], R[: n - n_latent, n - n_latent :] = weights, weights.T
     return replace(params, R=R, graph=graph)
 
 

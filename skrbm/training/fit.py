@@ -267,6 +267,7 @@ class Run:
         if (
             not settings.balance_modes
             or settings.algorithm != "pcd"
+            or settings.n_latent
             or settings.sparsity_target is not None
             or self.rows.is_weighted
             or self.state.n_updates < _LEAST_TO_BALANCE
@@ -355,7 +356,9 @@ def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, st
         hidden=settings.hidden,
         log_scale=log_scale,
     )
-    return first if settings.couplings is None else with_couplings(first, settings.couplings)
+    if settings.couplings is None:
+        return first
+    return with_couplings(first, settings.couplings, settings.n_latent, stream)
 
 
 def _warn_of_unseen(unseen: Tensor) -> None:
@@ -395,6 +398,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
     state = start_state(params, params.states_of(mean_v), settings, streams, h=h, v=v)
+    unseen[rows.n_features - settings.n_latent :] = False  # they are learned nevertheless
     if learned is None and bool(unseen.any()):
         _warn_of_unseen(unseen)
         state.unseen = unseen

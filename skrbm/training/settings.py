@@ -91,8 +91,12 @@ class TrainSettings:
         Gibbs steps of the chains of missing cells at each visit of a row.
     visible_couplings : bool or ndarray of shape (n_features, n_features)
         Which visible units are coupled: all, none, or those of a symmetric mask.
+    hidden_couplings : bool or ndarray of shape (n_hidden, n_hidden)
+        Which hidden units are coupled.
     l2_penalty : float
         Of the couplings, `l2_penalty` / 2 · Σ R² over pairs.
+    n_latent : int
+        Hidden units that are coupled: `resolved` makes them visible ones, the last, which are missing in every row.
     couplings : ndarray of shape (n_features, n_features) or None
         Those of `visible_couplings` as a mask without a diagonal, once the number of columns is known; None for none.
     """
@@ -132,7 +136,9 @@ class TrainSettings:
     is_compiled: bool = False
     gap_steps: int = 1
     visible_couplings: bool | np.ndarray = False
+    hidden_couplings: bool | np.ndarray = False
     l2_penalty: float | Literal["auto"] = "auto"
+    n_latent: int = 0
     couplings: np.ndarray | None = None
 
     def resolved(self, rows: SharedRows) -> Self:
@@ -143,6 +149,8 @@ class TrainSettings:
         ValueError
             If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of.
         """
+        if self.hidden_couplings is not False:
+            return self._with_latent(rows.n_features).resolved(rows)
         found: dict[str, Any] = {"couplings": mask_of(self.visible_couplings, rows.n_features)}
         if self.batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
             found["batch_size"] = min(max(rows.n_own_rows // 100, 10), MOST_BATCH)
@@ -173,6 +181,15 @@ class TrainSettings:
             found["scale_rate"] = min(_SCALE_TURNS / n_updates, _MOST_SCALE_RATE)
         found["is_compiled"] = replace(self, **found).pays_compiled(rows)
         return replace(self, **found)
+
+    def _with_latent(self, n: int) -> Self:
+        """The settings of the machine of `n` units whose last ones are the hidden units of this one."""
+        n_latent = self.n_hidden
+        mask = np.ones((n, n), bool)
+        for name, units in (("visible_couplings", slice(n - n_latent)), ("hidden_couplings", slice(n - n_latent, n))):
+            of_layer = mask_of(getattr(self, name), len(mask[units]), name)
+            mask[units, units] = False if of_layer is None else of_layer
+        return replace(self, n_hidden=0, n_latent=n_latent, hidden_couplings=False, visible_couplings=mask)
 
     def pays_compiled(self, rows: SharedRows) -> bool:
         """Whether updates can be made by compiled loops, and are so many that it pays to load these."""
@@ -247,8 +264,7 @@ class TrainSettings:
     @property
     def n_moving(self) -> float:
         """How many hidden units the machine has; coupled visible ones count for some."""
-        of_couplings = 0.0 if self.couplings is None else _HIDDEN_PER_COUPLED * len(self.couplings)
-        return self.n_hidden + of_couplings
+        return n_moving(self.n_hidden, 0 if self.couplings is None else len(self.couplings))
 
     @property
     def rate(self) -> float:
@@ -290,7 +306,12 @@ class TrainSettings:
         return plain and not self.has_penalties and self.couplings is None
 
 
-def mask_of(couplings: bool | np.ndarray, n: int) -> np.ndarray | None:
+def n_moving(n_hidden: int, n_coupled: int) -> float:
+    """How many hidden units a machine has; coupled visible ones count for some."""
+    return n_hidden + _HIDDEN_PER_COUPLED * n_coupled
+
+
+def mask_of(couplings: bool | np.ndarray, n: int, name: str = "visible_couplings") -> np.ndarray | None:
     """Which of `n` units are coupled, (n, n) without a diagonal; None where none are.
 
     Raises
@@ -303,11 +324,11 @@ def mask_of(couplings: bool | np.ndarray, n: int) -> np.ndarray | None:
     mask = np.asarray(couplings)
     if mask.shape != (n, n) or mask.dtype != bool:
         raise ValueError(
-            f"visible_couplings must be True, False, or a boolean mask of shape {(n, n)}; got an array of shape "
+            f"{name} must be True, False, or a boolean mask of shape {(n, n)}; got an array of shape "
             f"{mask.shape} and type {mask.dtype}."
         )
     if not np.array_equal(mask, mask.T):
-        raise ValueError("visible_couplings must be symmetric, as (i, j) and (j, i) are the same coupling.")
+        raise ValueError(f"{name} must be symmetric, as (i, j) and (j, i) are the same coupling.")
     return mask & ~np.eye(n, dtype=bool)
 
 
