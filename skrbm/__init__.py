@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         training,
     )
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
+    from skrbm.estimators.boltzmann import BoltzmannMachine
     from skrbm.estimators.gaussian import GaussianRBM
     from skrbm.estimators.imputer import RBMImputer
     from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
     from skrbm.likelihood.result import LogPartitionWarning
     from skrbm.rows.source import DataRangeWarning
     from skrbm.sampling.tempering import SwapWarning
+    from skrbm.training.couplings import CouplingsWarning
 
 _FROM = {  # names, and the files that they are in: late, so that the core can be imported without scikit-learn
     "BernoulliRBMTorch": "skrbm.estimators.bernoulli",
+    "BoltzmannMachine": "skrbm.estimators.boltzmann",
     "CategoricalRBM": "skrbm.estimators.tabular",
+    "CouplingsWarning": "skrbm.training.couplings",
     "DataRangeWarning": "skrbm.rows.source",
     "GaussianRBM": "skrbm.estimators.gaussian",
     "LogPartitionWarning": "skrbm.likelihood.result",
@@ -68,10 +72,10 @@ _MODULES = (
 
 # fmt: off
 __all__ = [
-    "BernoulliRBMTorch", "CategoricalRBM", "DataRangeWarning", "GaussianRBM", "LogPartitionWarning", "MixedRBM",
-    "RBMImputer", "SwapWarning", "__version__", "backends", "callbacks", "datasets", "diagnostics", "distributed",
-    "estimators", "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots", "register_scorer", "rows",
-    "sampling", "support", "training",
+    "BernoulliRBMTorch", "BoltzmannMachine", "CategoricalRBM", "CouplingsWarning", "DataRangeWarning", "GaussianRBM",
+    "LogPartitionWarning", "MixedRBM", "RBMImputer", "SwapWarning", "__version__", "backends", "callbacks", "datasets",
+    "diagnostics", "distributed", "estimators", "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots",
+    "register_scorer", "rows", "sampling", "support", "training",
 ]
 # fmt: on
 

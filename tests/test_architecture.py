@@ -390,19 +390,21 @@ def fitted_attributes(model):
 
 def test_fitted_attributes_are_those_of_learned(tmp_path):
     pytest.importorskip("safetensors")
-    from skrbm import BernoulliRBMTorch
+    from skrbm import BernoulliRBMTorch, BoltzmannMachine
     from skrbm.estimators.fitted import ATTRIBUTES
     from skrbm.training.learned import Learned
 
     assert {*ATTRIBUTES, "params"} == {field.name for field in dataclasses.fields(Learned)}
     names = {name for field, name in ATTRIBUTES.items() if field != "params"}
-    expected = {name for name in names if not name.startswith("_")}
+    of_solvers = {"couplings_stderr_", "intercept_stderr_", "v_samples_"}  # of `BoltzmannMachine`
+    expected = {name for name in names if not name.startswith("_")} - of_solvers
     expected |= {"components_", "intercept_visible_", "intercept_hidden_"}
 
     X = np.random.default_rng(0).integers(0, 2, (60, 8)).astype(float)
     model = BernoulliRBMTorch(4, n_iter=4, early_stopping=True, store_trajectory=True, random_state=0).fit(X)
     assert fitted_attributes(model) == expected
-    assert names <= set(vars(model))
+    assert names - of_solvers <= set(vars(model))
+    assert of_solvers <= fitted_attributes(BoltzmannMachine(l2_penalty=0).fit(X))
 
     model.save(tmp_path / "model.safetensors")
     loaded = BernoulliRBMTorch.load(tmp_path / "model.safetensors")

@@ -2,6 +2,7 @@
 
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
+from skrbm.estimators.boltzmann import BoltzmannMachine
 from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.imputer import RBMImputer
 from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
@@ -10,6 +11,7 @@ from skrbm.estimators.tabular import CategoricalRBM, MixedRBM
 __all__ = [
     "BaseRBM",
     "BernoulliRBMTorch",
+    "BoltzmannMachine",
     "CategoricalRBM",
     "GaussianRBM",
     "MixedRBM",

@@ -75,6 +75,7 @@ from skrbm.training.fit import Start, train
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners, PrintEpochs
 from skrbm.training.settings import MOST_BATCH, TrainSettings
+from skrbm.training.solved import learn_at_once, solver_for
 
 
 class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -84,6 +85,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     intercept_visible_: np.ndarray
     intercept_hidden_: np.ndarray
     couplings_: np.ndarray
+    hidden_couplings_: np.ndarray
+    couplings_stderr_: np.ndarray
+    intercept_stderr_: np.ndarray
     h_samples_: np.ndarray
     v_samples_: np.ndarray
     data_samples_: np.ndarray
@@ -311,14 +315,17 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if start.learned is None:
             forget(self)
             self._sampling = Stream(start.seed, "sampling")
-        if settings.is_quadratic:
-            if self.checkpoint is not None or self.store_trajectory:
+        solver = solver_for(rows, settings, start)
+        if settings.is_quadratic or solver != "pcd":
+            if self.checkpoint is not None or settings.store_trajectory:
                 name = "store_trajectory" if self.checkpoint is None else "checkpoint"
-                raise ValueError(
-                    f"{name} is for learning in epochs, but Gaussian layers are learned at once. Leave it out."
-                )
-            with one_thread():
-                set_learned(self, learn_factors(rows, settings, start), coding)
+                what = "Gaussian layers are" if settings.is_quadratic else f"by solver={self.solver!r} couplings are"
+                raise ValueError(f"{name} is for learning in epochs, but {what} learned at once. Leave it out.")
+            if settings.is_quadratic:
+                with one_thread():
+                    set_learned(self, learn_factors(rows, settings, start), coding)
+            else:
+                set_learned(self, learn_at_once(rows, settings, start, solver), coding)
             return
         learning = train(rows, settings, start, listener)
         n_rows = settings.n_chains + (MOST_BATCH if settings.batch_size == "auto" else settings.batch_size)

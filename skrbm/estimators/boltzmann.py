@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -15,6 +16,7 @@ from skrbm.backends.choose import Precision
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.forms import Form, Numbers
 from skrbm.machines.bernoulli import BERNOULLI
+from skrbm.machines.spins import Ising, bits_to_ising, ising_to_bits
 from skrbm.machines.units import Unit
 from skrbm.rows.source import Binarize
 from skrbm.training.descent import RateScheduleName
@@ -22,7 +24,96 @@ from skrbm.training.settings import Algorithm, Criterion, OptimizerName
 
 
 class BoltzmannMachine(BaseRBM):
-    """Boltzmann machine."""
+    """Boltzmann machine of bits with couplings within layers: an Ising model or Markov network, or with hidden units.
+
+    It models rows v of zeros and ones by hidden units h, p(v, h) ∝ exp(½ v'Rv + h'Wv + ½ h'Th + b'v + c'h), with
+    couplings R between columns and T between hidden units (Ackley, Hinton & Sejnowski 1985). Without hidden units, the
+    default, R_ij is the log odds ratio of columns i and j given all others: 0 where these are independent given the
+    rest. With hidden units and T = 0 it is the semi-restricted machine. In the form without the ½, v'Rv + …, the
+    matrices are half of these.
+
+    A machine without hidden units is learned at once, by maximum likelihood where it has up to 12 columns, or by
+    pseudo-likelihood, both with standard errors; any other with persistent chains, as `BernoulliRBMTorch`. All that a
+    machine can do is as there: likelihoods with error bars, samples, conditions, gaps.
+
+    Parameters
+    ----------
+    n_hidden : int, default=0
+        Number of hidden units.
+    visible_couplings : bool or ndarray of shape (n_features, n_features), default=True
+        Which columns are coupled: all, none, or those of a symmetric boolean mask, such as a lattice or a graph.
+    hidden_couplings : bool or ndarray of shape (n_hidden, n_hidden), default=False
+        Which hidden units are coupled. Given a row they are no longer independent then: where methods need them, they
+        are summed over up to 2^14 states, else drawn by chains; in `fit` by a chain for each row, of four bytes a
+        hidden unit.
+    solver : {"auto", "exact", "pseudolikelihood", "pcd"}, default="auto"
+        What learns the couplings. "exact" is maximum likelihood by Newton's method, with all states enumerated, up to
+        20 columns; "pseudolikelihood" maximises Σ_i log p(v_i | the others), which is convex, by L-BFGS; both are for
+        complete rows and no hidden units. "pcd" moves by the chains' gradient. "auto" is "exact" up to 12 columns,
+        "pseudolikelihood" for more, and "pcd" where there are hidden units, gaps, several processes, or
+        `early_stopping`; `partial_fit` is always "pcd".
+    l1_penalty : float, default=0.0
+        The penalty `l1_penalty` · Σ_i<j |R_ij| a row, and the same of the weights W. "exact" and "pseudolikelihood"
+        then have couplings that are 0.
+    l2_penalty : float or "auto", default="auto"
+        The penalty `l2_penalty` / 2 · Σ_i<j R_ij² a row. "auto" is 1 / n_rows, a normal prior with a standard deviation
+        of 1, for "exact" and "pseudolikelihood", and `weight_decay` for "pcd". Standard errors need 0.
+    k, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, averaging, \
+balance_modes, centered, batch_size, n_iter, binarize, shuffle, device, precision, early_stopping, \
+validation_fraction, n_iter_no_change, tol, checkpoint, checkpoint_every, resume, warm_start, verbose, random_state
+        As in `BernoulliRBMTorch`; those that are about chains and epochs are for "pcd". `precision` is "float32" or
+        "float64" there.
+
+    Attributes
+    ----------
+    couplings_ : ndarray of shape (n_features_in_, n_features_in_)
+        R, symmetric with a diagonal of 0.
+    components_ : ndarray of shape (n_hidden, n_features_in_)
+        Weights W.
+    hidden_couplings_ : ndarray of shape (n_hidden, n_hidden)
+        T, symmetric with a diagonal of 0; only where hidden units are coupled.
+    intercept_visible_ : ndarray of shape (n_features_in_,)
+        Visible bias b.
+    intercept_hidden_ : ndarray of shape (n_hidden,)
+        Hidden bias c.
+    couplings_stderr_, intercept_stderr_ : ndarray
+        Standard errors of `couplings_` and `intercept_visible_`, by "exact" and "pseudolikelihood" with penalties of 0,
+        up to 100 columns: from the inverse Fisher information, or the sandwich H⁻¹KH⁻¹ of the pseudo-likelihood.
+    v_samples_, h_samples_ : ndarray of shape (n_chains, n_features_in_) and (n_chains, n_hidden)
+        States of the chains.
+    data_samples_, base_rates_, history_, validation_scores_, best_validation_score_, learning_rate_, balance_gain_, \
+n_iter_, n_features_in_, feature_names_in_
+        As in `BernoulliRBMTorch`. By a solver `n_iter_` counts its iterations, and `history_` has one entry.
+
+    See Also
+    --------
+    BernoulliRBMTorch : The restricted machine, which learns faster where there are many hidden units.
+
+    References
+    ----------
+    D. H. Ackley, G. E. Hinton, T. J. Sejnowski, "A learning algorithm for Boltzmann machines", Cognitive Science 1985.
+    J. Besag, "Statistical analysis of non-lattice data", The Statistician 1975 (pseudo-likelihood).
+    S. Osindero, G. E. Hinton, "Modeling image patches with a directed hierarchy of Markov random fields", NIPS 2008
+    (semi-restricted machines).
+
+    Examples
+    --------
+    Of three columns the first two agree more often than not, and the third follows the second:
+
+    >>> import numpy as np
+    >>> from skrbm import BoltzmannMachine
+    >>> rng = np.random.default_rng(0)
+    >>> first = rng.random(2000) < 0.5
+    >>> second = first ^ (rng.random(2000) < 0.2)
+    >>> X = np.stack((first, second, second ^ (rng.random(2000) < 0.2)), 1)
+    >>> machine = BoltzmannMachine(l2_penalty=0).fit(X)
+    >>> np.abs(machine.couplings_ / machine.couplings_stderr_.clip(1e-9)).round(-1) + 0.0
+    array([[ 0., 20.,  0.],
+           [20.,  0., 20.],
+           [ 0., 20.,  0.]])
+    >>> machine.log_partition()
+    2.740839 nats (exact)
+    """
 
     def __init__(
         self,
@@ -31,7 +122,6 @@ class BoltzmannMachine(BaseRBM):
         visible_couplings: bool | np.ndarray = True,
         hidden_couplings: bool | np.ndarray = False,
         solver: Literal["auto", "exact", "pseudolikelihood", "pcd"] = "auto",
-        encoding: Literal["binary", "spin"] = "binary",
         l2_penalty: float | Literal["auto"] = "auto",
         k: int | Mapping[float, int] = 1,
         algorithm: Algorithm = "pcd",
@@ -66,7 +156,6 @@ class BoltzmannMachine(BaseRBM):
         self.visible_couplings = visible_couplings
         self.hidden_couplings = hidden_couplings
         self.solver = solver
-        self.encoding = encoding
         self.l2_penalty = l2_penalty
         self.k = k
         self.algorithm = algorithm
@@ -104,3 +193,99 @@ class BoltzmannMachine(BaseRBM):
     @property
     def form(self) -> Form:
         return Numbers(n_latent=0 if self.hidden_couplings is False else self.n_hidden)
+
+    # -- spins ---------------------------------------------------------------------------------------------------------
+
+    def to_ising(self) -> Ising:
+        """Fields h and couplings J of the same distribution of spins s = 2v - 1: p(s) ∝ exp(h's + ½ s'Js).
+
+        Returns
+        -------
+        Ising
+            `h` (n_features_in_,), `J` (n_features_in_, n_features_in_), and the `constant` that log Z is more by for
+            bits: log Z of the machine = log Z of the spins - `constant`.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            If the machine isn't fitted, or has hidden units.
+
+        Examples
+        --------
+        >>> from skrbm import BoltzmannMachine
+        >>> machine = BoltzmannMachine.from_ising([0.5, 0.0], [[0.0, 0.25], [0.25, 0.0]])
+        >>> h, J, constant = machine.to_ising()
+        >>> h
+        array([0.5, 0. ])
+        """
+        check_is_fitted(self)
+        if len(self.components_):
+            raise ValueError(
+                f"Spins without hidden ones have no hidden units, but this machine has {len(self.components_)}. "
+                "bits_to_spins(components_, …) of skrbm.machines converts its weights."
+            )
+        return bits_to_ising(self.couplings_, self.intercept_visible_)
+
+    @classmethod
+    def from_ising(cls, h: Any, J: Any, **params: Any) -> Self:
+        """A fitted machine of bits v = (1 + s) / 2 with the distribution p(s) ∝ exp(h's + ½ s'Js) of spins.
+
+        Parameters
+        ----------
+        h : array-like of shape (n_features,)
+            Fields.
+        J : array-like of shape (n_features, n_features)
+            Couplings, symmetric with a diagonal of 0: the energy is -h's - Σ_i<j J_ij s_i s_j. Multiply both by an
+            inverse temperature before.
+        **params
+            Parameters of the class, such as `random_state`.
+
+        Returns
+        -------
+        BoltzmannMachine
+
+        Raises
+        ------
+        TypeError, ValueError
+            If these aren't finite numbers of shapes that go together, J isn't symmetric, or there is no such parameter.
+        """
+        R, b, _ = ising_to_bits(np.asarray(h, np.float64), np.asarray(J, np.float64))
+        return cls.from_parameters(np.zeros((0, len(b))), b, np.zeros(0), R, **params)
+
+    @classmethod
+    def from_rbm(cls, rbm: Any, **params: Any) -> Self:
+        """A fitted machine with the distribution of a restricted one, to go on from with couplings.
+
+        Parameters
+        ----------
+        rbm : BernoulliRBMTorch
+            Fitted.
+        **params
+            Parameters of the class, such as `warm_start=True`.
+
+        Returns
+        -------
+        BoltzmannMachine
+            With couplings of 0.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            If it isn't fitted, or its units aren't bits.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrbm import BernoulliRBMTorch, BoltzmannMachine
+        >>> rbm = BernoulliRBMTorch(n_hidden=2, n_iter=5, random_state=0).fit(np.eye(8))
+        >>> machine = BoltzmannMachine.from_rbm(rbm, warm_start=True, n_iter=5, random_state=0)
+        >>> machine.fit(np.eye(8)).couplings_.shape
+        (8, 8)
+        """
+        check_is_fitted(rbm)
+        if rbm.units != (BERNOULLI, BERNOULLI):
+            raise ValueError(f"{type(rbm).__name__} has units other than bits, which BoltzmannMachine can't have.")
+        machine = cls.from_parameters(rbm.components_, rbm.intercept_visible_, rbm.intercept_hidden_, **params)
+        if hasattr(rbm, "base_rates_"):
+            machine.base_rates_ = np.array(rbm.base_rates_)
+        return machine

@@ -38,6 +38,8 @@ ATTRIBUTES = {  # of `Learned`; its `params` are `TENSORS` and `COUPLINGS`
     "trajectory": "trajectory_",
     "validation_scores": "validation_scores_",
     "best_validation_score": "best_validation_score_",
+    "couplings_stderr": "couplings_stderr_",
+    "intercept_stderr": "intercept_stderr_",
     "carried": "_carried",
 }
 LATENT_STEPS = 100  # of chains that draw units which no row knows

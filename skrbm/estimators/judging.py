@@ -27,6 +27,8 @@ _TOO_FAST = 4.0  # times the divergence of an update that a rate of its own woul
 
 def warn_if_bad(model: Any, rows: SharedRows, coding: Coding, stream: Stream) -> None:
     """Say what is off about an estimator that has just been fitted to rows by this coding, if something is."""
+    if not hasattr(model, "learning_rate_"):  # learned at once, without chains
+        return
     scores = getattr(model, "validation_scores_", [0.0])  # the model is that of the best epoch, else the last
     epoch = int(np.argmax(scores)) - len(scores)
     off, on = (model.history_[name][epoch] for name in ("dead_share", "saturated_share"))
@@ -38,8 +40,6 @@ def warn_if_bad(model: Any, rows: SharedRows, coding: Coding, stream: Stream) ->
             f"nothing. {slower}Check that X is scaled into [0, 1].",
             ConvergenceWarning,
         )
-        return
-    if Fitted(model).machine().is_quadratic:  # learned without chains
         return
     if model.algorithm != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
         return

@@ -19,9 +19,9 @@ from skrbm.support.files import check_folder
 from skrbm.support.tensors import find_device
 from skrbm.training.descent import RateScheduleName
 from skrbm.training.settings import CRITERIA, Algorithm, OptimizerName, TrainSettings
+from skrbm.training.solved import SOLVERS
 
 _NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
-SOLVERS = ("auto", "exact", "pseudolikelihood", "pcd")
 _OTHER_NAMES = {"n_iter": "n_epochs"}  # of settings
 
 

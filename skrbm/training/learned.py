@@ -40,6 +40,10 @@ class Learned:
         What early stopping has judged each epoch by.
     best_validation_score : float
         The highest of them.
+    couplings_stderr : ndarray of shape (n_features, n_features)
+        Standard errors of couplings, where a solver knows them.
+    intercept_stderr : ndarray of shape (n_features,)
+        Those of the visible biases.
     carried : dict
         What training goes on with, see `TrainState.carried`.
     """
@@ -56,4 +60,6 @@ class Learned:
     trajectory: list[RBMParameters] | None = None
     validation_scores: list[float] | None = None
     best_validation_score: float | None = None
+    couplings_stderr: np.ndarray | None = None
+    intercept_stderr: np.ndarray | None = None
     carried: dict[str, Any] | None = None

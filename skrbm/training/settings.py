@@ -93,6 +93,8 @@ class TrainSettings:
         Which visible units are coupled: all, none, or those of a symmetric mask.
     hidden_couplings : bool or ndarray of shape (n_hidden, n_hidden)
         Which hidden units are coupled.
+    solver : {"auto", "exact", "pseudolikelihood", "pcd"}
+        What learns the couplings of a machine without hidden units.
     l2_penalty : float
         Of the couplings, `l2_penalty` / 2 · Σ R² over pairs.
     n_latent : int
@@ -137,6 +139,7 @@ class TrainSettings:
     gap_steps: int = 1
     visible_couplings: bool | np.ndarray = False
     hidden_couplings: bool | np.ndarray = False
+    solver: str = "pcd"
     l2_penalty: float | Literal["auto"] = "auto"
     n_latent: int = 0
     couplings: np.ndarray | None = None
@@ -260,6 +263,11 @@ class TrainSettings:
             weight_decay=_DECAY_WITHOUT_END if self.weight_decay == "auto" else self.weight_decay,
             store_trajectory=False,
         )
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether there are couplings within a layer."""
+        return self.visible_couplings is not False or self.hidden_couplings is not False
 
     @property
     def n_moving(self) -> float:
