@@ -159,7 +159,7 @@ CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "visible_couplings": _check_couplings,
     "hidden_couplings": _check_couplings,
     "l2_penalty": Or("auto", Number(0)),
-    "encoding": Choice(("binary", "spin")),
+    "positive_phase": Choice(("auto", "exact", "gibbs")),
     "solver": Choice(SOLVERS),
     "hidden": Choice(("bernoulli", "gaussian")),
     "handle_unknown": Choice(("error", "missing")),

@@ -46,6 +46,7 @@ _MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in floa
 # Rate times hidden units, where there are Gaussian columns: what the units do together isn't bounded by anything there,
 # and at four times as much machines whose columns are correlated blow up (`benchmarks/tables.py stability`).
 _STABLE = 2.0
+_MOST_LATENT, _MOST_LATENT_BY_ITSELF = 14, 6  # hidden units that are summed over: rows become 2^n as many
 _HIDDEN_PER_COUPLED = 1 / 4  # hidden units that a coupled visible one counts for, where updates are measured
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 
@@ -93,6 +94,8 @@ class TrainSettings:
         Which visible units are coupled: all, none, or those of a symmetric mask.
     hidden_couplings : bool or ndarray of shape (n_hidden, n_hidden)
         Which hidden units are coupled.
+    positive_phase : {"auto", "exact", "gibbs"}
+        Whether hidden units that are coupled are summed over, or drawn by chains.
     solver : {"auto", "exact", "pseudolikelihood", "pcd"}
         What learns the couplings of a machine without hidden units.
     l2_penalty : float
@@ -140,6 +143,7 @@ class TrainSettings:
     visible_couplings: bool | np.ndarray = False
     hidden_couplings: bool | np.ndarray = False
     solver: str = "pcd"
+    positive_phase: str = "auto"
     l2_penalty: float | Literal["auto"] = "auto"
     n_latent: int = 0
     couplings: np.ndarray | None = None
@@ -167,16 +171,12 @@ class TrainSettings:
                 n_rows = rows.group.size * int(found.get("batch_size", self.batch_size))
                 found |= {"learning_rate": self._first_rate(spectrum, n_rows), "spectrum": spectrum}
         found["precision"] = choose_precision(
-            "float32" if found["couplings"] is not None and self.precision == "auto" else self.precision,
+            self.precision if found["couplings"] is None else self._wide_precision(),
             self.n_hidden * rows.n_features,
             self.device,
             bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
-        if found["couplings"] is not None and found["precision"] in ("int8", "bfloat16"):
-            raise ValueError(
-                f"precision={self.precision!r} is for machines without couplings. Choose 'float32' or 'float64'."
-            )
         if self.l2_penalty == "auto":
             found["l2_penalty"] = found.get("weight_decay", self.weight_decay)
         if self.learns_scale:
@@ -185,9 +185,22 @@ class TrainSettings:
         found["is_compiled"] = replace(self, **found).pays_compiled(rows)
         return replace(self, **found)
 
+    def _wide_precision(self) -> str:
+        """That of machines with couplings."""
+        if self.precision in ("int8", "bfloat16"):
+            raise ValueError(
+                f"precision={self.precision!r} is for machines without couplings. Choose 'float32' or 'float64'."
+            )
+        return "float32" if self.precision == "auto" else self.precision
+
     def _with_latent(self, n: int) -> Self:
         """The settings of the machine of `n` units whose last ones are the hidden units of this one."""
         n_latent = self.n_hidden
+        if self.positive_phase == "exact" and self.n_hidden > _MOST_LATENT:
+            raise ValueError(
+                f"positive_phase='exact' sums over states of at most {_MOST_LATENT} hidden units, and n_hidden="
+                f"{self.n_hidden}. Set 'gibbs', or 'auto'."
+            )
         mask = np.ones((n, n), bool)
         for name, units in (("visible_couplings", slice(n - n_latent)), ("hidden_couplings", slice(n - n_latent, n))):
             of_layer = mask_of(getattr(self, name), len(mask[units]), name)
@@ -268,6 +281,12 @@ class TrainSettings:
     def is_coupled(self) -> bool:
         """Whether there are couplings within a layer."""
         return self.visible_couplings is not False or self.hidden_couplings is not False
+
+    @property
+    def sums_latent(self) -> bool:
+        """Whether hidden units that are coupled are summed over in the positive phase, once `resolved`."""
+        most = _MOST_LATENT_BY_ITSELF if self.positive_phase == "auto" else _MOST_LATENT
+        return self.positive_phase != "gibbs" and 0 < self.n_latent <= most
 
     @property
     def n_moving(self) -> float:

@@ -37,7 +37,7 @@ from skrbm.sampling.sweeps import sweep_
 from skrbm.training.compiled_updates import CompiledUpdates
 from skrbm.training.coupled import gradient_of_couplings
 from skrbm.training.device_updates import DeviceUpdates
-from skrbm.training.gaps import filled_batch
+from skrbm.training.gaps import filled_batch, summed_batch
 from skrbm.training.gradients import Gradient, difference, move_scale_, penalize_, statistics
 from skrbm.training.observers import Observer
 from skrbm.training.settings import FRESH_STEPS, gibbs_steps
@@ -121,7 +121,7 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
         together = several.most_together
     n_to_come = max(state.settings.n_epochs - state.n_epochs, 1) * rows.n_batches(size)
     as_kept = several.takes_kept and state.is_plain_descent
-    n_read = max(together, _filled_together(rows, size))
+    n_read = max(together, _filled_together(state, rows, size))
     for batch in rows.epoch(state.streams.shuffle, size * n_read, as_kept):
         batch = _filled_(state, rows, batch)
         left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
@@ -142,7 +142,7 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
 
 def _batches(state: TrainState, rows: SharedRows, size: int) -> Iterator[Batch]:
     """The batches of an epoch, their missing cells moved on; those of several batches at a time."""
-    n = _filled_together(rows, size)
+    n = _filled_together(state, rows, size)
     for batch in rows.epoch(state.streams.shuffle, size * n):
         batch = _filled_(state, rows, batch)
         if n == 1:
@@ -153,8 +153,10 @@ def _batches(state: TrainState, rows: SharedRows, size: int) -> Iterator[Batch]:
             yield Batch(batch.v[part], None if batch.weight is None else batch.weight[part])
 
 
-def _filled_together(rows: SharedRows, size: int) -> int:
+def _filled_together(state: TrainState, rows: SharedRows, size: int) -> int:
     """How many batches are read, and their missing cells moved on, at a time: under machines that hardly differ."""
+    if state.settings.sums_latent:  # each row becomes many
+        return 1
     return max(1, _FILLED_TOGETHER // size) if rows.has_gaps and rows.has_full_batches else 1
 
 
@@ -165,6 +167,10 @@ def _filled_(state: TrainState, rows: SharedRows, batch: Batch) -> Batch:
     settings, is_known = state.settings, batch.rows is not None
     n_steps = settings.gap_steps if is_known else max(settings.gap_steps, FRESH_STEPS)
     batch = filled_batch(state.params, batch, settings.binarize, n_steps, state.streams.gaps)
+    if settings.sums_latent:
+        summed, drawn = summed_batch(state.params, batch, settings.n_latent, state.streams.gaps)
+        rows.put_(batch._replace(v=drawn))
+        return summed
     rows.put_(batch)
     return Batch(batch.v, batch.weight, batch.is_even)
 
