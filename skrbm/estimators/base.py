@@ -1136,7 +1136,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @property
     def _n_features_out(self) -> int:
         n_hidden, n_features = np.shape(self.components_)
-        return n_hidden or n_features
+        return n_hidden + n_features - self.n_features_in_ if n_hidden else n_features
 
     def _seed(self) -> list[int]:
         if self.random_state is None:

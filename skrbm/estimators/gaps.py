@@ -39,7 +39,11 @@ class SummedOut:
         if params.n_hidden == 0:
             means, n_latent = marginal_mean_v(params, v, self._stream), self._coding.n_latent
             return means[:, -n_latent:] if n_latent else params.b + params.fields(means)
-        return marginal_mean_h(params, v, self._stream)
+        means = marginal_mean_h(params, v, self._stream)
+        if not self._coding.n_latent:
+            return means
+        latent = marginal_mean_v(params, v, self._stream)[:, -self._coding.n_latent :]
+        return torch.cat((means, latent), 1)
 
     def reconstruction(self, params: RBMParameters, v: Tensor) -> Tensor:
         """E[v | h] at h = E[h | v], of coupled units given the others too, (n, n_features)."""

@@ -151,11 +151,19 @@ def _check_couplings(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True, False, or a boolean mask, a numpy array; got {type(value).__name__}.")
 
 
+def _check_sizes(name: str, value: Any) -> None:
+    if not isinstance(value, tuple | list) or not value:
+        raise TypeError(f"{name}={value!r} must be a tuple of sizes of layers, such as (500, 1000).")
+    for size in value:
+        _COUNT(name, size)
+
+
 _COUNT = Number(1, kind=Integral)
 _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR"
 
 CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "n_hidden": Number(0, kind=Integral),
+    "hidden_layer_sizes": _check_sizes,
     "visible_couplings": _check_couplings,
     "hidden_couplings": _check_couplings,
     "l2_penalty": Or("auto", Number(0)),
@@ -204,6 +212,7 @@ def settings_of(model: Any) -> TrainSettings:
     for name, constraint in CONSTRAINTS.items():
         if name in values:
             constraint(name, values[name])
+    values.setdefault("n_hidden", model.n_hidden)
     if values["n_hidden"] == 0 and values.get("hidden_couplings", False) is not False:
         raise ValueError("hidden_couplings needs hidden units to couple, but n_hidden=0.")
     if values["n_hidden"] == 0 and values.get("visible_couplings", False) is False:
@@ -220,6 +229,8 @@ def settings_of(model: Any) -> TrainSettings:
     }
     visible, hidden = model.units
     settings.setdefault("binarize", "none")
+    if "hidden_layer_sizes" in values:
+        settings |= {"hidden_layer_sizes": tuple(values["hidden_layer_sizes"]), "n_latent": model.n_latent}
     settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
     return TrainSettings(**{name: value for name, value in settings.items() if name in known})
 

@@ -22,7 +22,7 @@ from skrbm.support.randomness import Stream
 from skrbm.support.tensors import Placement, to_numpy, to_tensor
 from skrbm.training.balance import balance_modes
 from skrbm.training.checkpoint import check_same_rows
-from skrbm.training.coupled import with_couplings
+from skrbm.training.coupled import mask_of_layers, with_couplings
 from skrbm.training.gaps import filled_held_out
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
@@ -356,6 +356,9 @@ def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, st
         hidden=settings.hidden,
         log_scale=log_scale,
     )
+    if settings.has_masked_weights:
+        mask = mask_of_layers(settings.hidden_layer_sizes, first.n_features - settings.n_latent)
+        first.W.mul_(mask.to(first.W))
     if settings.couplings is None:
         return first
     return with_couplings(first, settings.couplings, settings.n_latent, stream)

@@ -102,6 +102,8 @@ class TrainSettings:
         Of the couplings, `l2_penalty` / 2 · Σ R² over pairs.
     n_latent : int
         Hidden units that are coupled: `resolved` makes them visible ones, the last, which are missing in every row.
+    hidden_layer_sizes : tuple of int
+        Of a machine of several hidden layers: the odd ones are its hidden units, the even ones the last visible ones.
     couplings : ndarray of shape (n_features, n_features) or None
         Those of `visible_couplings` as a mask without a diagonal, once the number of columns is known; None for none.
     """
@@ -146,6 +148,7 @@ class TrainSettings:
     positive_phase: str = "auto"
     l2_penalty: float | Literal["auto"] = "auto"
     n_latent: int = 0
+    hidden_layer_sizes: tuple[int, ...] = ()
     couplings: np.ndarray | None = None
 
     def resolved(self, rows: SharedRows) -> Self:
@@ -283,6 +286,11 @@ class TrainSettings:
         return self.visible_couplings is not False or self.hidden_couplings is not False
 
     @property
+    def has_masked_weights(self) -> bool:
+        """Whether there are layers whose units have no weights between them."""
+        return len(self.hidden_layer_sizes) > 2
+
+    @property
     def sums_latent(self) -> bool:
         """Whether hidden units that are coupled are summed over in the positive phase, once `resolved`."""
         most = _MOST_LATENT_BY_ITSELF if self.positive_phase == "auto" else _MOST_LATENT
@@ -330,7 +338,7 @@ class TrainSettings:
     def is_plain_descent(self, rate: float) -> bool:
         """Whether an update needs no memory of earlier gradients and no penalties but weight decay."""
         plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.decay < 1.0
-        return plain and not self.has_penalties and self.couplings is None
+        return plain and not self.has_penalties and self.couplings is None and not self.has_masked_weights
 
 
 def n_moving(n_hidden: int, n_coupled: int) -> float:

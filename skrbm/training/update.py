@@ -35,7 +35,7 @@ from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
 from skrbm.sampling.sweeps import sweep_
 from skrbm.training.compiled_updates import CompiledUpdates
-from skrbm.training.coupled import gradient_of_couplings
+from skrbm.training.coupled import gradient_of_couplings, mask_of_layers
 from skrbm.training.device_updates import DeviceUpdates
 from skrbm.training.gaps import filled_batch, summed_batch
 from skrbm.training.gradients import Gradient, difference, move_scale_, penalize_, statistics
@@ -338,6 +338,9 @@ def _gradient(
     if state.damping is not None:
         gradient.W.copy_(state.damping.of(gradient.W))
     penalize_(gradient, state.settings, state.params.W, data_v, data_h, centering.mu)
+    if state.settings.has_masked_weights:
+        n_visible = state.params.n_features - state.settings.n_latent
+        gradient.W.mul_(mask_of_layers(state.settings.hidden_layer_sizes, n_visible).to(gradient.W))
     return gradient, data_v, data_h
 
 
