@@ -18,7 +18,15 @@ from skrbm.machines.restricted import (
     sample_h_given_v,
     sample_v_given_h,
 )
-from skrbm.machines.spins import Converted, bits_to_spins, spins_to_bits
+from skrbm.machines.spins import (
+    Converted,
+    CoupledBits,
+    Ising,
+    bits_to_ising,
+    bits_to_spins,
+    ising_to_bits,
+    spins_to_bits,
+)
 from skrbm.machines.units import ColumnUnit, Unit
 
 # The protocol tests run over these: a new kind is to be added.
@@ -26,9 +34,9 @@ UNITS = (BERNOULLI, GAUSSIAN)
 
 # fmt: off
 __all__ = [
-    "BERNOULLI", "GAUSSIAN", "UNITS", "Bernoulli", "Blocks", "Categorical", "ColumnUnit", "Converted", "Gaussian",
-    "RBMParameters", "Unit", "bits_to_spins", "check_states", "energy", "free_energy", "free_energy_h",
-    "initial_parameters", "input_to_h", "input_to_v", "mean_h_given_v", "mean_v_given_h", "sample_h_given_v",
-    "sample_v_given_h", "spins_to_bits",
+    "BERNOULLI", "GAUSSIAN", "UNITS", "Bernoulli", "Blocks", "Categorical", "ColumnUnit", "Converted",
+    "CoupledBits", "Gaussian", "Ising", "RBMParameters", "Unit", "bits_to_ising", "bits_to_spins", "check_states",
+    "energy", "free_energy", "free_energy_h", "initial_parameters", "input_to_h", "input_to_v", "ising_to_bits",
+    "mean_h_given_v", "mean_v_given_h", "sample_h_given_v", "sample_v_given_h", "spins_to_bits",
 ]
 # fmt: on

@@ -112,3 +112,115 @@ def _checked(*given: Any) -> Any:
             f"got {tuple(W.shape)}, {tuple(b.shape)} and {tuple(c.shape)}."
         )
     return W, b, c
+
+
+class Ising(NamedTuple):
+    """Spins with couplings among themselves, p(s) ∝ exp(h's + ½ s'Js); `h, J, constant = bits_to_ising(R, b)`.
+
+    Attributes
+    ----------
+    h : Tensor or ndarray of shape (n_features,)
+        Fields.
+    J : Tensor or ndarray of shape (n_features, n_features)
+        Couplings, symmetric.
+    constant : float
+        What the energy has lost, in nats, as in `Converted`.
+    """
+
+    h: Any
+    J: Any
+    constant: float
+
+
+class CoupledBits(NamedTuple):
+    """Bits with couplings among themselves, p(x) ∝ exp(½ x'Rx + b'x); `R, b, constant = ising_to_bits(h, J)`.
+
+    Attributes
+    ----------
+    R : Tensor or ndarray of shape (n_features, n_features)
+        Couplings, symmetric.
+    b : Tensor or ndarray of shape (n_features,)
+        Biases.
+    constant : float
+        What the energy has lost, in nats, as in `Converted`.
+    """
+
+    R: Any
+    b: Any
+    constant: float
+
+
+def ising_to_bits(h: Any, J: Any) -> CoupledBits:
+    """Couplings and biases of units 0 and 1 from fields and couplings of spins -1 and 1 that are coupled to each other.
+
+    Parameters
+    ----------
+    h : {Tensor, array-like} of shape (n_features,)
+        Fields.
+    J : {Tensor, array-like} of shape (n_features, n_features)
+        Couplings, symmetric, 0 on the diagonal: the energy is -h's - Σ_{i<j} J_ij s_i s_j.
+
+    Returns
+    -------
+    CoupledBits
+        R = 4J and b = 2(h - J1), as tensors if these were, else as arrays; and the `constant`.
+
+    Raises
+    ------
+    ValueError
+        If J isn't symmetric with zeros on the diagonal, or h doesn't fit.
+
+    Examples
+    --------
+    >>> R, b, constant = ising_to_bits([0.5, 0.0], [[0.0, 0.25], [0.25, 0.0]])
+    >>> R, b, constant
+    (array([[0., 1.],
+           [1., 0.]]), array([ 0.5, -0.5]), 0.25)
+    """
+    J, h = _checked_couplings(J, h, "J", "h")
+    return CoupledBits(4 * J, 2 * (h - J.sum(1)), float(h.sum()) - 0.5 * float(J.sum()))
+
+
+def bits_to_ising(R: Any, b: Any) -> Ising:
+    """Fields and couplings of spins -1 and 1 from couplings and biases of bits: what undoes `ising_to_bits`.
+
+    Parameters
+    ----------
+    R : {Tensor, array-like} of shape (n_features, n_features)
+        Couplings, symmetric, 0 on the diagonal.
+    b : {Tensor, array-like} of shape (n_features,)
+        Biases.
+
+    Returns
+    -------
+    Ising
+        h = b/2 + R1/4 and J = R/4, as tensors if these were, else as arrays; and the `constant`.
+
+    Raises
+    ------
+    ValueError
+        If R isn't symmetric with zeros on the diagonal, or b doesn't fit.
+
+    Examples
+    --------
+    >>> h, J, constant = bits_to_ising([[0.0, 1.0], [1.0, 0.0]], [0.5, -0.5])
+    >>> h, J, constant
+    (array([0.5, 0. ]), array([[0.  , 0.25],
+           [0.25, 0.  ]]), -0.25)
+    """
+    R, b = _checked_couplings(R, b, "R", "b")
+    J = R / 4
+    h = b / 2 + J.sum(1)
+    return Ising(h, J, 0.5 * float(J.sum()) - float(h.sum()))
+
+
+def _checked_couplings(couplings: Any, biases: Any, name: str, other: str) -> Any:
+    couplings, biases = (values if isinstance(values, Tensor) else np.asarray(values) for values in (couplings, biases))
+    if biases.ndim != 1 or tuple(couplings.shape) != 2 * tuple(biases.shape):
+        raise ValueError(
+            f"{name} must have shape (n_features, n_features), {other} (n_features,); "
+            f"got {tuple(couplings.shape)} and {tuple(biases.shape)}."
+        )
+    if not bool((couplings == couplings.T).all()) or bool((couplings.diagonal() != 0).any()):
+        raise ValueError(f"{name} must be symmetric, with zeros on the diagonal. Of a triangle take {name} + {name}.T.")
+    return couplings, biases

@@ -237,7 +237,7 @@ def worst_derivative(R: Tensor, gradient: Tensor, db: Tensor, edges: Tensor, l1:
     """
     at_zero = (gradient.abs() - l1).clamp(min=0.0)
     worst = torch.where(R == 0, at_zero, (gradient + l1 * R.sign()).abs())
-    return max(float((worst * edges).amax()), float(db.abs().amax()))
+    return float(torch.cat(((worst * edges).flatten(), db.abs(), torch.zeros(1).to(db))).amax())
 
 
 class _IsReached(Exception):

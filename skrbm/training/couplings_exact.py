@@ -196,7 +196,9 @@ def _optimum(problem: _Problem, start: Tensor, tol: float, max_iter: int) -> tup
     if not problem.l1:
         return _newton(problem, start, torch.ones(len(start), dtype=torch.bool), tol, max_iter)
     theta, n_iter = _with_zeros(problem, start, max(tol, _HALF_WAY), 10 * max_iter)
-    for _ in range(len(start)):  # a coupling that changes its sign is 0 at first; one whose derivative is too large isn't
+    for _ in range(
+        len(start)
+    ):  # a coupling that changes its sign is 0 at first; one whose derivative is too large isn't
         free = theta != 0
         free[: problem.n] = True
         theta, at, n_more = _newton(problem, theta, free, tol, max_iter)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from skrbm.machines import bits_to_spins, spins_to_bits
+from skrbm.machines import bits_to_ising, bits_to_spins, ising_to_bits, spins_to_bits
 from skrbm.machines.restricted import RBMParameters
 from tests import reference
 
@@ -60,3 +60,48 @@ def test_tensors_stay_tensors_and_lists_become_arrays():
 def test_wrong_shapes(convert):
     with pytest.raises(ValueError, match=r"got \(2, 3\), \(2,\) and \(3,\)"):
         convert(np.zeros((2, 3)), np.zeros(2), np.zeros(3))
+
+
+def coupled(n, seed=1):
+    """Couplings and biases, of either kind of unit."""
+    rng = np.random.default_rng(seed)
+    J = np.triu(rng.normal(size=(n, n)), 1)
+    return J + J.T, rng.normal(size=n)
+
+
+def coupled_energies(J, h, states):
+    return -0.5 * np.einsum("ri,ij,rj->r", states, J, states) - states @ h
+
+
+def test_coupled_spins_as_bits_have_the_same_distribution():
+    (J, h), bits = coupled(5), reference.states(5)
+    R, b, constant = ising_to_bits(h, J)
+    energies = coupled_energies(J, h, 2 * bits - 1)
+    np.testing.assert_allclose(energies, coupled_energies(R, b, bits) + constant, atol=1e-12)
+    broken = coupled_energies(R, 2 * (h - J.sum(1) / 2), bits)  # each pair counted once
+    assert np.ptp(energies - broken) > 0.1
+
+
+def test_coupled_bits_to_spins_and_back():
+    R, b = coupled(6)
+    h, J, constant = bits_to_ising(torch.from_numpy(R), torch.from_numpy(b))
+    back = ising_to_bits(h, J)
+    np.testing.assert_allclose(back.R, R, atol=1e-14)
+    np.testing.assert_allclose(back.b, b, atol=1e-14)
+    assert back.constant == pytest.approx(-constant)
+    assert isinstance(back.R, torch.Tensor)
+
+
+@pytest.mark.parametrize(
+    ("J", "h", "message"),
+    [
+        (np.zeros((2, 3)), np.zeros(2), "must have shape"),
+        (np.array([[0.0, 1.0], [0.0, 0.0]]), np.zeros(2), "symmetric"),
+        (np.eye(2), np.zeros(2), "zeros on the diagonal"),
+    ],
+)
+def test_wrong_couplings(J, h, message):
+    with pytest.raises(ValueError, match=f"J .*{message}"):
+        ising_to_bits(h, J)
+    with pytest.raises(ValueError, match=f"R .*{message}"):
+        bits_to_ising(J, h)
