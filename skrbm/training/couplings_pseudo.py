@@ -28,7 +28,7 @@ from skrbm.training.couplings import (
 )
 
 MAX_ERRORS = 5050  # parameters whose standard errors are computed: the couplings and biases of 100 units
-_LONG = 10**9  # multiply-adds of a product from which on float32 pays
+LONG = 10**9  # multiply-adds of a product from which on float32 pays
 _ROUGH = 3e-4  # the gradient up to which float32 is good
 _N_POLISHING, _NEAR = 5, 1e-3  # Newton's steps in the end, and the gradient from which on they are safe
 _LEAST_EIGENVALUE = 1e-2  # of C against D: what rows say nothing about is not to be moved far
@@ -153,7 +153,7 @@ def _optimum(problem: Pseudo, covariance: Tensor, b: Tensor, tol: float, max_ite
     n_iter, n = 0, len(b)
     search = _by_parts if problem.l1 else _by_eigenvectors
     point = Point(torch.zeros_like(covariance), b, 0.0, covariance, b, covariance.diagonal())
-    if len(problem.rows.bits) * n * n > _LONG:
+    if len(problem.rows.bits) * n * n > LONG:
         point, n_iter = search(problem, covariance, point, torch.float32, max(tol, _ROUGH), max_iter)
     point, n_more = search(problem, covariance, point, torch.float64, tol, max_iter)
     if not problem.l1 and problem.n_parameters <= MAX_ERRORS:
