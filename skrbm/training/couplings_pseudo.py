@@ -204,7 +204,8 @@ def _by_eigenvectors(
         Y = torch.zeros(n, n, dtype=torch.float64)
         Y[i, j] = parts[n:] / twice
         Y = (Y + Y.triu(1).T) * scale
-        R = point.R + (B @ Y @ B.T) * problem.edges
+        change = B @ Y @ B.T
+        R = point.R + 0.5 * (change + change.T) * problem.edges  # symmetric to the last bit
         return R, centre + root * parts[:n] - R @ mean
 
     def objective(u: np.ndarray) -> tuple[float, np.ndarray, float]:

@@ -148,6 +148,15 @@ def test_a_pair_that_never_occurs_together():
     assert learn_by_pseudolikelihood(distinct_rows(V), l2_penalty=1e-3).R[1, 3] > -10
 
 
+def test_couplings_are_symmetric_to_the_last_bit():
+    for l1_penalty in (0.0, 0.01):
+        found = learn_by_pseudolikelihood(
+            distinct_rows(draws(*machine(9), 500)), l1_penalty=l1_penalty, l2_penalty=0.01
+        )
+        assert torch.equal(found.R, found.R.T)
+        assert not found.R.diagonal().any()
+
+
 def test_too_few_iterations():
     with pytest.warns(CouplingsWarning, match="after 1 iterations"):
         learn_by_pseudolikelihood(ROWS, max_iter=1)
