@@ -217,10 +217,9 @@ def warn_of(result: Couplings, tol: float, names: Any = None) -> None:
 
 
 def default_l2_penalty(n_rows: float, n_features: int) -> float:
-    """What "auto" means.
+    """A stand-in for what "auto" is to mean, which has not been chosen on held-out rows yet.
 
-    A normal prior of couplings, of a variance that rows don't depend on, is a penalty that falls as 1 / n_rows. See
-    `benchmarks/boltzmann.py penalty` for the choice.
+    A normal prior of couplings, of a variance of 1 that rows don't depend on, is a penalty of 1 / n_rows.
     """
     return 1.0 / n_rows
 
