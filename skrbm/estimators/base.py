@@ -25,6 +25,7 @@ from skrbm.estimators._compat import (
     callback_management_context,
     check_sample_weight,
 )
+from skrbm.estimators.absent import LeftOut, predicted
 from skrbm.estimators.chains import (
     SAMPLERS,
     Sampler,
@@ -54,7 +55,7 @@ from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.gaps import SummedOut
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import warn_if_bad
-from skrbm.estimators.parameters import Number, Or, identity_of, rule_of, settings_of
+from skrbm.estimators.parameters import Number, Or, identity_of, missing_of, rule_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
@@ -379,7 +380,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(self._summed_out.mean_h, X, has_gaps=True)
+        return self._over_rows(self._gaps.mean_h, X, has_gaps=True)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """E[v | h] for hidden states or their probabilities; of labels the likelier one.
@@ -444,7 +445,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         LogPartitionWarning
             If gaps are summed out by AIS, and of some row's chains too few count.
         """
-        return self._over_rows(self._summed_out.free_energy, X, has_gaps=True) + self.form.coding(self).log_volume
+        return self._over_rows(self._gaps.free_energy, X, has_gaps=True) + self.form.coding(self).log_volume
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
@@ -471,7 +472,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        nats = self._over_rows(self._summed_out.pseudo_log_likelihood, X, has_gaps=True)
+        nats = self._over_rows(self._gaps.pseudo_log_likelihood, X, has_gaps=True)
         return nats - self.form.coding(self).log_volume
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -500,10 +501,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return float(np.average(nats, weights=weight))
 
     @property
-    def _summed_out(self) -> SummedOut:
+    def _gaps(self) -> SummedOut | LeftOut:
         """What is asked of rows that may have gaps."""
         check_is_fitted(self)
-        return SummedOut(self.form.coding(self))
+        return LeftOut() if missing_of(self) == "absent" else SummedOut(self.form.coding(self))
 
     def _over_rows(
         self, function: Callable[..., Tensor], X: Any, check: bool = True, has_gaps: bool = False
@@ -677,20 +678,20 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
         fitted = Fitted(self)
-        log_weight = partial(self._summed_out.log_weight, rule=rule_of(self))
-        nats, error, is_empty = self._over_rows(log_weight, X, check=False, has_gaps=True).T
+        log_weight = partial(self._gaps.log_weight, rule=rule_of(self))
+        nats, error, is_final = self._over_rows(log_weight, X, check=False, has_gaps=True).T
         fingerprint, found = getattr(self, "_log_partition", (None, None))
         if found is None or fingerprint != fitted.fingerprint():
             found = self.log_partition()
         else:
             warn_if_few_count(found)
-        nats = (nats - (found.value + self.form.coding(self).log_volume)).astype(nats.dtype)
-        nats[is_empty > 0] = 0.0  # the probability of nothing in particular is 1
+        log_z = found.value + self.form.coding(self).log_volume
+        nats = np.where(is_final, nats, nats - log_z).astype(nats.dtype)
         if not return_std:
             return nats
         if not error.any():
             return nats, found.standard_error
-        return nats, np.where(is_empty, 0.0, np.hypot(error.astype(np.float64), found.standard_error))
+        return nats, np.where(is_final, 0.0, np.hypot(error.astype(np.float64), found.standard_error))
 
     # -- sampling ------------------------------------------------------------------------------------------------------
 
@@ -961,6 +962,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         stream = self._stream(random_state)
         if method == "gibbs" and Fitted(self).machine().is_quadratic:
             return as_configured(self, completed_normal(self, given, stream, mean=kind == "mean"), X)
+        if missing_of(self) == "absent":
+            return as_configured(self, predicted(self, given, stream, mean=kind == "mean"), X)
         starts = starts_of(self, len(given), "random", stream).astype(given.dtype)
         return as_configured(self, run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 

@@ -20,7 +20,7 @@ from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.rows.source import Binarize
 from skrbm.training.descent import RateScheduleName
-from skrbm.training.settings import Algorithm, Criterion, OptimizerName
+from skrbm.training.settings import Algorithm, Criterion, Missing, OptimizerName
 
 if TYPE_CHECKING:  # it imports all metrics and searches
     from sklearn.neural_network import BernoulliRBM
@@ -246,7 +246,8 @@ class BernoulliRBMTorch(BaseRBM):
         n_hidden: int = 256,
         *,
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        missing: Missing = "marginal",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
@@ -279,6 +280,7 @@ class BernoulliRBMTorch(BaseRBM):
     ) -> None:
         self.n_hidden = n_hidden
         self.k = k
+        self.missing = missing
         self.algorithm = algorithm
         self.n_chains = n_chains
         self.learning_rate = learning_rate

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrbm.estimators.absent import predicted
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.chains import completed_normal, run_chains_of
 from skrbm.estimators.coding import Table
@@ -28,7 +29,7 @@ from skrbm.estimators.fitted import Fitted
 from skrbm.estimators.forms import table_of
 from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.inputs import array_with_gaps
-from skrbm.estimators.parameters import Number
+from skrbm.estimators.parameters import Number, missing_of
 from skrbm.estimators.tables import columns_of, frame_kind, learn_columns
 from skrbm.estimators.tabular import MixedRBM
 from skrbm.support.checks import warn
@@ -402,6 +403,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _run(self, given: np.ndarray, kind: str, stream: Stream, decode: bool = True) -> np.ndarray:
         """Rows with gaps, completed; as numbers of the table or, without `decode`, of the machine."""
         model, n_steps = self.estimator_, self.n_steps
+        if missing_of(model) == "absent":
+            return predicted(model, given, stream, mean=kind == "mean", decode=decode or kind == "sample")
         fitted = Fitted(model)
         if fitted.machine().is_quadratic:
             return completed_normal(model, given, stream, mean=kind == "mean")

@@ -240,6 +240,7 @@ def rows_of(
         rows=np.sort(rows),
         encode=None if coding.is_plain else coding.encode,
         decode=None if coding.is_plain else coding.decode,
+        absent=settings.missing == "absent",
     )
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
@@ -278,7 +279,9 @@ def _named_rows(
     if coding.is_plain:
         warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
     v, free = kept.rows, gaps_in(kept.rows)
-    v = v if free is None else torch.where(free, v.nanmean(0).nan_to_num(0.0), v)  # provisionally
+    if free is not None:
+        values = torch.zeros(()) if settings.missing == "absent" else v.nanmean(0).nan_to_num(0.0)  # provisionally
+        v = torch.where(free, values.to(v), v)
     return HeldOut(binarize_rows(v, settings.binarize, stream), free=free)
 
 
@@ -323,6 +326,7 @@ def _in_passing(
         shuffle=settings.shuffle,
         place=settings.place,
         stream=Stream(0, "rows that are kept"),
+        absent=settings.missing == "absent",
     )
     assert coding is not None, "there was a batch at least"
     if coding.is_plain:

@@ -19,7 +19,7 @@ from skrbm.estimators.tables import Column, learn_columns
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.training.descent import RateScheduleName
-from skrbm.training.settings import Algorithm, Criterion, OptimizerName
+from skrbm.training.settings import Algorithm, Criterion, Missing, OptimizerName
 
 
 def visible_of(model: Any) -> Unit:
@@ -85,7 +85,8 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         categories: Literal["auto"] | Sequence[Sequence[Any]] = "auto",
         handle_unknown: Literal["error", "missing"] = "error",
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        missing: Missing = "marginal",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
@@ -119,6 +120,7 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         self.categories = categories
         self.handle_unknown = handle_unknown
         self.k = k
+        self.missing = missing
         self.algorithm = algorithm
         self.n_chains = n_chains
         self.learning_rate = learning_rate
@@ -230,7 +232,8 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         handle_unknown: Literal["error", "missing"] = "error",
         noise: float | Literal["learned"] = "learned",
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        missing: Missing = "marginal",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
@@ -265,6 +268,7 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         self.handle_unknown = handle_unknown
         self.noise = noise
         self.k = k
+        self.missing = missing
         self.algorithm = algorithm
         self.n_chains = n_chains
         self.learning_rate = learning_rate

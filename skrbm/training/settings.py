@@ -28,6 +28,7 @@ RateSchedule = RateScheduleName | Callable[[Optimizer], LRScheduler]
 KSchedule = int | Mapping[float, int]
 
 Algorithm = Literal["cd", "pcd"]
+Missing = Literal["marginal", "absent"]
 OptimizerName = Literal["sgd", "nesterov", "adam"]
 Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
@@ -123,6 +124,7 @@ class TrainSettings:
     spectrum: Spectrum | None = None
     is_compiled: bool = False
     gap_steps: int = 1
+    missing: Missing = "marginal"
 
     def resolved(self, rows: SharedRows) -> Self:
         """The settings for these rows: the one place where "auto" gets its meaning.
@@ -130,8 +132,10 @@ class TrainSettings:
         Raises
         ------
         ValueError
-            If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of.
+            If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of,
+            or missing cells are absent where columns are Gaussian or chains persistent.
         """
+        check_absent(self)
         found: dict[str, Any] = {}
         if self.batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
             found["batch_size"] = min(max(rows.n_own_rows // 100, 10), MOST_BATCH)
@@ -167,6 +171,7 @@ class TrainSettings:
             and self.centered is not True
             and self.is_plain_descent(0.0)
             and not rows.is_weighted
+            and not rows.has_absent
             and rows.group.size == 1
             and self.n_epochs * rows.n_batches(int(self.batch_size)) >= _LEAST_COMPILED
             and (self.precision == "int8" or self._n_states(rows.n_features) <= _MOST_STATES)
@@ -265,6 +270,22 @@ class TrainSettings:
         """Whether an update needs no memory of earlier gradients and no penalties but weight decay."""
         plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.decay < 1.0
         return plain and not self.has_penalties
+
+
+def check_absent(settings: TrainSettings) -> None:
+    """Raise a ValueError if missing cells are absent and the machine, or the way that it learns, isn't made for that."""
+    if settings.missing != "absent":
+        return
+    if settings.algorithm == "pcd":
+        raise ValueError(
+            "missing='absent' makes a machine of its own of each row, which persistent chains (algorithm='pcd') can't "
+            "follow. Leave algorithm at 'auto', or set it to 'cd'."
+        )
+    if settings.visible.scaled is not None:
+        raise ValueError(
+            "missing='absent' is for columns of bits and categories, but X has columns of numbers. Name them as "
+            "categorical, make categories of them, or set missing='marginal'."
+        )
 
 
 def _decay(spectrum: Spectrum, n_rows: int) -> float:

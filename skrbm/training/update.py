@@ -33,6 +33,7 @@ from skrbm.machines.restricted import RBMParameters
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
+from skrbm.training.absent import reconstruct_absent_
 from skrbm.training.compiled_updates import CompiledUpdates
 from skrbm.training.device_updates import DeviceUpdates
 from skrbm.training.gaps import filled_batch
@@ -82,7 +83,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     state.k = gibbs_steps(settings.k, state.n_epochs, settings.n_epochs)
     if state.average is not None:
         observers = (state.average, *observers)
-    if state.several is None and rows.group.size == 1 and not rows.is_weighted:
+    if state.several is None and rows.group.size == 1 and not rows.is_weighted and not rows.has_absent:
         if settings.is_compiled:
             state.several = CompiledUpdates(state)
         elif state.params.W.is_cuda and state.params.log_scale is None:
@@ -158,7 +159,7 @@ def _filled_together(rows: SharedRows, size: int) -> int:
 
 def _filled_(state: TrainState, rows: SharedRows, batch: Batch) -> Batch:
     """The batch, whose missing cells, if there are any, have been moved on."""
-    if batch.free is None:
+    if batch.free is None or state.settings.missing == "absent":
         return batch
     settings, is_known = state.settings, batch.rows is not None
     n_steps = settings.gap_steps if is_known else max(settings.gap_steps, FRESH_STEPS)
@@ -191,7 +192,7 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     state : TrainState
         Changed in place.
     batch : Batch
-        Any number of rows. What `settings.binarize` makes of them is learned.
+        Any number of rows. What `settings.binarize` makes of them is learned; cells that are `free` are absent.
     group : Group
         The processes whose statistics are averaged.
 
@@ -204,7 +205,10 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     phases = state.buffer.phases(n_data, n_data if contrastive else len(state.h))
     binarize_rows(batch.v, settings.binarize, state.streams.pixels, out=phases.data)
     state.params.scale_(phases.data)
-    mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
+    if batch.free is not None:
+        mean_h = reconstruct_absent_(state, phases, batch.free)
+    else:
+        mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
     if settings.learns_scale:
         data_h = phases.of(mean_h).data
         rate = settings.scale_rate * state.learning_rate / state.first_rate
