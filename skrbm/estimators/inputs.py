@@ -280,8 +280,8 @@ def _named_rows(
         warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
     v, free = kept.rows, gaps_in(kept.rows)
     if free is not None:
-        values = torch.zeros(()) if settings.missing == "absent" else v.nanmean(0).nan_to_num(0.0)  # provisionally
-        v = torch.where(free, values.to(v), v)
+        mean = v.nanmean(0).nan_to_num(0.0)
+        v = torch.where(free, 0.0 if settings.missing == "absent" else mean, v)  # provisionally
     return HeldOut(binarize_rows(v, settings.binarize, stream), free=free)
 
 

@@ -59,7 +59,7 @@ class ArrayRows(RowSource):
     has_absent: bool
     shuffle: bool
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (whatever rows may be like)
         self,
         X: Any,
         weight: np.ndarray | None = None,

@@ -384,8 +384,8 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
             h = to_tensor(learned.h, *place)
     visible = params.visible
     kept_at = streams.start.state()
-    kept = rows.some(_KEPT_ROWS, streams.start)
-    data_samples = None if rows.has_absent else to_numpy(kept)  # chains couldn't start at rows with absent cells
+    some = rows.some(_KEPT_ROWS, streams.start)
+    data_samples = None if rows.has_absent else to_numpy(some)  # chains couldn't start at rows with absent cells
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
     state = start_state(params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h)
     if learned is None and bool(unseen.any()):

@@ -273,7 +273,7 @@ class TrainSettings:
 
 
 def check_absent(settings: TrainSettings) -> None:
-    """Raise a ValueError if missing cells are absent and the machine, or the way that it learns, isn't made for that."""
+    """Raise a ValueError if missing cells are absent and the machine, or its way of learning, isn't made for that."""
     if settings.missing != "absent":
         return
     if settings.algorithm == "pcd":
