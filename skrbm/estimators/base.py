@@ -222,7 +222,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Missing cells v_m are drawn from p(v_m | v_o), given the observed ones of their row: the gradient is then that
         of log p(v_o), maximum likelihood where values are missing at random (Little & Rubin 2019, section 6.2). A chain
         for each incomplete row does so, a Gibbs step at each visit; for batches that are yielded, and in `partial_fit`,
-        it begins anew each time and runs for 20 steps. A row without any value adds nothing.
+        it begins anew each time and runs for 20 steps. A row without any value adds nothing. With `missing="absent"`
+        a missing cell is no unit of its row's machine, and nothing is drawn.
 
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
         `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows; held-out rows
@@ -373,7 +374,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ndarray of shape (n_samples, n_hidden)
             In X's float type; float64 for other types. Of rows with gaps E[h | what is observed], the gaps summed out:
             exact up to 2^14 states of the missing values or of the hidden layer, and where all units are Gaussian; else
-            from Gibbs chains of each row, the same at each call.
+            from Gibbs chains of each row, the same at each call. With `missing="absent"` σ(c + W_o v_o) of the observed
+            columns o, always exact.
 
         Warns
         -----
@@ -436,7 +438,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples,)
-            Of rows with gaps -log Σ exp(-F(v)) over the missing values, as in `log_likelihood`.
+            Of rows with gaps -log Σ exp(-F(v)) over the missing values, as in `log_likelihood`. With `missing="absent"`
+            that of the observed columns alone, which is -log p up to log Z of these columns: compare rows that have the
+            same.
 
         Warns
         -----
@@ -465,7 +469,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             random.) Of rows with gaps the sum over the values that are observed, each given the other observed ones, 0
             where none is: exact up to 2^14 states of the hidden layer or 2^10 of the missing values (2^6 in rows that
             have values between 0 and 1), and where all units are Gaussian; else from completions by Gibbs chains, the
-            same at each call. Such sums have fewer terms, so compare models on the same rows.
+            same at each call. Such sums have fewer terms, so compare models on the same rows. With `missing="absent"`
+            each given the other observed ones by the machine of these columns: always exact.
 
         Warns
         -----
@@ -659,7 +664,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ------
         ValueError
             If X has values outside [0, 1], or other than 0 and 1 with `binarize="none"`: only zeros and ones have a
-            log-probability.
+            log-probability. With `missing="absent"`, if rows have gaps and the machine more than 14 hidden units.
 
         Warns
         -----
@@ -672,7 +677,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         A missing value is summed out, of Gaussian columns integrated: that is the likelihood of what is observed, as it
         should be read where values are missing at random (Little & Rubin 2019, section 6.2). Exact up to 2^14 states of
         the missing values or of the hidden layer, and where all units are Gaussian; else by AIS, from chains of each
-        row, the same at each call. Densities are those of the columns that a row has.
+        row, the same at each call. Densities are those of the columns that a row has. With `missing="absent"` log p of
+        the observed columns by the machine of these alone, with its own log Z, exact up to 14 hidden units.
 
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
@@ -920,7 +926,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Rows, of bits in [0, 1], with NaN (of frames also None or NA) where a value is missing.
         kind : {"mean", "sample"}
             Fill in E[v_i | given], of bits P(v_i = 1 | given) and of labels the likelier one, the mean over the second
-            half of a chain; or a state, the end of it.
+            half of a chain; or a state, the end of it. With `missing="absent"` each cell is predicted, or drawn, by
+            itself, from the machine of what its row has and that one cell: exactly, without chains.
         n_steps : int
             Length of the chains.
         method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel
