@@ -34,19 +34,27 @@ from skrbm import CategoricalRBM, RBMImputer
 LEVELS = np.arange(0.5, 5.01, 0.5)
 CHOSEN = {
     "biases": {"of_people": 4, "of_films": 3},
-    "SVD": {"rank": 4},
-    "factors": {"rank": 8, "strength": 8.0},
-    "machine": {"n_hidden": 80, "learning_rate": 0.01, "weight_decay": 1e-4, "n_iter": 15},
+    "SVD": {"rank": 16},
+    "factors": {"rank": 32, "strength": 16.0},
+    "machine": {"n_hidden": 100, "learning_rate": 0.01, "weight_decay": 2e-4, "n_iter": 15},
 }
 GRID = {
     "biases": {"of_people": (2, 4, 8), "of_films": (1, 2, 3, 4, 6)},
     "SVD": {"rank": (1, 2, 4, 8, 16, 32)},
-    "factors": {"rank": (2, 4, 8, 16, 32), "strength": (2.0, 4.0, 8.0, 16.0)},
+    "factors": {"rank": (4, 8, 16, 32), "strength": (8.0, 16.0, 32.0)},
 }
+# Hidden units, first rate of Adam, weight decay, epochs.
+OF_MACHINES = [
+    (20, 0.03, 1e-3, 15),
+    (20, 0.03, 1e-4, 15),
+    (20, 0.02, 2e-4, 30),
+    (40, 0.02, 1e-4, 15),
+    (100, 0.01, 2e-4, 15),
+    (100, 0.01, 2e-4, 30),
+    (200, 0.01, 2e-4, 15),
+]
 MACHINES = [
-    {"n_hidden": 20, "learning_rate": 0.03, "weight_decay": 0.0, "n_iter": 15},
-    {"n_hidden": 80, "learning_rate": 0.01, "weight_decay": "auto", "n_iter": 15},
-    {"n_hidden": 80, "learning_rate": 0.01, "weight_decay": 1e-4, "n_iter": 15},
+    dict(zip(("n_hidden", "learning_rate", "weight_decay", "n_iter"), values, strict=True)) for values in OF_MACHINES
 ]
 
 

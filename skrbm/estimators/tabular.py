@@ -42,10 +42,10 @@ class CategoricalRBM(BaseRBM):
         The values of each column: those that there are in X (of columns of categories, all that these have), or these.
     handle_unknown : {"error", "missing"}, default="error"
         Whether values that `fit` didn't know are an error, or count as missing.
-    k, missing, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, l1_penalty, \
-sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, precision, \
-store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, checkpoint_every, resume, \
-warm_start, verbose, random_state
+    k, missing, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, \
+l1_penalty, sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, \
+precision, store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, \
+checkpoint_every, resume, warm_start, verbose, random_state
         As in `BernoulliRBMTorch`.
 
     Attributes
@@ -198,10 +198,10 @@ class MixedRBM(BaseRBM):
         Whether labels that `fit` didn't know are an error, or count as missing.
     noise : float or "learned", default="learned"
         See `GaussianRBM`.
-    k, missing, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, l1_penalty, \
-sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, precision, \
-store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, checkpoint_every, resume, \
-warm_start, verbose, random_state
+    k, missing, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, \
+l1_penalty, sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, \
+precision, store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, \
+checkpoint_every, resume, warm_start, verbose, random_state
         As in `BernoulliRBMTorch`; `missing="absent"` is for tables without Gaussian columns.
 
     Attributes
