@@ -36,7 +36,7 @@ CHOSEN = {
     "biases": {"of_people": 4, "of_films": 3},
     "SVD": {"rank": 16},
     "factors": {"rank": 32, "strength": 16.0},
-    "machine": {"n_hidden": 100, "learning_rate": 0.01, "weight_decay": 2e-4, "n_iter": 15},
+    "machine": {"n_hidden": 200, "learning_rate": 0.01, "weight_decay": 2e-4, "n_iter": 15},
 }
 GRID = {
     "biases": {"of_people": (2, 4, 8), "of_films": (1, 2, 3, 4, 6)},
