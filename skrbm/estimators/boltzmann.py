@@ -135,7 +135,7 @@ n_iter_, n_features_in_, feature_names_in_
         positive_phase: Literal["auto", "exact", "gibbs"] = "auto",
         l2_penalty: float | Literal["auto"] = "auto",
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",

@@ -86,7 +86,7 @@ balance_gain_, n_iter_, n_features_in_, feature_names_in_
         hidden_layer_sizes: Sequence[int] = (256, 256),
         *,
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",

@@ -18,7 +18,7 @@ from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
 from skrbm.support.tensors import find_device
 from skrbm.training.descent import RateScheduleName
-from skrbm.training.settings import CRITERIA, Algorithm, OptimizerName, TrainSettings
+from skrbm.training.settings import CRITERIA, Algorithm, Missing, OptimizerName, TrainSettings, check_absent
 from skrbm.training.solved import SOLVERS
 
 _NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
@@ -173,7 +173,8 @@ CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "handle_unknown": Choice(("error", "missing")),
     "noise": Or("learned", Number(0, 1, "right")),
     "k": _check_k,
-    "algorithm": Choice(get_args(Algorithm)),
+    "missing": Choice(get_args(Missing)),
+    "algorithm": Choice(("auto", *get_args(Algorithm))),
     "n_chains": _COUNT,
     "learning_rate": Or("auto", Number(0, boundaries="neither")),
     "learning_rate_schedule": Choice(get_args(RateScheduleName), _SCHEDULE, callable),
@@ -232,7 +233,22 @@ def settings_of(model: Any) -> TrainSettings:
     if "hidden_layer_sizes" in values:
         settings |= {"hidden_layer_sizes": tuple(values["hidden_layer_sizes"]), "n_latent": model.n_latent}
     settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
-    return TrainSettings(**{name: value for name, value in settings.items() if name in known})
+    settings["algorithm"] = algorithm_of(model)
+    found = TrainSettings(**{name: value for name, value in settings.items() if name in known})
+    check_absent(found)  # as far as it is known before there are rows
+    return found
+
+
+def missing_of(model: Any) -> Missing:
+    """What cells that are missing mean to an estimator."""
+    return getattr(model, "missing", "marginal")
+
+
+def algorithm_of(model: Any) -> Algorithm:
+    """Where the chains of an estimator start."""
+    if model.algorithm != "auto":
+        return model.algorithm
+    return "cd" if missing_of(model) == "absent" else "pcd"
 
 
 def rule_of(model: Any) -> Binarize:

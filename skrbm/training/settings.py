@@ -29,6 +29,7 @@ RateSchedule = RateScheduleName | Callable[[Optimizer], LRScheduler]
 KSchedule = int | Mapping[float, int]
 
 Algorithm = Literal["cd", "pcd"]
+Missing = Literal["marginal", "absent"]
 OptimizerName = Literal["sgd", "nesterov", "adam"]
 Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
@@ -150,6 +151,7 @@ class TrainSettings:
     n_latent: int = 0
     hidden_layer_sizes: tuple[int, ...] = ()
     couplings: np.ndarray | None = None
+    missing: Missing = "marginal"
 
     def resolved(self, rows: SharedRows) -> Self:
         """The settings for these rows: the one place where "auto" gets its meaning.
@@ -157,10 +159,12 @@ class TrainSettings:
         Raises
         ------
         ValueError
-            If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of.
+            If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of,
+            or missing cells are absent where columns are Gaussian or chains persistent.
         """
         if self.hidden_couplings is not False:
             return self._with_latent(rows.n_features).resolved(rows)
+        check_absent(self)
         found: dict[str, Any] = {"couplings": mask_of(self.visible_couplings, rows.n_features)}
         if self.batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
             found["batch_size"] = min(max(rows.n_own_rows // 100, 10), MOST_BATCH)
@@ -220,6 +224,7 @@ class TrainSettings:
             and self.centered is not True
             and self.is_plain_descent(0.0)
             and not rows.is_weighted
+            and not rows.has_absent
             and rows.group.size == 1
             and self.n_epochs * rows.n_batches(int(self.batch_size)) >= _LEAST_COMPILED
             and (self.precision == "int8" or self._n_states(rows.n_features) <= _MOST_STATES)
@@ -365,6 +370,22 @@ def mask_of(couplings: bool | np.ndarray, n: int, name: str = "visible_couplings
     if not np.array_equal(mask, mask.T):
         raise ValueError(f"{name} must be symmetric, as (i, j) and (j, i) are the same coupling.")
     return mask & ~np.eye(n, dtype=bool)
+
+
+def check_absent(settings: TrainSettings) -> None:
+    """Raise a ValueError if missing cells are absent and the machine, or its way of learning, isn't made for that."""
+    if settings.missing != "absent":
+        return
+    if settings.algorithm == "pcd":
+        raise ValueError(
+            "missing='absent' makes a machine of its own of each row, which persistent chains (algorithm='pcd') can't "
+            "follow. Leave algorithm at 'auto', or set it to 'cd'."
+        )
+    if settings.visible.scaled is not None:
+        raise ValueError(
+            "missing='absent' is for columns of bits and categories, but X has columns of numbers. Name them as "
+            "categorical, make categories of them, or set missing='marginal'."
+        )
 
 
 def _decay(spectrum: Spectrum, n_rows: int) -> float:

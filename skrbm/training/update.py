@@ -34,6 +34,7 @@ from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
 from skrbm.sampling.sweeps import sweep_
+from skrbm.training.absent import reconstruct_absent_
 from skrbm.training.compiled_updates import CompiledUpdates
 from skrbm.training.coupled import gradient_of_couplings, mask_of_layers
 from skrbm.training.device_updates import DeviceUpdates
@@ -84,7 +85,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     state.k = gibbs_steps(settings.k, state.n_epochs, settings.n_epochs)
     if state.average is not None:
         observers = (state.average, *observers)
-    if state.several is None and rows.group.size == 1 and not rows.is_weighted:
+    if state.several is None and rows.group.size == 1 and not rows.is_weighted and not rows.has_absent:
         if settings.is_compiled:
             state.several = CompiledUpdates(state)
         elif state.params.W.is_cuda and state.params.log_scale is None and state.params.R is None:
@@ -162,7 +163,7 @@ def _filled_together(state: TrainState, rows: SharedRows, size: int) -> int:
 
 def _filled_(state: TrainState, rows: SharedRows, batch: Batch) -> Batch:
     """The batch, whose missing cells, if there are any, have been moved on."""
-    if batch.free is None:
+    if batch.free is None or state.settings.missing == "absent":
         return batch
     settings, is_known = state.settings, batch.rows is not None
     n_steps = settings.gap_steps if is_known else max(settings.gap_steps, FRESH_STEPS)
@@ -199,7 +200,7 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     state : TrainState
         Changed in place.
     batch : Batch
-        Any number of rows. What `settings.binarize` makes of them is learned.
+        Any number of rows. What `settings.binarize` makes of them is learned; cells that are `free` are absent.
     group : Group
         The processes whose statistics are averaged.
 
@@ -214,7 +215,10 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     state.params.scale_(phases.data)
     if state.v is not None:
         phases.chains.copy_(phases.data if contrastive else state.v)
-    mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
+    if batch.free is not None:
+        mean_h = reconstruct_absent_(state, phases, batch.free)
+    else:
+        mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
     if state.v is not None:
         state.v = phases.chains.clone()
     if settings.learns_scale:
