@@ -400,7 +400,7 @@ def numbers_of_factors(args):
             if len(rows) < n_rows // 2:
                 continue
             print(f"{name}, {len(rows)} rows of {table.shape[1]} numbers", flush=True)
-            for n in (2, 4, 8, 16):
+            for n in sorted({2, 4, 8, 16, min(table.shape[1] - 1, 32)}):
                 if n < table.shape[1]:
                     began = time.perf_counter()
                     machine = GaussianRBM(n, hidden="gaussian", random_state=0)

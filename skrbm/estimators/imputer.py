@@ -47,9 +47,8 @@ def n_hidden_for(gaps: np.ndarray) -> int:
 
 
 def n_factors_for(gaps: np.ndarray) -> int:
-    """How many factors a table of numbers with these gaps is given."""
-    n_rows, n_columns = (~gaps).sum() / gaps.shape[1], gaps.shape[1]
-    return int(min(max(1, math.sqrt(n_rows) / 2), max(1, n_columns / 2), 32))  # by `numbers_of_factors` there
+    """How many factors a table of numbers with these gaps is given: as many as it can have, which do no harm."""
+    return min(max(1, gaps.shape[1] - 1), 32)  # by `numbers_of_factors` there
 
 
 def _machine_of(table: Any, gaps: np.ndarray) -> BaseRBM:
@@ -84,7 +83,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     estimator : "auto" or estimator, default="auto"
         A machine, such as `MixedRBM(n_hidden=50)`, `GaussianRBM()`, `BernoulliRBMTorch()`, which is cloned. "auto" is
         factor analysis, `GaussianRBM(hidden="gaussian")`, where all columns are numbers, and else a `MixedRBM`, which
-        takes columns of every kind; with more hidden units the more values there are.
+        takes columns of every kind; with more hidden units the more values there are, and one factor less than columns
+        (32 at most).
     sample_posterior : bool, default=False
         Whether gaps are filled by a draw from p(missing | observed), rather than by means of numbers and the most
         probable labels.

@@ -352,6 +352,18 @@ def test_sizes_of_machines():
     assert list(RBMImputer().fit_transform(nullable).dtypes) == ["Int64", "Int64"]
 
 
+def test_numbers_are_given_as_many_factors_as_they_can_have():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 6)) @ rng.normal(size=(6, 12)) + 0.1 * rng.normal(size=(150, 12))
+    missing = rng.random(X.shape) < 0.1
+    machines = ("auto", GaussianRBM(5, hidden="gaussian", random_state=0))  # half the root of the number of rows
+    auto, few = (
+        np.square(RBMImputer(machine, random_state=0).fit_transform(np.where(missing, np.nan, X)) - X)[missing].mean()
+        for machine in machines
+    )
+    assert auto < 0.1 < few
+
+
 @pytest.mark.parametrize(
     ("params", "X", "error", "message"),
     [
