@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrbm.estimators._compat import wanted_container
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.chains import completed_normal, run_chains_of
 from skrbm.estimators.coding import Table
@@ -29,7 +30,7 @@ from skrbm.estimators.forms import table_of
 from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.inputs import array_with_gaps
 from skrbm.estimators.parameters import Number
-from skrbm.estimators.tables import columns_of, frame_kind, learn_columns
+from skrbm.estimators.tables import as_pandas, columns_of, frame_kind, learn_columns
 from skrbm.estimators.tabular import MixedRBM
 from skrbm.support.checks import warn
 from skrbm.support.randomness import Stream
@@ -294,7 +295,9 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         table, gaps, given = self._given(X)
         kind: Literal["mean", "sample"] = "sample" if self.sample_posterior else "mean"
         found = self._completed(given, kind, self._stream(None))
-        return self._filled(table, gaps, found)
+        filled = self._filled(table, gaps, found)
+        # scikit-learn would make objects of the columns
+        return as_pandas(filled) if frame_kind(filled) == "polars" and wanted_container(self) == "pandas" else filled
 
     def draws(self, X: Any, n: int = 5, *, random_state: Any = None) -> list[Any]:
         """Completed tables for multiple imputation: independent draws from p(missing | observed).
