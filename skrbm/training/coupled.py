@@ -69,4 +69,5 @@ def gradient_of_couplings(state: TrainState, phases: Phases, weight: Tensor | No
         gradient.add_(R, alpha=float(settings.l2_penalty))
     if settings.l1_penalty:
         gradient.add_(R.sign(), alpha=settings.l1_penalty)
+    gradient = 0.5 * (gradient + gradient.T)  # to the last bit, which products aren't
     return gradient.mul_(torch.from_numpy(settings.couplings).to(gradient))
