@@ -120,6 +120,7 @@ def test_couplings_need_a_machine_that_has_them():
 # -- learning ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:The machine is not to be trusted")  # without couplings it isn't
 def test_couplings_are_learned():
     params = truth(0)
     X = reference.draw_v(params, 3000)
@@ -315,7 +316,7 @@ def test_what_is_fitted_has_parts():
 
 
 def test_two_hidden_layers_are_hidden_units_coupled_with_each_other(general):
-    """Weights between v and the first layer only, couplings between the layers only: an RBM of (v, second) and first."""
+    """Weights between v and the first layer, couplings between the layers: an RBM of v and the second, and the first."""
     n_first, n_second = 2, 1
     model = pickle.loads(pickle.dumps(general))
     model.couplings_ = np.zeros((4, 4))
