@@ -316,7 +316,7 @@ def test_what_is_fitted_has_parts():
 
 
 def test_two_hidden_layers_are_hidden_units_coupled_with_each_other(general):
-    """Weights between v and the first layer, couplings between the layers: an RBM of v and the second, and the first."""
+    """Weights between v and the first, couplings between the layers: an RBM of v and the second, and of the first."""
     n_first, n_second = 2, 1
     model = pickle.loads(pickle.dumps(general))
     model.couplings_ = np.zeros((4, 4))
