@@ -1,6 +1,7 @@
-"""The mathematics of an RBM, slow and obvious: by enumeration of all states, in numpy float64."""
+"""The mathematics of a machine, slow and obvious: by enumeration of all states, in numpy float64."""
 
-from itertools import product
+from dataclasses import replace
+from itertools import combinations, product
 
 import numpy as np
 import torch
@@ -8,10 +9,17 @@ import torch
 from skrbm.machines.restricted import RBMParameters
 
 
-def random_params(n_hidden=3, n_features=4, scale=1.0, seed=0, dtype=torch.float64):
+def random_params(n_hidden=3, n_features=4, scale=1.0, seed=0, dtype=torch.float64, coupled=False):
     rng = np.random.default_rng(seed)
     draw = lambda *shape: torch.from_numpy(rng.normal(0, scale, shape)).to(dtype)  # noqa: E731
-    return RBMParameters(draw(n_hidden, n_features), draw(n_features), draw(n_hidden))
+    params = RBMParameters(draw(n_hidden, n_features), draw(n_features), draw(n_hidden))
+    return replace(params, R=symmetric(draw(n_features, n_features))) if coupled else params
+
+
+def symmetric(matrix):
+    """The entries above the diagonal, below it too; 0 on it."""
+    upper = matrix.triu(1)
+    return upper + upper.T
 
 
 def states(n):
@@ -27,7 +35,14 @@ def index(v):
 
 def energy(params, v, h):
     W, b, c = (t.double().numpy() for t in (params.W, params.b, params.c))
-    return -(h @ W @ v) - b @ v - c @ h
+    return -(h @ W @ v) - b @ v - c @ h - coupling(params, v)
+
+
+def coupling(params, v):
+    """Σ_{i<j} R_ij v_i v_j, pair by pair."""
+    if params.R is None:
+        return 0.0
+    return sum(float(params.R[i, j]) * v[i] * v[j] for i, j in combinations(range(len(v)), 2))
 
 
 def joint(params):
@@ -60,9 +75,28 @@ def v_given_h(params):
     return p / p.sum(1, keepdims=True)
 
 
-def gibbs_transition(params):
-    """One-step probabilities of v → h → v', a row for each v."""
-    return h_given_v(params) @ v_given_h(params)
+def sweep_transition(params, h, order=None, given=None):
+    """Probabilities of v → v' where units are drawn given h and all other units, one after another."""
+    V, matrix = states(params.n_features), np.eye(2**params.n_features)
+    weights = np.exp([-energy(params, v, h) for v in V])
+    for i in range(params.n_features) if order is None else order:
+        if given is not None and not np.isnan(given[i]):
+            continue
+        one, zero = V.copy(), V.copy()
+        one[:, i], zero[:, i] = 1.0, 0.0
+        one, zero, rows = index(one), index(zero), np.arange(len(V))
+        step, both = np.zeros_like(matrix), weights[one] + weights[zero]
+        step[rows, one], step[rows, zero] = weights[one] / both, weights[zero] / both
+        matrix = matrix @ step
+    return matrix
+
+
+def gibbs_transition(params, given=None):
+    """One-step probabilities of v → h → v', a row for each v; of coupled units by a sweep."""
+    if params.R is None:
+        return h_given_v(params) @ v_given_h(params)
+    sweeps = [sweep_transition(params, h, given=given) for h in states(params.n_hidden)]
+    return np.einsum("vh,hvu->vu", h_given_v(params), sweeps)
 
 
 def pseudo_log_likelihood(params, v):
@@ -113,6 +147,8 @@ def conditional_p_v(params, given):
 
 def clamped_gibbs_transition(params, given):
     """One-step probabilities of v → h → v' where the free units of v' are drawn and the others are as given."""
+    if params.R is not None:
+        return gibbs_transition(params, given)
     free, fits = np.isnan(given), compatible(given)
     V = states(len(given))
     same = (V[:, None, free] == V[None, :, free]).all(2) * fits  # v' drawn without clamping, and what it becomes

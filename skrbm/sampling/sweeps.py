@@ -48,7 +48,7 @@ def sweep_(
     numbers : Uniform or Tensor of shape (n_chains * n_features,)
         Numbers uniform on [0, 1), one for each draw.
     given : Tensor of shape (n_chains, n_features), optional
-        What is clamped, NaN where units are free.
+        What is clamped, NaN where units are free; greys are taken as they are.
     scale : float or Tensor of shape (n_chains,)
         Factor on the couplings: inverse temperatures.
     block_size : int
@@ -63,23 +63,37 @@ def sweep_(
     assert R is not None, "units that aren't coupled are drawn all at once"
     uniform = (numbers.numbers() if isinstance(numbers, Uniform) else numbers).view(v.shape)
     level = torch.logit(uniform.to(v.dtype))  # u < σ(x) where x > logit(u)
-    if given is not None:  # a level that no input, or every one, exceeds
-        level = torch.where(given.isnan(), level, (0.5 - given) * math.inf)
-        v.copy_(torch.where(given.isnan(), v, given))
+    if given is None:
+        _sweep_(machine, v, inputs, level, scale, block_size)
+        return inputs
+    free = given.isnan()
+    known = torch.where(free, 0.0, given)  # which may be greys
+    inputs += (scale[:, None] if isinstance(scale, Tensor) else scale) * fields(R, graph, known)
+    v.mul_(free)  # held at 0 by a level that no input exceeds, with what they add in the inputs
+    _sweep_(machine, v, inputs, torch.where(free, level, math.inf), scale, block_size)
+    v.add_(known)
+    return inputs
+
+
+def _sweep_(
+    machine: RBMParameters | Ladder, v: Tensor, inputs: Tensor, level: Tensor, scale: float | Tensor, block_size: int
+) -> None:
+    """A sweep in which a unit is on where its input exceeds its level."""
+    R, graph = machine.R, machine.graph
+    assert R is not None
     factor = scale[:, None] if isinstance(scale, Tensor) else scale
     if graph is not None:
         for units in graph.colors:
             x = inputs[:, units] + factor * fields(R, graph, v, units)
             v[:, units] = (x > level[:, units]).to(v.dtype)
             inputs[:, units] = x
-        return inputs
+        return
     inputs += factor * (v @ R)
     if _suits_loop(v, R):
         scales = torch.full((len(v),), scale) if isinstance(scale, float) else scale.contiguous()
         _SWEEP(-(-len(v) // _CHAINS_AT_A_TIME), len(v), v.shape[1], _CHAINS_AT_A_TIME, v, inputs, level, R, scales)
-        return inputs
-    _sweep_blocks_(R, v, inputs, level, factor, block_size)
-    return inputs
+    else:
+        _sweep_blocks_(R, v, inputs, level, factor, block_size)
 
 
 def _suits_loop(v: Tensor, R: Tensor) -> bool:

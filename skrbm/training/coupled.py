@@ -82,15 +82,19 @@ def gradient_of_couplings(state: TrainState, phases: Phases, weight: Tensor | No
     rows = phases.of(phases.all if mu is None else phases.all - mu)
     data_weight = rows.all.new_ones(phases.n_data) if weight is None else weight
     chain_weight = data_weight if settings.algorithm == "cd" else rows.all.new_ones(phases.n_chains)
-    total = data_weight.sum()
-    signs = torch.cat((-data_weight / total, chain_weight / chain_weight.sum()))
-    gradient = (rows.all * signs[:, None]).T @ rows.all
-    if group.size > 1:
-        gradient = group.mean(gradient, float(total))
+    of_data, of_chains = data_weight.sum(), chain_weight.sum()
+    if group.size == 1:
+        signs = torch.cat((-data_weight / of_data, chain_weight / of_chains))
+        gradient = (rows.all * signs[:, None]).T @ rows.all
+    else:
+        data = (rows.data * (data_weight / of_data)[:, None]).T @ rows.data
+        chains = (rows.chains * (chain_weight / of_chains)[:, None]).T @ rows.chains
+        gradient = group.mean(chains, float(of_chains)) - group.mean(data, float(of_data))
     if state.damping is not None:
         gradient = state.damping.of(state.damping.of(gradient).T)
     if settings.l2_penalty:
         gradient.add_(R, alpha=float(settings.l2_penalty))
     if settings.l1_penalty:
         gradient.add_(R.sign(), alpha=settings.l1_penalty)
+    gradient = 0.5 * (gradient + gradient.T)  # to the last bit, which products aren't
     return gradient.mul_(torch.from_numpy(settings.couplings).to(gradient))
