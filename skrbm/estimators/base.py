@@ -42,6 +42,8 @@ from skrbm.estimators.chains import (
 from skrbm.estimators.coding import Coding
 from skrbm.estimators.factors import learn_factors
 from skrbm.estimators.fitted import (
+    COUPLINGS,
+    HIDDEN_COUPLINGS,
     Fitted,
     checked_couplings,
     checked_parameters,
@@ -162,7 +164,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if params.setdefault("n_hidden", len(c)) != len(c):
             raise ValueError(f"n_hidden={params['n_hidden']!r}, but W has {len(c)} rows. Leave n_hidden out.")
         model = cls(**params)
-        R = checked_couplings(model, R, b)
+        R = checked_couplings(model, R, W, b)
         coding = model.form.coding_of(len(b))
         machine = replace(machine_of(model, (W, b, c), R), log_scale=None)
         set_learned(model, Learned(machine), coding)
@@ -416,6 +418,11 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             If values lie outside [0, 1].
         """
         fitted = Fitted(self)
+        if hasattr(self, COUPLINGS):
+            raise ValueError(
+                "inverse_transform is for columns that are independent given h, but this machine has couplings between "
+                "them. `reconstruct` takes rows, `complete` and `sample(condition=…)` fill in what is missing."
+            )
         means = fitted.over_rows(mean_v_given_h, activations_of(self, X), is_coded=False)
         return as_configured(self, fitted.decoded(means), X)
 
@@ -1131,6 +1138,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         torch.Size([1797, 10])
         """
         params = self.form.coding(self).folded_into(Fitted(self).machine().to("cpu"))
+        if not params.n_hidden:
+            raise ValueError("A machine without hidden units has no features for a network to compute.")
         layer = nn.Linear(params.n_features, params.n_hidden, device="meta")  # draws no weights
         layer.weight, layer.bias = nn.Parameter(params.W.clone()), nn.Parameter(params.c.clone())
         return nn.Sequential(layer, nn.Sigmoid()) if params.hidden.activation == "sigmoid" else nn.Sequential(layer)
@@ -1146,7 +1155,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @property
     def _n_features_out(self) -> int:
         n_hidden, n_features = np.shape(self.components_)
-        return n_hidden + n_features - self.n_features_in_ if n_hidden else n_features
+        if not n_hidden:
+            return n_features
+        return n_hidden if hasattr(self, HIDDEN_COUPLINGS) else n_hidden + self.form.coding(self).n_latent
 
     def _seed(self) -> list[int]:
         if self.random_state is None:

@@ -208,7 +208,9 @@ def hidden_of(model: Any, v: np.ndarray, beta: float, stream: Stream) -> np.ndar
         if n_latent:
             free = v.isnan()
             starts = torch.where(free, stream.bernoulli(torch.full_like(v, 0.5)), v)
-            return filled(_tempered(params, beta), starts, free, LATENT_STEPS, stream)[:, -n_latent:]
+            params = _tempered(params, beta)
+            v = filled(params, starts, free, LATENT_STEPS, stream)
+            return torch.cat((sample_h_given_v(params, v, stream), v[:, -n_latent:]), 1)
         return sample_h_given_v(_tempered(params, beta), v, stream)
 
     found = Fitted(model).over_rows(draw, v.reshape(-1, v.shape[-1]))

@@ -184,15 +184,21 @@ def checked_parameters(W: Any, b: Any, c: Any) -> list[np.ndarray]:
     return [np.array(array, np.float32 if narrow else np.float64, order="C") for array in arrays.values()]
 
 
-def checked_couplings(model: Any, R: Any, b: np.ndarray) -> np.ndarray | None:
+def checked_couplings(model: Any, R: Any, W: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     """A copy of couplings, in the float type of the bias; of 0 where a machine that has couplings is given none.
 
     Raises
     ------
     ValueError
-        If the model has no couplings, or these don't fit the bias, aren't symmetric, or couple a unit with itself.
+        If the model has no couplings (and then no hidden units either), or these don't fit the bias, aren't symmetric,
+        or couple a unit with itself.
     """
     if not hasattr(model, "visible_couplings"):
+        if not len(W):
+            raise ValueError(
+                f"W must have shape (n_hidden, n_features), n_hidden at least 1; got {W.shape}. Without hidden units "
+                "take BoltzmannMachine."
+            )
         if R is not None:
             raise ValueError(f"R has couplings, which {type(model).__name__} lacks. Take BoltzmannMachine.")
         return None

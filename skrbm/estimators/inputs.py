@@ -261,11 +261,17 @@ def rows_of(
 
 
 def _check_held_out(settings: TrainSettings, held_out: HeldOut | None) -> None:
-    if settings.early_stopping == "log_likelihood" and held_out is not None and held_out.free is not None:
+    if settings.early_stopping != "log_likelihood" or held_out is None or held_out.free is None:
+        return
+    if settings.hidden_couplings is not False or settings.n_latent:
         raise ValueError(
-            "early_stopping='log_likelihood' needs held-out rows without gaps. Pass such as X_val, or set "
-            "early_stopping=True, which goes by the pseudo-log-likelihood of the cells that aren't missing."
+            "early_stopping='log_likelihood' is not available where hidden units are coupled, or in several layers. "
+            "Set early_stopping=True, which goes by the pseudo-log-likelihood."
         )
+    raise ValueError(
+        "early_stopping='log_likelihood' needs held-out rows without gaps. Pass such as X_val, or set "
+        "early_stopping=True, which goes by the pseudo-log-likelihood of the cells that aren't missing."
+    )
 
 
 def _named_rows(

@@ -217,8 +217,9 @@ def settings_of(model: Any) -> TrainSettings:
     if values["n_hidden"] == 0 and values.get("hidden_couplings", False) is not False:
         raise ValueError("hidden_couplings needs hidden units to couple, but n_hidden=0.")
     if values["n_hidden"] == 0 and values.get("visible_couplings", False) is False:
-        told = "" if "visible_couplings" not in values else " where visible units aren't coupled"
-        raise ValueError(f"n_hidden=0 must be at least 1{told}.")
+        if "visible_couplings" in values:
+            raise ValueError("n_hidden=0 must be at least 1 where visible units aren't coupled.")
+        _COUNT("n_hidden", 0)
     if values["resume"] and values["checkpoint"] is None:
         raise ValueError("resume=True needs to know where from: set checkpoint to the path of a file.")
     if values["optimizer"] == "nesterov" and not values["momentum"]:

@@ -19,6 +19,7 @@ from skrbm.likelihood.gaps import (
     Marginal,
     marginal_free_energy,
     marginal_mean_h,
+    marginal_mean_v,
     marginal_pseudo_log_likelihood,
 )
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
@@ -32,7 +33,8 @@ __all__ = [
     "absent_log_likelihood", "absent_means", "absent_pseudo_log_likelihood", "adapted_schedule", "anneal",
     "anneal_from_clusters", "bits_to_enumerate", "checked_schedule", "inverse_temperatures", "log_likelihood_exact",
     "log_likelihood_raise", "log_partition", "log_partition_ais", "log_partition_exact", "log_partition_reverse_ais",
-    "log_partition_tempering", "marginal_free_energy", "marginal_mean_h", "marginal_pseudo_log_likelihood",
+    "log_partition_tempering", "marginal_free_energy", "marginal_mean_h", "marginal_mean_v",
+    "marginal_pseudo_log_likelihood",
     "method_for", "pseudo_log_likelihood", "uniform_schedule",
 ]
 # fmt: on

@@ -407,7 +407,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     state = start_state(params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h, v=v)
     unseen[rows.n_features - settings.n_latent :] = False  # they are learned nevertheless
     if learned is None and bool(unseen.any()):
-        _warn_of_unseen(unseen)
+        _warn_of_unseen(unseen[: rows.n_features - settings.n_latent])
         state.unseen = unseen
     if start.carries_on and learned is not None and learned.carried is not None:
         state.carry_on_(learned.carried)

@@ -179,7 +179,7 @@ def test_parameters_that_cant_be(settings, error, message):
 
 
 def test_other_machines_need_a_hidden_unit():
-    with pytest.raises(ValueError, match="n_hidden=0 must be at least 1"):
+    with pytest.raises(ValueError, match="n_hidden == 0, must be >= 1"):
         BernoulliRBMTorch(n_hidden=0).fit(ROWS)
 
 

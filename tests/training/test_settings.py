@@ -18,6 +18,7 @@ GREYS = np.random.default_rng(0).random((500, 500))
 OF_COUPLINGS = (
     "couplings",
     "hidden_couplings",
+    "hidden_layer_sizes",
     "l2_penalty",
     "n_latent",
     "positive_phase",

@@ -62,7 +62,7 @@ def test_it_is_what_the_solver_finds(weighted):
     np.testing.assert_allclose(found.params.b, expected.b, atol=1e-8)
     np.testing.assert_allclose(found.couplings_stderr, expected.R_stderr, rtol=1e-6)
     unweighted = learn_exactly(moments(distinct_rows(X)))
-    assert bool((found.params.R - unweighted.R).abs().max() > 0.01) == weighted  # a twin that takes no notice of weights
+    assert bool((found.params.R - unweighted.R).abs().max() > 0.01) == weighted  # a twin without weights
 
 
 def test_chains_and_rates_are_those_of_the_rows():
