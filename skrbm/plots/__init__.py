@@ -15,8 +15,9 @@ Examples
 np.int64(0)
 """
 
+from skrbm.plots.couplings import CouplingsDisplay
 from skrbm.plots.curves import HiddenActivityDisplay, LearningCurveDisplay
 from skrbm.plots.filters import FiltersDisplay
 from skrbm.plots.samples import SamplesDisplay
 
-__all__ = ["FiltersDisplay", "HiddenActivityDisplay", "LearningCurveDisplay", "SamplesDisplay"]
+__all__ = ["CouplingsDisplay", "FiltersDisplay", "HiddenActivityDisplay", "LearningCurveDisplay", "SamplesDisplay"]
