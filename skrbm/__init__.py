@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from skrbm.estimators.bernoulli import BernoulliRBMTorch
     from skrbm.estimators.boltzmann import BoltzmannMachine
+    from skrbm.estimators.deep import DeepBoltzmannMachine
     from skrbm.estimators.gaussian import GaussianRBM
     from skrbm.estimators.imputer import RBMImputer
     from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
@@ -45,6 +46,7 @@ _FROM = {  # names, and the files that they are in: late, so that the core can b
     "CategoricalRBM": "skrbm.estimators.tabular",
     "CouplingsWarning": "skrbm.training.couplings",
     "DataRangeWarning": "skrbm.rows.source",
+    "DeepBoltzmannMachine": "skrbm.estimators.deep",
     "GaussianRBM": "skrbm.estimators.gaussian",
     "LogPartitionWarning": "skrbm.likelihood.result",
     "MixedRBM": "skrbm.estimators.tabular",
@@ -72,10 +74,11 @@ _MODULES = (
 
 # fmt: off
 __all__ = [
-    "BernoulliRBMTorch", "BoltzmannMachine", "CategoricalRBM", "CouplingsWarning", "DataRangeWarning", "GaussianRBM",
-    "LogPartitionWarning", "MixedRBM", "RBMImputer", "SwapWarning", "__version__", "backends", "callbacks", "datasets",
-    "diagnostics", "distributed", "estimators", "likelihood", "log_likelihood_scorer", "machines", "onnx", "plots",
-    "register_scorer", "rows", "sampling", "support", "training",
+    "BernoulliRBMTorch", "BoltzmannMachine", "CategoricalRBM", "CouplingsWarning", "DataRangeWarning",
+    "DeepBoltzmannMachine", "GaussianRBM", "LogPartitionWarning", "MixedRBM", "RBMImputer", "SwapWarning",
+    "__version__", "backends", "callbacks", "datasets", "diagnostics", "distributed", "estimators", "likelihood",
+    "log_likelihood_scorer", "machines", "onnx", "plots", "register_scorer", "rows", "sampling", "support",
+    "training",
 ]
 # fmt: on
 

@@ -3,6 +3,7 @@
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.bernoulli import BernoulliRBMTorch
 from skrbm.estimators.boltzmann import BoltzmannMachine
+from skrbm.estimators.deep import DeepBoltzmannMachine
 from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.imputer import RBMImputer
 from skrbm.estimators.scoring import log_likelihood_scorer, register_scorer
@@ -13,6 +14,7 @@ __all__ = [
     "BernoulliRBMTorch",
     "BoltzmannMachine",
     "CategoricalRBM",
+    "DeepBoltzmannMachine",
     "GaussianRBM",
     "MixedRBM",
     "RBMImputer",

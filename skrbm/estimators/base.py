@@ -25,6 +25,7 @@ from skrbm.estimators._compat import (
     callback_management_context,
     check_sample_weight,
 )
+from skrbm.estimators.absent import LeftOut, predicted
 from skrbm.estimators.chains import (
     SAMPLERS,
     Sampler,
@@ -55,7 +56,7 @@ from skrbm.estimators.frames import as_configured, condition_of
 from skrbm.estimators.gaps import SummedOut
 from skrbm.estimators.inputs import activations_of, any_array_of, array_of, array_with_gaps, batches_of, rows_of
 from skrbm.estimators.judging import warn_if_bad
-from skrbm.estimators.parameters import Number, Or, identity_of, rule_of, settings_of
+from skrbm.estimators.parameters import Number, Or, identity_of, missing_of, rule_of, settings_of
 from skrbm.estimators.saving import read_model, write_model
 from skrbm.likelihood.annealed import checked_schedule
 from skrbm.likelihood.log_partition import METHODS, Method, log_partition, method_for
@@ -231,7 +232,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Missing cells v_m are drawn from p(v_m | v_o), given the observed ones of their row: the gradient is then that
         of log p(v_o), maximum likelihood where values are missing at random (Little & Rubin 2019, section 6.2). A chain
         for each incomplete row does so, a Gibbs step at each visit; for batches that are yielded, and in `partial_fit`,
-        it begins anew each time and runs for 20 steps. A row without any value adds nothing.
+        it begins anew each time and runs for 20 steps. A row without any value adds nothing. With `missing="absent"`
+        a missing cell is no unit of its row's machine, and nothing is drawn.
 
         Ctrl-C ends learning early and keeps the model of the last finished epoch, with a warning. Within
         `skrbm.distributed.process_group()` several processes learn one machine, each from its own rows; held-out rows
@@ -385,14 +387,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ndarray of shape (n_samples, n_hidden)
             In X's float type; float64 for other types. Of rows with gaps E[h | what is observed], the gaps summed out:
             exact up to 2^14 states of the missing values or of the hidden layer, and where all units are Gaussian; else
-            from Gibbs chains of each row, the same at each call.
+            from Gibbs chains of each row, the same at each call. With `missing="absent"` σ(c + W_o v_o) of the observed
+            columns o, always exact.
 
         Warns
         -----
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        return self._over_rows(self._summed_out.mean_h, X, has_gaps=True)
+        return self._over_rows(self._gaps.mean_h, X, has_gaps=True)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """E[v | h] for hidden states or their probabilities; of labels the likelier one.
@@ -448,7 +451,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         Returns
         -------
         ndarray of shape (n_samples,)
-            Of rows with gaps -log Σ exp(-F(v)) over the missing values, as in `log_likelihood`.
+            Of rows with gaps -log Σ exp(-F(v)) over the missing values, as in `log_likelihood`. With `missing="absent"`
+            that of the observed columns alone, which is -log p up to log Z of these columns: compare rows that have the
+            same.
 
         Warns
         -----
@@ -457,7 +462,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         LogPartitionWarning
             If gaps are summed out by AIS, and of some row's chains too few count.
         """
-        return self._over_rows(self._summed_out.free_energy, X, has_gaps=True) + self.form.coding(self).log_volume
+        return self._over_rows(self._gaps.free_energy, X, has_gaps=True) + self.form.coding(self).log_volume
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Pseudo-log-likelihood of each row, in nats: exact, and the same at every call.
@@ -477,14 +482,15 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             random.) Of rows with gaps the sum over the values that are observed, each given the other observed ones, 0
             where none is: exact up to 2^14 states of the hidden layer or 2^10 of the missing values (2^6 in rows that
             have values between 0 and 1), and where all units are Gaussian; else from completions by Gibbs chains, the
-            same at each call. Such sums have fewer terms, so compare models on the same rows.
+            same at each call. Such sums have fewer terms, so compare models on the same rows. With `missing="absent"`
+            each given the other observed ones by the machine of these columns: always exact.
 
         Warns
         -----
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        nats = self._over_rows(self._summed_out.pseudo_log_likelihood, X, has_gaps=True)
+        nats = self._over_rows(self._gaps.pseudo_log_likelihood, X, has_gaps=True)
         return nats - self.form.coding(self).log_volume
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -513,10 +519,10 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return float(np.average(nats, weights=weight))
 
     @property
-    def _summed_out(self) -> SummedOut:
+    def _gaps(self) -> SummedOut | LeftOut:
         """What is asked of rows that may have gaps."""
         check_is_fitted(self)
-        return SummedOut(self.form.coding(self))
+        return LeftOut() if missing_of(self) == "absent" else SummedOut(self.form.coding(self))
 
     def _over_rows(
         self, function: Callable[..., Tensor], X: Any, check: bool = True, has_gaps: bool = False
@@ -671,7 +677,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ------
         ValueError
             If X has values outside [0, 1], or other than 0 and 1 with `binarize="none"`: only zeros and ones have a
-            log-probability.
+            log-probability. With `missing="absent"`, if rows have gaps and the machine more than 14 hidden units.
 
         Warns
         -----
@@ -684,26 +690,27 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         A missing value is summed out, of Gaussian columns integrated: that is the likelihood of what is observed, as it
         should be read where values are missing at random (Little & Rubin 2019, section 6.2). Exact up to 2^14 states of
         the missing values or of the hidden layer, and where all units are Gaussian; else by AIS, from chains of each
-        row, the same at each call. Densities are those of the columns that a row has.
+        row, the same at each call. Densities are those of the columns that a row has. With `missing="absent"` log p of
+        the observed columns by the machine of these alone, with its own log Z, exact up to 14 hidden units.
 
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
         fitted = Fitted(self)
-        log_weight = partial(self._summed_out.log_weight, rule=rule_of(self))
-        nats, error, is_empty = self._over_rows(log_weight, X, check=False, has_gaps=True).T
+        log_weight = partial(self._gaps.log_weight, rule=rule_of(self))
+        nats, error, is_final = self._over_rows(log_weight, X, check=False, has_gaps=True).T
         fingerprint, found = getattr(self, "_log_partition", (None, None))
         if found is None or fingerprint != fitted.fingerprint():
             found = self.log_partition()
         else:
             warn_if_few_count(found)
-        nats = (nats - (found.value + self.form.coding(self).log_volume)).astype(nats.dtype)
-        nats[is_empty > 0] = 0.0  # the probability of nothing in particular is 1
+        log_z = found.value + self.form.coding(self).log_volume
+        nats = np.where(is_final, nats, nats - log_z).astype(nats.dtype)
         if not return_std:
             return nats
         if not error.any():
             return nats, found.standard_error
-        return nats, np.where(is_empty, 0.0, np.hypot(error.astype(np.float64), found.standard_error))
+        return nats, np.where(is_final, 0.0, np.hypot(error.astype(np.float64), found.standard_error))
 
     # -- sampling ------------------------------------------------------------------------------------------------------
 
@@ -932,7 +939,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             Rows, of bits in [0, 1], with NaN (of frames also None or NA) where a value is missing.
         kind : {"mean", "sample"}
             Fill in E[v_i | given], of bits P(v_i = 1 | given) and of labels the likelier one, the mean over the second
-            half of a chain; or a state, the end of it.
+            half of a chain; or a state, the end of it. With `missing="absent"` each cell is predicted, or drawn, by
+            itself, from the machine of what its row has and that one cell: exactly, without chains.
         n_steps : int
             Length of the chains.
         method : {"gibbs", "parallel_tempering", "trajectory_tempering"} or Kernel
@@ -974,6 +982,8 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         stream = self._stream(random_state)
         if method == "gibbs" and Fitted(self).machine().is_quadratic:
             return as_configured(self, completed_normal(self, given, stream, mean=kind == "mean"), X)
+        if missing_of(self) == "absent":
+            return as_configured(self, predicted(self, given, stream, mean=kind == "mean"), X)
         starts = starts_of(self, len(given), "random", stream).astype(given.dtype)
         return as_configured(self, run_chains_of(self, method, n_steps, stream, starts, given, mean=kind == "mean"), X)
 
@@ -1136,7 +1146,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     @property
     def _n_features_out(self) -> int:
         n_hidden, n_features = np.shape(self.components_)
-        return n_hidden or n_features
+        return n_hidden + n_features - self.n_features_in_ if n_hidden else n_features
 
     def _seed(self) -> list[int]:
         if self.random_state is None:

@@ -20,7 +20,7 @@ from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.rows.source import Binarize
 from skrbm.training.descent import RateScheduleName
-from skrbm.training.settings import Algorithm, Criterion, OptimizerName
+from skrbm.training.settings import Algorithm, Criterion, Missing, OptimizerName
 
 if TYPE_CHECKING:  # it imports all metrics and searches
     from sklearn.neural_network import BernoulliRBM
@@ -48,10 +48,16 @@ class BernoulliRBMTorch(BaseRBM):
         Steps of Gibbs sampling an update. With "pcd" 1 is enough as long as the learning rate ends low; 5 to 25 follow
         a distribution with deep modes better and cost as much more. A dict says from which share of the epochs on how
         many, such as `{0: 1, 0.6: 5, 0.9: 25}`; `partial_fit` takes its entry for 0.
-    algorithm : {"pcd", "cd"}, default="pcd"
+    missing : {"marginal", "absent"}, default="marginal"
+        What a cell without a value (NaN) is: one that nobody has seen, which is summed out, or one that isn't there, as
+        films that somebody hasn't rated. With "absent" each row is a machine over the columns that it has, with a
+        partition function of its own (Salakhutdinov, Mnih & Hinton 2007): what it lacks tells nothing, and
+        costs nothing. It learns by "cd". Rows without gaps are learned as ever.
+    algorithm : {"auto", "pcd", "cd"}, default="auto"
         Where the chains start: where the last update left them (persistent contrastive divergence, Tieleman 2008), or
         at the data (contrastive divergence, Hinton 2002). "pcd" learns the better model, by 20 nats a row on MNIST;
-        "cd" is for learning rates that stay so high that persistent chains can't follow.
+        "cd" is for learning rates that stay so high that persistent chains can't follow. "auto" is "pcd", but "cd" with
+        `missing="absent"`.
     n_chains : int, default=100
         Number of persistent chains, whatever the batch size. More give a steadier gradient and a better
         likelihood, and cost as much as that many rows more in a batch; 500 do better where chains hardly cross
@@ -171,7 +177,8 @@ class BernoulliRBMTorch(BaseRBM):
         Hidden states of the chains, which have run on under the averaged weights; for "cd", those of the last batch.
     data_samples_ : ndarray of shape (min(n_samples, 100), n_features_in_)
         Training rows of the last call to `fit` or `partial_fit`, drawn without repetition, that `sample(init="data")`
-        starts from. Delete it before you give the model away if the rows are private.
+        starts from. Delete it before you give the model away if the rows are private. There are none where cells are
+        absent.
     base_rates_ : ndarray of shape (n_features_in_,)
         Mean of the training rows of the last call to `fit` or `partial_fit`, shrunk towards a half: the machine without
         weights that estimates of log Z start from. May be assigned to.
@@ -224,6 +231,8 @@ class BernoulliRBMTorch(BaseRBM):
     R. Grosse, R. Salakhutdinov, "Scaling up natural gradient by sparsely factorizing the inverse Fisher matrix", ICML
     2015.
 
+    R. Salakhutdinov, A. Mnih, G. Hinton, "Restricted Boltzmann machines for collaborative filtering", ICML 2007.
+
     J. Melchior, A. Fischer, L. Wiskott, "How to center deep Boltzmann machines", JMLR 17, 2016.
 
     Examples
@@ -246,7 +255,8 @@ class BernoulliRBMTorch(BaseRBM):
         n_hidden: int = 256,
         *,
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        missing: Missing = "marginal",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
@@ -279,6 +289,7 @@ class BernoulliRBMTorch(BaseRBM):
     ) -> None:
         self.n_hidden = n_hidden
         self.k = k
+        self.missing = missing
         self.algorithm = algorithm
         self.n_chains = n_chains
         self.learning_rate = learning_rate

@@ -51,14 +51,17 @@ class BoltzmannMachine(BaseRBM):
         Which columns are coupled: all, none, or those of a symmetric boolean mask, such as a lattice or a graph.
     hidden_couplings : bool or ndarray of shape (n_hidden, n_hidden), default=False
         Which hidden units are coupled. Given a row they are no longer independent then: where methods need them, they
-        are summed over up to 2^14 states, else drawn by chains; in `fit` by a chain for each row, of four bytes a
-        hidden unit.
+        are summed over up to 2^14 states, else drawn by chains.
     solver : {"auto", "exact", "pseudolikelihood", "pcd"}, default="auto"
         What learns the couplings. "exact" is maximum likelihood by Newton's method, with all states enumerated, up to
         20 columns; "pseudolikelihood" maximises Σ_i log p(v_i | the others), which is convex, by L-BFGS; both are for
         complete rows and no hidden units. "pcd" moves by the chains' gradient. "auto" is "exact" up to 12 columns,
         "pseudolikelihood" for more, and "pcd" where there are hidden units, gaps, several processes, or
         `early_stopping`; `partial_fit` is always "pcd".
+    positive_phase : {"auto", "exact", "gibbs"}, default="auto"
+        What `fit` does about hidden units that are coupled, given a row: "exact" sums over their states, up to 14 of
+        them, which takes as long as 2^n_hidden times as many rows; "gibbs" keeps a chain for each row, of four bytes a
+        hidden unit, and moves it on at each visit. "auto" is "exact" up to 6 hidden units.
     l1_penalty : float, default=0.0
         The penalty `l1_penalty` · Σ_i<j |R_ij| a row, and the same of the weights W. "exact" and "pseudolikelihood"
         then have couplings that are 0.
@@ -129,9 +132,10 @@ n_iter_, n_features_in_, feature_names_in_
         visible_couplings: bool | np.ndarray = True,
         hidden_couplings: bool | np.ndarray = False,
         solver: Literal["auto", "exact", "pseudolikelihood", "pcd"] = "auto",
+        positive_phase: Literal["auto", "exact", "gibbs"] = "auto",
         l2_penalty: float | Literal["auto"] = "auto",
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
@@ -163,6 +167,7 @@ n_iter_, n_features_in_, feature_names_in_
         self.visible_couplings = visible_couplings
         self.hidden_couplings = hidden_couplings
         self.solver = solver
+        self.positive_phase = positive_phase
         self.l2_penalty = l2_penalty
         self.k = k
         self.algorithm = algorithm

@@ -271,6 +271,18 @@ class Table(Coding):
         return type(self)(self.columns, gaussian.location, gaussian.scale, self.frame)
 
 
+def expected_labels(coding: Table, states: np.ndarray) -> dict[int, np.ndarray]:
+    """Σ label · p(label) of each column whose labels are numbers, by its number, (n,); states as in `probabilities`."""
+    found = {}
+    for place, p in coding.probabilities(states).items():
+        labels = coding.columns[place].labels
+        assert labels is not None, "columns with probabilities have labels"
+        kinds = {type(label) for label in labels.tolist()}
+        if kinds <= {int, float}:
+            found[place] = p @ labels.astype(p.dtype)
+    return found
+
+
 def table_for(
     columns: Sequence[Column], X: np.ndarray, weight: np.ndarray | None, group: Group, frame: str | None
 ) -> Table:

@@ -142,6 +142,8 @@ def _pandas(series: Any, values: np.ndarray, dtype: str, has_broken: bool) -> An
     own = series.dtype
     if isinstance(own, pd.CategoricalDtype):
         strange = [value for value in dict.fromkeys(values) if value not in own.categories]
+        if strange and has_broken and pd.api.types.is_numeric_dtype(own.categories.dtype):
+            return as_type("Float64")  # means of labels
         return as_type(pd.CategoricalDtype([*own.categories, *strange], own.ordered) if strange else own)
     if str(own) != dtype and dtype != "category":  # such as floats, in a column that had whole numbers before
         try:

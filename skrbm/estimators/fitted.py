@@ -52,7 +52,7 @@ def attributes_of(learned: Learned, coding: Coding = PLAIN) -> dict[str, Any]:
     `coding` is how rows of the table became those that have been learned from.
     """
     found: dict[str, Any] = {}
-    if coding.n_latent:
+    if coding.n_latent and learned.params.R is not None:
         learned, found[HIDDEN_COUPLINGS] = _apart(learned, learned.params.n_features - coding.n_latent)
     found |= {attribute: to_numpy(getattr(learned.params, name)) for name, attribute in TENSORS.items()}
     if learned.params.R is not None:

@@ -39,7 +39,11 @@ class SummedOut:
         if params.n_hidden == 0:
             means, n_latent = marginal_mean_v(params, v, self._stream), self._coding.n_latent
             return means[:, -n_latent:] if n_latent else params.b + params.fields(means)
-        return marginal_mean_h(params, v, self._stream)
+        means = marginal_mean_h(params, v, self._stream)
+        if not self._coding.n_latent:
+            return means
+        latent = marginal_mean_v(params, v, self._stream)[:, -self._coding.n_latent :]
+        return torch.cat((means, latent), 1)
 
     def reconstruction(self, params: RBMParameters, v: Tensor) -> Tensor:
         """E[v | h] at h = E[h | v], of coupled units given the others too, (n, n_features)."""
@@ -55,14 +59,16 @@ class SummedOut:
         return self._of_observed(marginal_pseudo_log_likelihood(params, v, self._stream), params, v, 1)
 
     def log_weight(self, params: RBMParameters, v: Tensor, rule: Binarize) -> Tensor:
-        """-F(v) of the states that `rule` makes of v, its standard error, and whether no value is known: (n, 3).
+        """-F(v) of the states that `rule` makes of v, its standard error, and whether log Z is off already: (n, 3).
+
+        That is so of rows without any value, whose log-probability is 0.
 
         Raises
         ------
         ValueError
             If values have no log-probability.
         """
-        v = _states_of(v, params.visible, rule, self._pixels)
+        v = states_with_gaps(v, params.visible, rule, self._pixels)
         is_empty, found = v.isnan().all(1), v.new_zeros((len(v), 3))
         is_known = slice(None) if not bool(is_empty.any()) else ~is_empty
         found[:, 2] = is_empty
@@ -84,7 +90,7 @@ class SummedOut:
         return nats + sign * volume.to(nats.dtype)
 
 
-def _states_of(v: Tensor, visible: Unit, rule: Binarize, stream: Stream) -> Tensor:
+def states_with_gaps(v: Tensor, visible: Unit, rule: Binarize, stream: Stream) -> Tensor:
     """Rows as states that have a probability; NaN stays."""
     gaps = v.isnan()
     has_gaps = bool(gaps.any())

@@ -93,7 +93,7 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         hidden: Literal["bernoulli", "gaussian"] = "bernoulli",
         noise: float | Literal["learned"] = "learned",
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",

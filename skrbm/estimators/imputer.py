@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from numbers import Integral
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -12,9 +13,10 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrbm.estimators.absent import predicted
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.chains import completed_normal, run_chains_of
-from skrbm.estimators.coding import Table
+from skrbm.estimators.coding import Coding, Table, expected_labels
 from skrbm.estimators.filling import (
     dtypes_of,
     filled_table,
@@ -28,10 +30,10 @@ from skrbm.estimators.fitted import Fitted
 from skrbm.estimators.forms import table_of
 from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.inputs import array_with_gaps
-from skrbm.estimators.parameters import Number
+from skrbm.estimators.parameters import Number, missing_of
 from skrbm.estimators.tables import columns_of, frame_kind, learn_columns
 from skrbm.estimators.tabular import MixedRBM
-from skrbm.support.checks import warn
+from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
 
 if TYPE_CHECKING:
@@ -88,8 +90,13 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     sample_posterior : bool, default=False
         Whether gaps are filled by a draw from p(missing | observed), rather than by means of numbers and the most
         probable labels.
+    statistic : {"mode", "mean"}, default="mode"
+        What fills gaps of columns that have numbers for labels, such as ratings: the most probable one, or the mean,
+        Σ label · p(label | observed). Other labels are the most probable one, other numbers the mean;
+        and draws are draws.
     n_steps : int, default=200
-        Length of the chains of each row with gaps.
+        Length of the chains of each row with gaps; there are none where the machine's missing cells are absent
+        (`missing="absent"`), each of which is predicted by itself, exactly.
     n_chains : int, default=5
         How many chains means are over, of their second halves. (A draw takes one.)
     add_indicator : bool, default=False
@@ -159,6 +166,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         estimator: BaseRBM | Literal["auto"] = "auto",
         *,
         sample_posterior: bool = False,
+        statistic: Literal["mode", "mean"] = "mode",
         n_steps: int = 200,
         n_chains: int = 5,
         add_indicator: bool = False,
@@ -167,6 +175,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ) -> None:
         self.estimator = estimator
         self.sample_posterior = sample_posterior
+        self.statistic = statistic
         self.n_steps = n_steps
         self.n_chains = n_chains
         self.add_indicator = add_indicator
@@ -230,6 +239,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise TypeError(
                 f"estimator={self.estimator!r} must be 'auto' or a machine of skrbm, such as MixedRBM(n_hidden=50)."
             )
+        check_choice("statistic", self.statistic, ("mode", "mean"))
         for name in ("n_steps", "n_chains"):
             Number(1, kind=Integral)(name, getattr(self, name))
         for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
@@ -292,9 +302,13 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If X is not as it must be.
         """
         table, gaps, given = self._given(X)
-        kind: Literal["mean", "sample"] = "sample" if self.sample_posterior else "mean"
-        found = self._completed(given, kind, self._stream(None))
-        return self._filled(table, gaps, found)
+        if self.sample_posterior:
+            return self._filled(table, gaps, self._completed(given, "sample", self._stream(None)))
+        if self.statistic == "mode" or given is None or not isinstance(coding := self._coding, Table):
+            return self._filled(table, gaps, self._completed(given, "mean", self._stream(None)))
+        states = self._states(given, coding)
+        found = Fitted(self.estimator_).decoded(states, given)
+        return self._filled(table, gaps, found, expected_labels(coding, states))
 
     def draws(self, X: Any, n: int = 5, *, random_state: Any = None) -> list[Any]:
         """Completed tables for multiple imputation: independent draws from p(missing | observed).
@@ -348,19 +362,27 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         _, _, given = self._given(X)
         if given is None:
             return {}
-        coding = self.estimator_.form.coding(self.estimator_)
+        coding = self._coding
         if not isinstance(coding, Table) and isinstance(self.estimator, str):
             return {}
         if not isinstance(coding, Table):
             raise ValueError(
                 f"{type(self.estimator_).__name__} has no labels. Take MixedRBM or CategoricalRBM as estimator."
             )
+        found = coding.probabilities(self._states(given, coding))
+        return {self._names[self._places[i]]: p for i, p in found.items()}
+
+    @property
+    def _coding(self) -> Coding:
+        return self.estimator_.form.coding(self.estimator_)
+
+    def _states(self, given: np.ndarray, coding: Coding) -> np.ndarray:
+        """Rows as means of the machine's states, in which labels have probabilities."""
         states = coding.encode_array(given)
         some = np.isnan(given).any(1)
         if some.any():
-            stream = self._stream(None)
-            states[some] = self._run(given[some], "mean", stream, decode=False)
-        return {self._names[self._places[i]]: found for i, found in coding.probabilities(states).items()}
+            states[some] = self._run(given[some], "mean", self._stream(None), decode=False)
+        return states
 
     def _stream(self, random_state: Any) -> Stream:
         state = self.random_state if random_state is None else random_state
@@ -402,6 +424,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _run(self, given: np.ndarray, kind: str, stream: Stream, decode: bool = True) -> np.ndarray:
         """Rows with gaps, completed; as numbers of the table or, without `decode`, of the machine."""
         model, n_steps = self.estimator_, self.n_steps
+        if missing_of(model) == "absent":
+            return predicted(model, given, stream, mean=kind == "mean", decode=decode or kind == "sample")
         fitted = Fitted(model)
         if fitted.machine().is_quadratic:
             return completed_normal(model, given, stream, mean=kind == "mean")
@@ -413,14 +437,27 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         found = (found / self.n_chains).astype(given.dtype)
         return fitted.decoded(found, given) if decode else found
 
-    def _filled(self, table: Any, gaps: np.ndarray, found: np.ndarray | None) -> Any:
-        """The table with its gaps filled by numbers of the machine's columns, or by the only value of the others."""
+    def _filled(
+        self,
+        table: Any,
+        gaps: np.ndarray,
+        found: np.ndarray | None,
+        expected: Mapping[int, np.ndarray] = MappingProxyType({}),
+    ) -> Any:
+        """The table with its gaps filled by numbers of the machine's columns, or by the only value of the others.
+
+        Of columns of the machine in `expected`, by their numbers, by values (n,) as they are.
+        """
         fills = {}
         for place in np.flatnonzero(gaps.any(0)).tolist():
             missing, only = gaps[:, place], self._only[place]
             if only is None:
                 assert found is not None, "there is a machine"
-                fills[place] = self._values_of(place, found[missing, int(np.searchsorted(self._places, place))])
+                column = int(np.searchsorted(self._places, place))
+                if column in expected:
+                    fills[place] = expected[column][missing]
+                else:
+                    fills[place] = self._values_of(place, found[missing, column])
             else:
                 fills[place] = np.full(int(missing.sum()), only, object)
         filled = filled_table(table, self._kept, gaps, fills, self._dtypes)

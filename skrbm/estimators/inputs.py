@@ -249,6 +249,7 @@ def rows_of(
         rows=np.sort(rows),
         encode=encode,
         decode=decode,
+        absent=settings.missing == "absent",
     )
     if stream is not None and others is not None:
         some = source.take(np.sort(others[:_HELD_OUT_ROWS]))
@@ -287,7 +288,9 @@ def _named_rows(
     if takes_bits(coding):
         warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
     v, free = kept.rows, gaps_in(kept.rows)
-    v = v if free is None else torch.where(free, v.nanmean(0).nan_to_num(0.0), v)  # provisionally
+    if free is not None:
+        mean = v.nanmean(0).nan_to_num(0.0)
+        v = torch.where(free, 0.0 if settings.missing == "absent" else mean, v)  # provisionally
     return HeldOut(binarize_rows(v, settings.binarize, stream), free=free)
 
 
@@ -332,6 +335,7 @@ def _in_passing(
         shuffle=settings.shuffle,
         place=settings.place,
         stream=Stream(0, "rows that are kept"),
+        absent=settings.missing == "absent",
     )
     assert coding is not None, "there was a batch at least"
     if takes_bits(coding):

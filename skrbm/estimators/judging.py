@@ -11,7 +11,7 @@ from torch import Tensor
 from skrbm.diagnostics.verdict import LEAST_LEARNED, LEAST_UPDATES, N_CHAINS, Verdict, judge
 from skrbm.estimators.coding import Coding
 from skrbm.estimators.fitted import Fitted, learned_of
-from skrbm.estimators.parameters import rule_of
+from skrbm.estimators.parameters import algorithm_of, rule_of
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import binarize_rows
 from skrbm.support.checks import warn
@@ -41,7 +41,7 @@ def warn_if_bad(model: Any, rows: SharedRows, coding: Coding, stream: Stream) ->
             ConvergenceWarning,
         )
         return
-    if model.algorithm != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
+    if algorithm_of(model) != "pcd" or _n_updates(model) < LEAST_UPDATES or rows.is_weighted or rows.group.rank > 0:
         return
     with one_thread():
         some = rows.some(_N_ROWS, stream)

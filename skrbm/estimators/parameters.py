@@ -18,7 +18,7 @@ from skrbm.support.checks import check_choice
 from skrbm.support.files import check_folder
 from skrbm.support.tensors import find_device
 from skrbm.training.descent import RateScheduleName
-from skrbm.training.settings import CRITERIA, Algorithm, OptimizerName, TrainSettings
+from skrbm.training.settings import CRITERIA, Algorithm, Missing, OptimizerName, TrainSettings, check_absent
 from skrbm.training.solved import SOLVERS
 
 _NOT_LEARNED_BY = ("checkpoint", "checkpoint_every", "device", "resume", "verbose")  # what doesn't change the result
@@ -151,21 +151,30 @@ def _check_couplings(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True, False, or a boolean mask, a numpy array; got {type(value).__name__}.")
 
 
+def _check_sizes(name: str, value: Any) -> None:
+    if not isinstance(value, tuple | list) or not value:
+        raise TypeError(f"{name}={value!r} must be a tuple of sizes of layers, such as (500, 1000).")
+    for size in value:
+        _COUNT(name, size)
+
+
 _COUNT = Number(1, kind=Integral)
 _SCHEDULE = "a factory that takes the optimiser, such as a partial of torch.optim.lr_scheduler.StepLR"
 
 CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "n_hidden": Number(0, kind=Integral),
+    "hidden_layer_sizes": _check_sizes,
     "visible_couplings": _check_couplings,
     "hidden_couplings": _check_couplings,
     "l2_penalty": Or("auto", Number(0)),
-    "encoding": Choice(("binary", "spin")),
+    "positive_phase": Choice(("auto", "exact", "gibbs")),
     "solver": Choice(SOLVERS),
     "hidden": Choice(("bernoulli", "gaussian")),
     "handle_unknown": Choice(("error", "missing")),
     "noise": Or("learned", Number(0, 1, "right")),
     "k": _check_k,
-    "algorithm": Choice(get_args(Algorithm)),
+    "missing": Choice(get_args(Missing)),
+    "algorithm": Choice(("auto", *get_args(Algorithm))),
     "n_chains": _COUNT,
     "learning_rate": Or("auto", Number(0, boundaries="neither")),
     "learning_rate_schedule": Choice(get_args(RateScheduleName), _SCHEDULE, callable),
@@ -204,6 +213,7 @@ def settings_of(model: Any) -> TrainSettings:
     for name, constraint in CONSTRAINTS.items():
         if name in values:
             constraint(name, values[name])
+    values.setdefault("n_hidden", model.n_hidden)
     if values["n_hidden"] == 0 and values.get("hidden_couplings", False) is not False:
         raise ValueError("hidden_couplings needs hidden units to couple, but n_hidden=0.")
     if values["n_hidden"] == 0 and values.get("visible_couplings", False) is False:
@@ -220,8 +230,25 @@ def settings_of(model: Any) -> TrainSettings:
     }
     visible, hidden = model.units
     settings.setdefault("binarize", "none")
+    if "hidden_layer_sizes" in values:
+        settings |= {"hidden_layer_sizes": tuple(values["hidden_layer_sizes"]), "n_latent": model.n_latent}
     settings |= {"device": find_device(values["device"]), "visible": visible, "hidden": hidden}
-    return TrainSettings(**{name: value for name, value in settings.items() if name in known})
+    settings["algorithm"] = algorithm_of(model)
+    found = TrainSettings(**{name: value for name, value in settings.items() if name in known})
+    check_absent(found)  # as far as it is known before there are rows
+    return found
+
+
+def missing_of(model: Any) -> Missing:
+    """What cells that are missing mean to an estimator."""
+    return getattr(model, "missing", "marginal")
+
+
+def algorithm_of(model: Any) -> Algorithm:
+    """Where the chains of an estimator start."""
+    if model.algorithm != "auto":
+        return model.algorithm
+    return "cd" if missing_of(model) == "absent" else "pcd"
 
 
 def rule_of(model: Any) -> Binarize:

@@ -19,7 +19,7 @@ from skrbm.estimators.tables import Column, learn_columns
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.units import Unit
 from skrbm.training.descent import RateScheduleName
-from skrbm.training.settings import Algorithm, Criterion, OptimizerName
+from skrbm.training.settings import Algorithm, Criterion, Missing, OptimizerName
 
 
 def visible_of(model: Any) -> Unit:
@@ -42,10 +42,10 @@ class CategoricalRBM(BaseRBM):
         The values of each column: those that there are in X (of columns of categories, all that these have), or these.
     handle_unknown : {"error", "missing"}, default="error"
         Whether values that `fit` didn't know are an error, or count as missing.
-    k, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, l1_penalty, \
-sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, precision, \
-store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, checkpoint_every, resume, \
-warm_start, verbose, random_state
+    k, missing, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, \
+l1_penalty, sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, \
+precision, store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, \
+checkpoint_every, resume, warm_start, verbose, random_state
         As in `BernoulliRBMTorch`.
 
     Attributes
@@ -71,6 +71,17 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
     >>> rbm = CategoricalRBM(n_hidden=4, random_state=0).fit(X)
     >>> rbm.complete(np.array([["red", None]], dtype=object))
     array([['red', 'round']], dtype=object)
+
+    Ratings, NaN where there is none, by `RBMImputer`: what each would be, on average.
+
+    >>> from skrbm import RBMImputer
+    >>> liked = np.random.default_rng(0).random((300, 1)) < 0.5
+    >>> stars = np.where(liked, 4.0, 2.0) + np.random.default_rng(1).integers(0, 2, (300, 6))
+    >>> stars[np.random.default_rng(2).random(stars.shape) < 0.5] = np.nan
+    >>> machine = CategoricalRBM(n_hidden=4, missing="absent", n_iter=30, random_state=0)
+    >>> imputer = RBMImputer(machine, statistic="mean").fit(stars)
+    >>> imputer.transform([[5.0, 4.0, np.nan, 4.0, 5.0, 5.0], [2.0, 3.0, np.nan, 2.0, 3.0, 2.0]])[:, 2].round()
+    array([4., 3.])
     """
 
     columns_: list[Column]
@@ -85,7 +96,8 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         categories: Literal["auto"] | Sequence[Sequence[Any]] = "auto",
         handle_unknown: Literal["error", "missing"] = "error",
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        missing: Missing = "marginal",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
@@ -119,6 +131,7 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         self.categories = categories
         self.handle_unknown = handle_unknown
         self.k = k
+        self.missing = missing
         self.algorithm = algorithm
         self.n_chains = n_chains
         self.learning_rate = learning_rate
@@ -185,11 +198,11 @@ class MixedRBM(BaseRBM):
         Whether labels that `fit` didn't know are an error, or count as missing.
     noise : float or "learned", default="learned"
         See `GaussianRBM`.
-    k, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, l1_penalty, \
-sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, precision, \
-store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, checkpoint_every, resume, \
-warm_start, verbose, random_state
-        As in `BernoulliRBMTorch`.
+    k, missing, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, \
+l1_penalty, sparsity_target, sparsity_cost, averaging, balance_modes, centered, batch_size, n_iter, shuffle, device, \
+precision, store_trajectory, early_stopping, validation_fraction, n_iter_no_change, tol, checkpoint, \
+checkpoint_every, resume, warm_start, verbose, random_state
+        As in `BernoulliRBMTorch`; `missing="absent"` is for tables without Gaussian columns.
 
     Attributes
     ----------
@@ -230,7 +243,8 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         handle_unknown: Literal["error", "missing"] = "error",
         noise: float | Literal["learned"] = "learned",
         k: int | Mapping[float, int] = 1,
-        algorithm: Algorithm = "pcd",
+        missing: Missing = "marginal",
+        algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         learning_rate_schedule: RateScheduleName | Callable[..., LRScheduler] = "linear",
@@ -265,6 +279,7 @@ learning_rate_, balance_gain_, n_iter_, n_features_in_, feature_names_in_
         self.handle_unknown = handle_unknown
         self.noise = noise
         self.k = k
+        self.missing = missing
         self.algorithm = algorithm
         self.n_chains = n_chains
         self.learning_rate = learning_rate

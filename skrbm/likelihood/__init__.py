@@ -1,5 +1,6 @@
 """log Z and what follows from it. Imports `sampling` and what is below."""
 
+from skrbm.likelihood.absent import absent_log_likelihood, absent_means, absent_pseudo_log_likelihood
 from skrbm.likelihood.annealed import (
     Annealed,
     Schedule,
@@ -28,9 +29,10 @@ from skrbm.likelihood.tempered import log_partition_tempering
 # fmt: off
 __all__ = [
     "METHODS", "Annealed", "Clusters", "LogPartition", "LogPartitionWarning", "Marginal", "Schedule",
-    "adapted_schedule", "anneal", "anneal_from_clusters", "bits_to_enumerate", "checked_schedule",
-    "inverse_temperatures", "log_likelihood_exact", "log_likelihood_raise", "log_partition", "log_partition_ais",
-    "log_partition_exact", "log_partition_reverse_ais", "log_partition_tempering", "marginal_free_energy",
-    "marginal_mean_h", "marginal_pseudo_log_likelihood", "method_for", "pseudo_log_likelihood", "uniform_schedule",
+    "absent_log_likelihood", "absent_means", "absent_pseudo_log_likelihood", "adapted_schedule", "anneal",
+    "anneal_from_clusters", "bits_to_enumerate", "checked_schedule", "inverse_temperatures", "log_likelihood_exact",
+    "log_likelihood_raise", "log_partition", "log_partition_ais", "log_partition_exact", "log_partition_reverse_ais",
+    "log_partition_tempering", "marginal_free_energy", "marginal_mean_h", "marginal_pseudo_log_likelihood",
+    "method_for", "pseudo_log_likelihood", "uniform_schedule",
 ]
 # fmt: on

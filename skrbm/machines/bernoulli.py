@@ -47,7 +47,7 @@ class Bernoulli(ColumnUnit):
         """The state itself."""
         return s
 
-    def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
+    def bias_of(self, mean: Tensor, smoothing: float | Tensor = 0.0) -> Tensor:
         """log(p / (1-p)) with p the mean shrunk towards a half: (mean + smoothing) / (1 + 2 smoothing).
 
         With `smoothing` = 1/n this is the estimate from n rows and one more of either kind (Laplace). Means outside

@@ -90,9 +90,13 @@ class Blocks(Unit):
         """Of each block."""
         return torch.cat([unit.statistics(part) for unit, part in self._parts(s)], -1)
 
-    def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
+    def bias_of(self, mean: Tensor, smoothing: float | Tensor = 0.0) -> Tensor:
         """Of each block."""
-        return torch.cat([unit.bias_of(part, smoothing) for unit, part in self._parts(mean)], -1)
+        found = []
+        for unit, first, n in self._placed():
+            more = smoothing[first : first + n] if isinstance(smoothing, Tensor) else smoothing
+            found.append(unit.bias_of(mean[..., first : first + n], more))
+        return torch.cat(found, -1)
 
     def are_states(self, v: Tensor) -> bool:
         """Whether those of each block are."""

@@ -89,10 +89,12 @@ class Categorical(Unit):
         """The state itself."""
         return s
 
-    def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
+    def bias_of(self, mean: Tensor, smoothing: float | Tensor = 0.0) -> Tensor:
         """log p, less its mean in a unit, where p is the mean as if each category had `smoothing` as many rows more."""
         shares = self._by_unit(mean.clamp_min(0.0), 0.0)
         sizes = torch.tensor(self.sizes, device=mean.device)
+        if isinstance(smoothing, Tensor):
+            smoothing = self._by_unit(smoothing, 0.0).amax(-2)
         p = (shares + smoothing) / (shares.sum(-2, keepdim=True) + smoothing * sizes)
         return self.centered(self._in_columns(p.clamp_min(_TINY).log()))
 

@@ -51,7 +51,7 @@ class Gaussian(ColumnUnit):
         """The state itself."""
         return s
 
-    def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
+    def bias_of(self, mean: Tensor, smoothing: float | Tensor = 0.0) -> Tensor:
         """The mean itself, shrunk as if `smoothing` times as many rows had been 1 and as many -1."""
         return mean / (1.0 + 2.0 * smoothing)
 

@@ -220,7 +220,7 @@ def initial_parameters(
     stream: Stream,
     *,
     scale: float = 0.01,
-    smoothing: float = 0.0,
+    smoothing: float | Tensor = 0.0,
     visible: Unit = BERNOULLI,
     hidden: Unit = BERNOULLI,
     log_scale: Tensor | None = None,

@@ -79,8 +79,11 @@ class Unit(ABC):
         """What the gradient takes the mean of: the derivative of log ρ(s) + s'x by the unit's parameters."""
 
     @abstractmethod
-    def bias_of(self, mean: Tensor, smoothing: float = 0.0) -> Tensor:
-        """The input at which the mean is `mean`, shrunk as if `smoothing` times as many rows had shown each extreme."""
+    def bias_of(self, mean: Tensor, smoothing: float | Tensor = 0.0) -> Tensor:
+        """The input at which the mean is `mean`, shrunk as if `smoothing` times as many rows had shown each extreme.
+
+        `smoothing` may be one for each column, (n_columns,), the same in all columns of a unit.
+        """
 
     @abstractmethod
     def check_range(self, low: float, high: float) -> str | None:

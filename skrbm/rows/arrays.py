@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.rows.gaps import Gaps
+from skrbm.rows.gaps import Gaps, bits_or_gaps, has_gaps, is_empty
 from skrbm.rows.source import Batch, Binarize, Mean, RowSource
 from skrbm.rows.stores import Levels, OnCPU, Sent, Store, on_device
 from skrbm.support.randomness import Stream
-from skrbm.support.tensors import chunks, dense, is_bits, numpy_type, to_tensor
+from skrbm.support.tensors import chunks, dense, numpy_type, to_tensor
 
 _MAX_STORE = 1 << 28  # bytes that a narrower copy of the rows may take; larger arrays stay as they are
 _LEVELS = (255, 16)  # greys are often multiples of one over these: pixels of a byte, scikit-learn's digits
@@ -45,6 +45,8 @@ class ArrayRows(RowSource):
         Numbers of the rows that are meant; by default all. `take` hands out the others too.
     encode, decode : callable, optional
         Makes rows of a machine of rows of X, a batch at a time, and the reverse; X is kept as it is then.
+    absent : bool
+        Whether missing cells are not there, rather than to be drawn; see `RowSource`.
     """
 
     n_features: int
@@ -54,9 +56,10 @@ class ArrayRows(RowSource):
     is_weighted: bool
     has_full_batches: bool = True
     has_gaps: bool
+    has_absent: bool
     shuffle: bool
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (whatever rows may be like)
         self,
         X: Any,
         weight: np.ndarray | None = None,
@@ -67,12 +70,14 @@ class ArrayRows(RowSource):
         rows: np.ndarray | None = None,
         encode: Callable[[Tensor], Tensor] | None = None,
         decode: Callable[[Tensor], Tensor] | None = None,
+        absent: bool = False,
     ) -> None:
         rows = np.arange(X.shape[0]) if rows is None else rows
-        self._gaps = Gaps.of(X, Stream(0, "gaps"))
+        self.has_absent = absent and has_gaps(X)
+        self._gaps = None if absent else Gaps.of(X, Stream(0, "gaps"))
         self._encode, self._decode, self.has_gaps = encode, decode, self._gaps is not None
-        if self._gaps is not None:
-            rows = rows[~self._gaps.is_empty[rows]]
+        if self.has_absent or self.has_gaps:
+            rows = rows[~is_empty(X)[rows]]
             if not len(rows):
                 raise ValueError("X has no values at all: every cell is NaN. Pass rows that have some.")
         self._rows = rows if weight is None else rows[weight[rows] != 0]
@@ -84,7 +89,7 @@ class ArrayRows(RowSource):
         mapped = is_mapped(X)
         if self._gaps is not None:
             store: OnCPU = _Filled(self._gaps, X.dtype, dtype, encode)
-        elif encode is not None:
+        elif encode is not None or self.has_absent:
             store = _AsGiven(X, dtype, encode)
         else:
             store = (None if mapped else _Bits.of(X) or _Greys.of(X, dtype)) or _AsGiven(X, dtype)
@@ -92,7 +97,7 @@ class ArrayRows(RowSource):
         self._in_blocks = mapped and X.nbytes > _MAX_STORE
         self.is_binary = isinstance(store, _Bits) or self._all_bits(store)
         # On another device than the CPU the rows lie there as a whole if they can, to be copied once.
-        if self._gaps is not None:  # whose values change
+        if self.has_absent or self._gaps is not None:  # values change, or are NaN
             self._store: Store = store if self._device.type == "cpu" else Sent(store, self._device)
         else:
             shape = (int(X.shape[0]), self.n_features)
@@ -115,6 +120,9 @@ class ArrayRows(RowSource):
     def _batch(self, rows: Tensor) -> Batch:
         weight = None if self._weight is None else self._weight[rows.to(self._device)]
         v = self._store.take(rows)
+        if self.has_absent:
+            free = torch.isnan(v)
+            return Batch(v.masked_fill_(free, 0.0), weight, free=free if bool(free.any()) else None)
         if self._gaps is None:
             return Batch(v, weight)
         numbers = rows.cpu().numpy()
@@ -139,15 +147,21 @@ class ArrayRows(RowSource):
         for rows in chunks(self.n_rows):
             yield self.take(self._rows[rows])
 
-    def mean(self, rule: Binarize) -> Tensor:
+    def _mean(self, rule: Binarize) -> Mean:
         total = Mean(rule)
         for batch in self.in_order():
-            v = batch.v if batch.free is None else batch.v.masked_fill(batch.free, torch.nan)
-            total.add_(v, batch.weight)
-        return total.value
+            total.add_(_with_nan(batch), batch.weight)
+        return total
+
+    def mean(self, rule: Binarize) -> Tensor:
+        return self._mean(rule).value
+
+    def share_known(self) -> Tensor:
+        return self._mean("none").share_known
 
     def some(self, n: int, stream: Stream) -> Tensor:
-        return self.take(self._rows[np.sort(stream.permutation(self.n_rows)[:n])]).v
+        batch = self.take(self._rows[np.sort(stream.permutation(self.n_rows)[:n])])
+        return _with_nan(batch) if self.has_absent else batch.v
 
     def take(self, rows: np.ndarray) -> Batch:
         """The given rows of X as floats, and their weights."""
@@ -156,7 +170,11 @@ class ArrayRows(RowSource):
 
     def _all_bits(self, store: Store) -> bool:
         """Of rows too many to be packed."""
-        return all(is_bits(store.take(store.index(self._rows[rows]))) for rows in chunks(self.n_rows))
+        return all(bits_or_gaps(store.take(store.index(self._rows[rows]))) for rows in chunks(self.n_rows))
+
+
+def _with_nan(batch: Batch) -> Tensor:
+    return batch.v if batch.free is None else batch.v.masked_fill(batch.free, torch.nan)
 
 
 class _Bits(OnCPU):

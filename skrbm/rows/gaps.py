@@ -46,16 +46,7 @@ class Gaps:
     @classmethod
     def of(cls, X: Any, stream: Stream) -> Gaps | None:
         """Those of X; None if there are none."""
-        if not isinstance(X, np.ndarray) or X.dtype.kind != "f":
-            return None
-        if not any(_has_nan(X[rows]) for rows in chunks(len(X))):
-            return None
-        return cls(X, stream)
-
-    @property
-    def is_empty(self) -> np.ndarray:
-        """Which rows have nothing but gaps, (n_rows,)."""
-        return np.asarray(np.diff(self._first) == self._X.shape[1])
+        return cls(X, stream) if has_gaps(X) else None
 
     def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those rows, and them with their missing cells filled in."""
@@ -72,6 +63,18 @@ class Gaps:
         """Where the cells of those rows are, in their order."""
         first, n = self._first[rows], self._first[rows + 1] - self._first[rows]
         return np.repeat(first - (n.cumsum() - n), n) + np.arange(n.sum())
+
+
+def has_gaps(X: Any) -> bool:
+    """Whether X is an array with NaN in it."""
+    if not isinstance(X, np.ndarray) or X.dtype.kind != "f":
+        return False
+    return any(_has_nan(X[rows]) for rows in chunks(len(X)))
+
+
+def is_empty(X: np.ndarray) -> np.ndarray:
+    """Which rows have nothing but gaps, (n_rows,)."""
+    return np.concatenate([np.isnan(X[rows]).all(1) for rows in chunks(len(X))])
 
 
 def _has_nan(part: np.ndarray) -> bool:

@@ -44,6 +44,7 @@ class PassingRows(RowSource):
     is_weighted: bool = False
     has_full_batches: bool = False
     has_gaps: bool
+    has_absent: bool
     shuffle: bool
     range: Range
 
@@ -56,6 +57,7 @@ class PassingRows(RowSource):
         shuffle: bool,
         place: Placement,
         stream: Stream,
+        absent: bool = False,
     ) -> None:
         """Find out what is to be known beforehand, from batches that are best all rows once.
 
@@ -73,6 +75,8 @@ class PassingRows(RowSource):
             Of the batches.
         stream : Stream
             Decides which rows are kept.
+        absent : bool
+            Whether missing cells are not there; see `RowSource`.
 
         Raises
         ------
@@ -94,8 +98,9 @@ class PassingRows(RowSource):
             self.range = self.range | Range.of(rows, kinds=True)
         if not self.n_rows:
             raise ValueError(NO_ROWS.format("X"))
-        self._mean = mean.value
-        self._sample = self._filled(kept.rows)[0]
+        self.has_absent, self.has_gaps = absent, self.has_gaps and not absent  # batches to come may have some
+        self._mean, self._known = mean.value, mean.share_known
+        self._sample = kept.rows if self.has_absent else self._filled(kept.rows)[0]
         self.n_features, self.total_weight = len(self._mean), float(self.n_rows)
 
     @abstractmethod
@@ -108,6 +113,9 @@ class PassingRows(RowSource):
 
     def mean(self, rule: Binarize) -> Tensor:
         return self._mean  # by the rule that was given at first
+
+    def share_known(self) -> Tensor:
+        return self._known
 
     def some(self, n: int, stream: Stream) -> Tensor:
         order = torch.from_numpy(np.sort(stream.permutation(len(self._sample))[:n]))
@@ -123,9 +131,12 @@ class PassingRows(RowSource):
         """Nothing to go on from."""
 
     def _filled(self, v: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Rows whose missing cells are the means of their columns, and which these are."""
+        """Rows whose missing cells are the means of their columns, or 0, and which these are."""
         free = gaps_in(v)
-        return (v, None) if free is None else (torch.where(free, self._mean.to(v).nan_to_num(0.0), v), free)
+        if free is None:
+            return v, None
+        values = 0.0 if self.has_absent else self._mean.to(v).nan_to_num(0.0)
+        return torch.where(free, values, v), free
 
     def epoch(self, stream: Stream, batch_size: int = 100, as_kept: bool = False) -> Iterator[Batch]:
         n_seen = 0

@@ -46,13 +46,14 @@ class SharedRows(RowSource):
     is_weighted: bool
     has_full_batches: bool
     has_gaps: bool
+    has_absent: bool
 
     def __init__(self, source: RowSource, group: Group = ALONE, held_out: HeldOut | None = None) -> None:
         self._source, self.group, self.held_out = source, group, held_out
         self.n_features, self.is_binary, self.is_weighted = source.n_features, source.is_binary, source.is_weighted
         self.n_own_rows, self.n_rows = source.n_rows, group.total(source.n_rows)
         self.total_weight, self.has_full_batches = source.total_weight, source.has_full_batches and group.size == 1
-        self.has_gaps = source.has_gaps
+        self.has_gaps, self.has_absent = source.has_gaps, source.has_absent
         self._plan = cache(self._agree)  # asked of the others once for each size of batches
 
     def n_batches(self, batch_size: int) -> int:
@@ -60,6 +61,9 @@ class SharedRows(RowSource):
 
     def mean(self, rule: Binarize) -> Tensor:
         return self.group.mean(self._source.mean(rule), self.total_weight)
+
+    def share_known(self) -> Tensor:
+        return self.group.mean(self._source.share_known(), self.total_weight)
 
     def some(self, n: int, stream: Stream) -> Tensor:
         return self._source.some(n, stream)

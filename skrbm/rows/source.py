@@ -84,7 +84,9 @@ class RowSource(Protocol):
     has_full_batches : bool
         Whether all batches of an epoch but the last have as many rows as was asked for.
     has_gaps : bool
-        Whether cells are missing. In batches and samples they have provisional values.
+        Whether cells are missing that are to be drawn. In batches and samples they have provisional values.
+    has_absent : bool
+        Whether cells are missing that are not there: 0 in batches, which say where they are, and NaN in samples.
     """
 
     n_features: int
@@ -94,6 +96,7 @@ class RowSource(Protocol):
     is_weighted: bool
     has_full_batches: bool
     has_gaps: bool = False
+    has_absent: bool = False
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
@@ -103,6 +106,9 @@ class RowSource(Protocol):
 
         Of the cells that aren't missing; NaN where a column has none.
         """
+
+    def share_known(self) -> Tensor:
+        """Weighted share of the rows in which a column isn't missing, (n_features,)."""
 
     def some(self, n: int, stream: Stream) -> Tensor:
         """`n` different rows, or all if there are fewer, as floats (n, n_features)."""
@@ -147,6 +153,11 @@ class Mean:
     def value(self) -> Tensor:
         """The mean of those counted so far, (n_features,); NaN where all are missing."""
         return (self._total / (self._weight - self._missing)).to(self._dtype)
+
+    @property
+    def share_known(self) -> Tensor:
+        """Share of those counted so far, by weight, in which a column isn't missing, (n_features,)."""
+        return (1.0 - self._missing / self._weight + torch.zeros_like(self._total)).to(self._dtype)
 
 
 def binarize_rows(v: Tensor, rule: Binarize, stream: Stream, out: Tensor | None = None) -> Tensor:

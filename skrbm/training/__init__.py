@@ -2,6 +2,9 @@
 
 from skrbm.training.balance import Balanced, balance_modes
 from skrbm.training.checkpoint import CheckpointFile
+from skrbm.training.couplings import Couplings, CouplingsWarning, DistinctRows, Moments, distinct_rows, moments
+from skrbm.training.couplings_exact import learn_exactly
+from skrbm.training.couplings_pseudo import learn_by_pseudolikelihood
 from skrbm.training.fit import Run, Start, begin, train
 from skrbm.training.gradients import Centering, Gradient, Statistics, statistics
 from skrbm.training.learned import Learned
@@ -14,9 +17,11 @@ from skrbm.training.update import EpochRecord, epoch_, update_
 
 # fmt: off
 __all__ = [
-    "Average", "Balanced", "Centering", "CheckpointFile", "EarlyStopping", "EpochRecord", "Gradient", "Learned",
-    "Listener", "Listeners", "Measures", "Observer", "PrintEpochs", "Run", "Start", "Statistics", "Streams",
-    "TrainSettings", "TrainState", "Trajectory", "balance_modes", "begin", "epoch_", "gibbs_steps", "measure",
-    "rate_scheduler", "start_state", "statistics", "train", "update_", "validation_score",
+    "Average", "Balanced", "Centering", "CheckpointFile", "Couplings", "CouplingsWarning", "DistinctRows",
+    "EarlyStopping", "EpochRecord", "Gradient", "Learned", "Listener", "Listeners", "Measures", "Moments",
+    "Observer", "PrintEpochs", "Run", "Start", "Statistics", "Streams", "TrainSettings", "TrainState",
+    "Trajectory", "balance_modes", "begin", "distinct_rows", "epoch_", "gibbs_steps", "learn_by_pseudolikelihood",
+    "learn_exactly", "measure", "moments", "rate_scheduler", "start_state", "statistics", "train", "update_",
+    "validation_score",
 ]
 # fmt: on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,32 @@ def with_couplings(params: RBMParameters, mask: np.ndarray, n_latent: int, strea
         weights = torch.from_numpy(stream.normal((n_latent, n - n_latent), _FIRST_WEIGHT)).to(R)
         R[n - n_latent :, : n - n_latent], R[: n - n_latent, n - n_latent :] = weights, weights.T
     return replace(params, R=R, graph=graph)
+
+
+def mask_of_layers(sizes: Sequence[int], n_visible: int) -> Tensor:
+    """Which weights a machine of several layers has, (units of odd layers, visible units and those of even layers).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Of the hidden layers, from the first.
+    n_visible : int
+        Of the visible layer.
+    """
+    odd, even = [*sizes[::2]], [n_visible, *sizes[1::2]]
+    blocks = [[torch.full((n, m), j in (i, i + 1)) for j, m in enumerate(even)] for i, n in enumerate(odd)]
+    return torch.cat([torch.cat(row, 1) for row in blocks])
+
+
+def with_layers_above(params: RBMParameters, sizes: Sequence[int], stream: Stream) -> RBMParameters:
+    """A machine of hidden layers of these sizes, whose first is that of `params`; the weights above are drawn small."""
+    n, n_even = params.n_features, sum(sizes[1::2])
+    mask = mask_of_layers(sizes, n)
+    W = torch.from_numpy(stream.normal(tuple(mask.shape), _FIRST_WEIGHT)).to(params.W) * mask.to(params.W)
+    W[: params.n_hidden, :n] = params.W
+    b = torch.cat((params.b, params.b.new_zeros(n_even)))
+    c = torch.cat((params.c, params.c.new_zeros(len(W) - params.n_hidden)))
+    return RBMParameters(W, b, c, params.visible, params.hidden)
 
 
 def gradient_of_couplings(state: TrainState, phases: Phases, weight: Tensor | None, group: Group) -> Tensor:

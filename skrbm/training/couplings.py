@@ -217,10 +217,9 @@ def warn_of(result: Couplings, tol: float, names: Any = None) -> None:
 
 
 def default_l2_penalty(n_rows: float, n_features: int) -> float:
-    """What "auto" means.
+    """A stand-in for what "auto" is to mean, which has not been chosen on held-out rows yet.
 
-    A normal prior of couplings, of a variance that rows don't depend on, is a penalty that falls as 1 / n_rows. See
-    `benchmarks/boltzmann.py penalty` for the choice.
+    A normal prior of couplings, of a variance of 1 that rows don't depend on, is a penalty of 1 / n_rows.
     """
     return 1.0 / n_rows
 
@@ -237,7 +236,7 @@ def worst_derivative(R: Tensor, gradient: Tensor, db: Tensor, edges: Tensor, l1:
     """
     at_zero = (gradient.abs() - l1).clamp(min=0.0)
     worst = torch.where(R == 0, at_zero, (gradient + l1 * R.sign()).abs())
-    return max(float((worst * edges).amax()), float(db.abs().amax()))
+    return float(torch.cat(((worst * edges).flatten(), db.abs(), torch.zeros(1).to(db))).amax())
 
 
 class _IsReached(Exception):

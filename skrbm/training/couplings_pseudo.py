@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from skrbm.support.tensors import chunks
 from skrbm.training.couplings import (
     Couplings,
     DistinctRows,
@@ -27,8 +28,9 @@ from skrbm.training.couplings import (
 )
 
 MAX_ERRORS = 5050  # parameters whose standard errors are computed: the couplings and biases of 100 units
-_LONG = 10**9  # multiply-adds of a product from which on float32 pays
+LONG = 10**9  # multiply-adds of a product from which on float32 pays
 _ROUGH = 3e-4  # the gradient up to which float32 is good
+_N_POLISHING, _NEAR = 5, 1e-3  # Newton's steps in the end, and the gradient from which on they are safe
 _LEAST_EIGENVALUE = 1e-2  # of C against D: what rows say nothing about is not to be moved far
 _LEAST_VARIANCE = 1e-3  # of a unit given the others
 
@@ -121,6 +123,11 @@ class Pseudo(NamedTuple):
     l1: float
     l2: float
 
+    @property
+    def n_parameters(self) -> int:
+        """Biases and couplings."""
+        return len(self.edges) + int(self.edges.sum()) // 2
+
     def at(self, R: Tensor, b: Tensor, dtype: torch.dtype = torch.float64) -> Point:
         """The objective and its derivatives, by products in a float type."""
         value, dR, db, variances = 0.0, torch.zeros_like(R), torch.zeros_like(b), torch.zeros_like(b)
@@ -146,10 +153,34 @@ def _optimum(problem: Pseudo, covariance: Tensor, b: Tensor, tol: float, max_ite
     n_iter, n = 0, len(b)
     search = _by_parts if problem.l1 else _by_eigenvectors
     point = Point(torch.zeros_like(covariance), b, 0.0, covariance, b, covariance.diagonal())
-    if len(problem.rows.bits) * n * n > _LONG:
+    if len(problem.rows.bits) * n * n > LONG:
         point, n_iter = search(problem, covariance, point, torch.float32, max(tol, _ROUGH), max_iter)
     point, n_more = search(problem, covariance, point, torch.float64, tol, max_iter)
+    if not problem.l1 and problem.n_parameters <= MAX_ERRORS:
+        point = _polished(problem, point, tol)
     return point, n_iter + n_more
+
+
+def _polished(problem: Pseudo, point: Point, tol: float) -> Point:
+    """Newton's steps where L-BFGS has ended early: near the optimum its objective can't tell points apart."""
+    n, (i, j) = len(point.b), torch.where(problem.edges.triu(1))
+    for _ in range(_N_POLISHING):
+        worst = problem.worst(point)
+        if worst <= tol or worst > _NEAR:
+            break
+        H = curvature(problem, point.R, point.b)
+        H.diagonal()[n:] += problem.l2
+        root, is_singular = torch.linalg.cholesky_ex(H)
+        if is_singular:
+            break
+        step = torch.cholesky_solve(torch.cat((point.db, point.dR[i, j]))[:, None], root)[:, 0]
+        R = point.R.clone()
+        R[i, j] = R[j, i] = R[i, j] - step[n:]
+        moved = problem.at(R, point.b - step[:n])
+        if problem.worst(moved) >= worst:
+            break
+        point = moved
+    return point
 
 
 def _by_eigenvectors(
@@ -173,7 +204,8 @@ def _by_eigenvectors(
         Y = torch.zeros(n, n, dtype=torch.float64)
         Y[i, j] = parts[n:] / twice
         Y = (Y + Y.triu(1).T) * scale
-        R = point.R + (B @ Y @ B.T) * problem.edges
+        change = B @ Y @ B.T
+        R = point.R + 0.5 * (change + change.T) * problem.edges  # symmetric to the last bit
         return R, centre + root * parts[:n] - R @ mean
 
     def objective(u: np.ndarray) -> tuple[float, np.ndarray, float]:
@@ -221,51 +253,58 @@ def _by_parts(
 def _errors(problem: Pseudo, at: Point) -> tuple[Tensor, Tensor] | None:
     """Standard errors of couplings and biases; None where there are too many, or the curvature is singular."""
     n, (i, j) = len(at.b), torch.where(problem.edges.triu(1))
-    if n + len(i) > MAX_ERRORS:
+    if problem.n_parameters > MAX_ERRORS:
         return None
-    curvature, outer = curvature_and_scores(problem, at.R, at.b)
-    root, is_singular = torch.linalg.cholesky_ex(curvature)
+    root, is_singular = torch.linalg.cholesky_ex(curvature(problem, at.R, at.b))
     if is_singular:
         return None
     inverse = torch.cholesky_inverse(root)
-    errors = (((inverse @ outer) * inverse).sum(1) / problem.rows.n_rows).sqrt()
+    errors = (((inverse @ mean_square_slope(problem, at.R, at.b)) * inverse).sum(1) / problem.rows.n_rows).sqrt()
     R = torch.zeros_like(at.R)
     R[i, j] = R[j, i] = errors[n:]
     return R, errors[:n]
 
 
-def curvature_and_scores(problem: Pseudo, R: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """H and K of the sandwich, of biases and then couplings i < j: mean curvature, and mean square of a row's slope.
+def curvature(problem: Pseudo, R: Tensor, b: Tensor) -> Tensor:
+    """The second derivatives of the objective without penalties, (n_parameters, n_parameters).
 
-    Parameters
-    ----------
-    R, b : Tensor of shape (n, n) and (n,)
-        Where.
-
-    Returns
-    -------
-    H, K : Tensor of shape (n_parameters, n_parameters)
-        The second derivatives of the objective without penalties; the mean of s s', where s has a row's derivatives.
+    Parameters are the biases, then the couplings i < j.
     """
-    n, (i, j) = len(b), torch.where(problem.edges.triu(1))
-    place = torch.zeros(n, n, dtype=torch.long)  # of the parameter of a pair; its own bias on the diagonal
-    place[i, j] = place[j, i] = torch.arange(n, n + len(i))
-    place.diagonal().copy_(torch.arange(n))
+    n, place = len(b), _places(problem.edges)
     exists = problem.edges | torch.eye(n, dtype=torch.bool)
-    H = torch.zeros(2 * (n + len(i),), dtype=torch.float64)
-    K = torch.zeros_like(H, dtype=torch.float32)
     by_unit = torch.zeros(n, n, n, dtype=torch.float64)
-    for x, weight in problem.rows.blocks(torch.float64, 2048):
+    for x, weight in problem.rows.blocks(torch.float64):
         p = torch.addmm(b, x, R).sigmoid_()
-        error, weighted = p - x, p * (1 - p) * weight[:, None]
+        weighted = p * (1 - p) * weight[:, None]
         for k in range(n):
             ones = x.clone()
             ones[:, k] = 1.0  # the bias's
             by_unit[k] += ones.T @ (ones * weighted[:, k, None])
-        scores = torch.cat((error, error[:, i] * x[:, j] + error[:, j] * x[:, i]), 1) * weight.sqrt()[:, None]
-        scores = scores.float()  # errors of errors of 1e-6 are small enough, in half the time
-        K += scores.T @ scores
+    H = torch.zeros(2 * (problem.n_parameters,), dtype=torch.float64)
     for k in range(n):
         mine = place[k][exists[k]]
         H[mine[:, None], mine] += by_unit[k][exists[k]][:, exists[k]]
-    return H, K.double()
+    return H
+
+
+def mean_square_slope(problem: Pseudo, R: Tensor, b: Tensor) -> Tensor:
+    """The mean of s s', where s has the derivatives of a row's objective, (n_parameters, n_parameters)."""
+    i, j = torch.where(problem.edges.triu(1))
+    K = torch.zeros(2 * (problem.n_parameters,), dtype=torch.float32)
+    parts = list(chunks(len(K), max(1, -(-len(K) // 4))))  # the matrix is symmetric, so half of it will do
+    for x, weight in problem.rows.blocks(torch.float64, 2048):
+        error = torch.addmm(b, x, R).sigmoid_() - x
+        slopes = torch.cat((error, error[:, i] * x[:, j] + error[:, j] * x[:, i]), 1) * weight.sqrt()[:, None]
+        slopes = slopes.float()  # errors of errors of 1e-6 are small enough, in half the time
+        for here in parts:
+            K[here, here.start :] += slopes[:, here].T @ slopes[:, here.start :]
+    return (K.triu() + K.triu(1).T).double()
+
+
+def _places(edges: Tensor) -> Tensor:
+    """The number of the parameter of each pair, of its bias on the diagonal."""
+    n, (i, j) = len(edges), torch.where(edges.triu(1))
+    place = torch.zeros(n, n, dtype=torch.long)
+    place[i, j] = place[j, i] = torch.arange(n, n + len(i))
+    place.diagonal().copy_(torch.arange(n))
+    return place

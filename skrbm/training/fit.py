@@ -20,9 +20,10 @@ from skrbm.support.compiled import loaded_loops
 from skrbm.support.files import to_plain
 from skrbm.support.randomness import Stream
 from skrbm.support.tensors import Placement, to_numpy, to_tensor
+from skrbm.training.absent import binarized_some, mean_with_absent, smoothing_of
 from skrbm.training.balance import balance_modes
 from skrbm.training.checkpoint import check_same_rows
-from skrbm.training.coupled import with_couplings
+from skrbm.training.coupled import mask_of_layers, with_couplings
 from skrbm.training.gaps import filled_held_out
 from skrbm.training.learned import Learned
 from skrbm.training.listeners import Listener, Listeners
@@ -83,7 +84,7 @@ class Run:
     base_rates, data_samples : ndarray
         See `Learned`.
     watched : Tensor of shape (n, n_features)
-        Training rows that are measured after each epoch.
+        Training rows that are measured after each epoch; NaN where cells are absent.
     watched_at, kept_at : dict
         States of the streams that have chosen these, and `data_samples`.
     rule : {"none", "sample"} or float
@@ -109,7 +110,7 @@ class Run:
     start: Start
     first: dict[str, Any]
     base_rates: np.ndarray
-    data_samples: np.ndarray
+    data_samples: np.ndarray | None
     watched: Tensor
     watched_at: dict[str, Any]
     kept_at: dict[str, Any]
@@ -189,7 +190,7 @@ class Run:
 
         Or whether chains of Gaussian columns have left the rows far behind.
         """
-        v = params.states_of(self.watched)
+        v = params.states_of(self.watched.nan_to_num(0.0) if self.rows.has_absent else self.watched)
         mean_h = mean_h_given_v(params, v)
         stuck = (mean_h.amax(0) < 0.01) | (mean_h.amin(0) > 0.99)
         is_ruined = not bool(mean_h.isfinite().all()) or float(stuck.float().mean()) > STUCK_SHARE
@@ -209,7 +210,9 @@ class Run:
     def measure(self, record: EpochRecord, before: RBMParameters, n_retreats: int = 0) -> None:
         """Take note of an epoch, `before` being the machine before it, that was begun again so many times."""
         state = self.state
-        held_out = filled_held_out(state.model, self.rows.held_out, self.stream)
+        held_out = self.rows.held_out
+        if state.settings.missing != "absent":
+            held_out = filled_held_out(state.model, held_out, self.stream)
         if self.rows.has_gaps:
             self.watched = self._some_again(self.watched_at, len(self.watched), self.rule)
         h = state.h.to(state.params.W.dtype)
@@ -339,7 +342,7 @@ def base_bias(base_rates: Any, params: RBMParameters) -> Tensor:
     return params.visible.bias_of(means).to(params.b)
 
 
-def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, stream: Stream) -> RBMParameters:
+def _first_machine(mean_v: Tensor, smoothing: float | Tensor, settings: TrainSettings, stream: Stream) -> RBMParameters:
     """The machine before learning, given the mean of the rows."""
     visible, log_scale = settings.visible, None
     if visible.scaled is not None:
@@ -356,6 +359,9 @@ def _first_machine(mean_v: Tensor, smoothing: float, settings: TrainSettings, st
         hidden=settings.hidden,
         log_scale=log_scale,
     )
+    if settings.has_masked_weights:
+        mask = mask_of_layers(settings.hidden_layer_sizes, first.n_features - settings.n_latent)
+        first.W.mul_(mask.to(first.W))
     if settings.couplings is None:
         return first
     return with_couplings(first, settings.couplings, settings.n_latent, stream)
@@ -383,7 +389,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     asked, settings = settings, settings.resolved(rows)
     group, learned, place = rows.group, start.learned, settings.place
     streams = Streams.from_seed(start.seed, group.seed(start.seed))
-    mean_v, smoothing, h, v = rows.mean(settings.binarize), 1.0 / rows.n_rows, None, None
+    mean_v, smoothing, h, v = rows.mean(settings.binarize), smoothing_of(rows), None, None
     unseen = mean_v.isnan()
     mean_v = torch.where(unseen, settings.visible.mean(torch.zeros_like(mean_v)), mean_v)
     if learned is None:
@@ -395,9 +401,10 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
             v = _placed(learned.v, place)
     visible = params.visible
     kept_at = streams.start.state()
-    data_samples = to_numpy(rows.some(_KEPT_ROWS, streams.start))
+    some = rows.some(_KEPT_ROWS, streams.start)
+    data_samples = None if rows.has_absent else to_numpy(some)  # chains couldn't start at rows with absent cells
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
-    state = start_state(params, params.states_of(mean_v), settings, streams, h=h, v=v)
+    state = start_state(params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h, v=v)
     unseen[rows.n_features - settings.n_latent :] = False  # they are learned nevertheless
     if learned is None and bool(unseen.any()):
         _warn_of_unseen(unseen)
@@ -417,7 +424,7 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     # By the rule that was asked for: the draws of the measures are then the same for rows of bits.
     n_watched = min(max(rows.n_own_rows // 10, _LEAST_WATCHED), _MOST_WATCHED)
     watched_at = stream.state()
-    watched = binarize_rows(rows.some(n_watched, stream), asked.binarize, stream)
+    watched = binarized_some(rows, n_watched, asked.binarize, stream)
     past = {} if learned is None or learned.history is None else learned.history
     run = Run(
         state,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters
+from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.rows.source import Batch, Binarize, HeldOut, binarize_rows
 from skrbm.sampling.kernels import GIBBS, run_chains
 from skrbm.support.randomness import Stream
@@ -58,3 +58,38 @@ def filled_held_out(params: RBMParameters, held_out: HeldOut | None, stream: Str
     if held_out is None or held_out.free is None:
         return held_out
     return held_out._replace(v=filled(params, held_out.v, held_out.free, FRESH_STEPS, stream))
+
+
+@torch.no_grad()
+def summed_batch(params: RBMParameters, batch: Batch, n_latent: int, stream: Stream) -> tuple[Batch, Tensor]:
+    """A batch in which units that no row knows are summed over: each row with all of their states, by their weights.
+
+    Parameters
+    ----------
+    params : RBMParameters
+        The machine.
+    batch : Batch
+        Rows as states, with provisional values of the last `n_latent` units.
+    n_latent : int
+        How many units no row knows.
+    stream : Stream
+        Randomness of the draws.
+
+    Returns
+    -------
+    batch : Batch
+        2^n_latent rows for each, whose weights p(h | v) sum to the weight of the row.
+    drawn : Tensor of shape (n, n_features)
+        The rows with a draw from p(h | v).
+    """
+    n, codes = len(batch.v), torch.arange(2**n_latent, device=batch.v.device)
+    states = ((codes[:, None] >> torch.arange(n_latent, device=codes.device)) & 1).to(batch.v)
+    joint = batch.v.repeat_interleave(len(states), 0)
+    joint[:, -n_latent:] = states.repeat(n, 1)
+    p = (-free_energy(params, joint)).view(n, -1).softmax(1)
+    uniform = stream.uniform(n, p.device)
+    chosen = (p.cumsum(1) < uniform[:, None]).sum(1).clamp_(max=len(states) - 1)
+    drawn = batch.v.clone()
+    drawn[:, -n_latent:] = states[chosen]
+    weight = p if batch.weight is None else p * batch.weight[:, None]
+    return Batch(joint, weight.flatten(), batch.is_even), drawn

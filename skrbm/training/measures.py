@@ -12,9 +12,11 @@ from torch import Tensor
 from skrbm.likelihood.log_partition import log_partition
 from skrbm.likelihood.pseudo import log_conditionals, pseudo_log_likelihood
 from skrbm.machines.restricted import RBMParameters, free_energy, input_to_h, mean_v_given_rest, sample_v_given_h
+from skrbm.rows.gaps import gaps_in
 from skrbm.rows.source import HeldOut
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
+from skrbm.training.absent import reconstructed
 from skrbm.training.listeners import Listener
 from skrbm.training.settings import Criterion
 
@@ -76,7 +78,7 @@ def measure(
     h_chains : Tensor of shape (n_chains, n_hidden)
         Hidden states of the chains.
     v : Tensor of shape (n, n_features)
-        Training rows to watch.
+        Training rows to watch; NaN where a cell is absent, of which nothing is measured.
     held_out : HeldOut or None
         Rows that learning doesn't see.
     stream : Stream
@@ -85,18 +87,28 @@ def measure(
         Visible states of the chains, where these are coupled.
     """
     n_scored = _N_SCORED_SLOWLY if params.visible.states is None else _N_SCORED
+    free = gaps_in(v)
+    v = v if free is None else v.masked_fill(free, 0.0)
     rows, v, volume = v, params.states_of(v), params.log_volume
     inputs = input_to_h(params, v)
-    fantasies = sample_v_given_h(params, h_chains, stream) if v_chains is None else v_chains
+    if v_chains is not None:
+        fantasies = v_chains
+    elif free is None:
+        fantasies = sample_v_given_h(params, h_chains, stream)
+    else:
+        fantasies = reconstructed(params, params.hidden.mean(inputs), free, stream)
     energy = -(params.visible.log_weight(v, params.b) + params.hidden.cumulant(inputs).sum(1)).mean()
     if params.R is not None:
         energy = energy - params.log_weight_of_couplings(v).mean()
     mean_h = params.hidden.mean_(inputs)
+    errors = (rows - params.rows_of(mean_v_given_rest(params, v, mean_h))).square()
+    every = slice(None, None, max(1, len(v) // n_scored))
+    some = HeldOut(rows[every], free=None if free is None else free[every])
     energy_held_out = math.nan if held_out is None else _free_energy_of(params, held_out)
     return Measures(
         loss=float(energy - free_energy(params, fantasies).mean()),
-        reconstruction_error=float((rows - params.rows_of(mean_v_given_rest(params, v, mean_h))).square().mean()),
-        pseudo_log_likelihood=validation_score(params, held_out or HeldOut(rows[:: max(1, len(v) // n_scored)])),
+        reconstruction_error=float(_there(errors, free).mean()),
+        pseudo_log_likelihood=validation_score(params, held_out or some),
         free_energy=float(energy) + volume,
         free_energy_held_out=energy_held_out,
         free_energy_gap=energy_held_out - float(energy) - volume,
@@ -105,6 +117,11 @@ def measure(
         dead_share=float((mean_h.amax(0) < 0.01).float().mean()),
         saturated_share=float((mean_h.amin(0) > 0.99).float().mean()),
     )
+
+
+def _there(values: Tensor, free: Tensor | None) -> Tensor:
+    """Those of cells that aren't absent."""
+    return values if free is None else values[~free]
 
 
 @torch.no_grad()
@@ -122,7 +139,7 @@ def validation_score(
     params : RBMParameters
         The machine.
     held_out : HeldOut
-        Rows, and their weights; of rows with gaps, filled in by draws, the cells that aren't missing.
+        Rows, and their weights; of rows with gaps, filled in by draws or by 0, the cells that aren't missing.
     criterion : {"pseudo_log_likelihood", "log_likelihood"}
         Which.
     base_b : Tensor of shape (n_features,), optional

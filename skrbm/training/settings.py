@@ -29,6 +29,7 @@ RateSchedule = RateScheduleName | Callable[[Optimizer], LRScheduler]
 KSchedule = int | Mapping[float, int]
 
 Algorithm = Literal["cd", "pcd"]
+Missing = Literal["marginal", "absent"]
 OptimizerName = Literal["sgd", "nesterov", "adam"]
 Criterion = Literal["pseudo_log_likelihood", "log_likelihood"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
@@ -46,6 +47,7 @@ _MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in floa
 # Rate times hidden units, where there are Gaussian columns: what the units do together isn't bounded by anything there,
 # and at four times as much machines whose columns are correlated blow up (`benchmarks/tables.py stability`).
 _STABLE = 2.0
+_MOST_LATENT, _MOST_LATENT_BY_ITSELF = 14, 6  # hidden units that are summed over: rows become 2^n as many
 _HIDDEN_PER_COUPLED = 1 / 4  # hidden units that a coupled visible one counts for, where updates are measured
 _WITHOUT_END = 1 / 4  # of the rate, where it doesn't fall: its noise stays
 
@@ -93,12 +95,16 @@ class TrainSettings:
         Which visible units are coupled: all, none, or those of a symmetric mask.
     hidden_couplings : bool or ndarray of shape (n_hidden, n_hidden)
         Which hidden units are coupled.
+    positive_phase : {"auto", "exact", "gibbs"}
+        Whether hidden units that are coupled are summed over, or drawn by chains.
     solver : {"auto", "exact", "pseudolikelihood", "pcd"}
         What learns the couplings of a machine without hidden units.
     l2_penalty : float
         Of the couplings, `l2_penalty` / 2 · Σ R² over pairs.
     n_latent : int
         Hidden units that are coupled: `resolved` makes them visible ones, the last, which are missing in every row.
+    hidden_layer_sizes : tuple of int
+        Of a machine of several hidden layers: the odd ones are its hidden units, the even ones the last visible ones.
     couplings : ndarray of shape (n_features, n_features) or None
         Those of `visible_couplings` as a mask without a diagonal, once the number of columns is known; None for none.
     """
@@ -140,9 +146,12 @@ class TrainSettings:
     visible_couplings: bool | np.ndarray = False
     hidden_couplings: bool | np.ndarray = False
     solver: str = "pcd"
+    positive_phase: str = "auto"
     l2_penalty: float | Literal["auto"] = "auto"
     n_latent: int = 0
+    hidden_layer_sizes: tuple[int, ...] = ()
     couplings: np.ndarray | None = None
+    missing: Missing = "marginal"
 
     def resolved(self, rows: SharedRows) -> Self:
         """The settings for these rows: the one place where "auto" gets its meaning.
@@ -150,10 +159,12 @@ class TrainSettings:
         Raises
         ------
         ValueError
-            If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of.
+            If the rows don't go with the precision, or the rate of an optimiser is asked for that nothing is known of,
+            or missing cells are absent where columns are Gaussian or chains persistent.
         """
         if self.hidden_couplings is not False:
             return self._with_latent(rows.n_features).resolved(rows)
+        check_absent(self)
         found: dict[str, Any] = {"couplings": mask_of(self.visible_couplings, rows.n_features)}
         if self.batch_size == "auto":  # a hundred updates an epoch, as far as batches stay neither tiny nor wasteful
             found["batch_size"] = min(max(rows.n_own_rows // 100, 10), MOST_BATCH)
@@ -167,16 +178,12 @@ class TrainSettings:
                 n_rows = rows.group.size * int(found.get("batch_size", self.batch_size))
                 found |= {"learning_rate": self._first_rate(spectrum, n_rows), "spectrum": spectrum}
         found["precision"] = choose_precision(
-            "float32" if found["couplings"] is not None and self.precision == "auto" else self.precision,
+            self.precision if found["couplings"] is None else self._wide_precision(),
             self.n_hidden * rows.n_features,
             self.device,
             bits=found.get("binarize", self.binarize) != "none" or rows.is_binary,
             weighted=rows.is_weighted,
         )
-        if found["couplings"] is not None and found["precision"] in ("int8", "bfloat16"):
-            raise ValueError(
-                f"precision={self.precision!r} is for machines without couplings. Choose 'float32' or 'float64'."
-            )
         if self.l2_penalty == "auto":
             found["l2_penalty"] = found.get("weight_decay", self.weight_decay)
         if self.learns_scale:
@@ -185,9 +192,22 @@ class TrainSettings:
         found["is_compiled"] = replace(self, **found).pays_compiled(rows)
         return replace(self, **found)
 
+    def _wide_precision(self) -> str:
+        """That of machines with couplings."""
+        if self.precision in ("int8", "bfloat16"):
+            raise ValueError(
+                f"precision={self.precision!r} is for machines without couplings. Choose 'float32' or 'float64'."
+            )
+        return "float32" if self.precision == "auto" else self.precision
+
     def _with_latent(self, n: int) -> Self:
         """The settings of the machine of `n` units whose last ones are the hidden units of this one."""
         n_latent = self.n_hidden
+        if self.positive_phase == "exact" and self.n_hidden > _MOST_LATENT:
+            raise ValueError(
+                f"positive_phase='exact' sums over states of at most {_MOST_LATENT} hidden units, and n_hidden="
+                f"{self.n_hidden}. Set 'gibbs', or 'auto'."
+            )
         mask = np.ones((n, n), bool)
         for name, units in (("visible_couplings", slice(n - n_latent)), ("hidden_couplings", slice(n - n_latent, n))):
             of_layer = mask_of(getattr(self, name), len(mask[units]), name)
@@ -204,6 +224,7 @@ class TrainSettings:
             and self.centered is not True
             and self.is_plain_descent(0.0)
             and not rows.is_weighted
+            and not rows.has_absent
             and rows.group.size == 1
             and self.n_epochs * rows.n_batches(int(self.batch_size)) >= _LEAST_COMPILED
             and (self.precision == "int8" or self._n_states(rows.n_features) <= _MOST_STATES)
@@ -270,6 +291,17 @@ class TrainSettings:
         return self.visible_couplings is not False or self.hidden_couplings is not False
 
     @property
+    def has_masked_weights(self) -> bool:
+        """Whether there are layers whose units have no weights between them."""
+        return len(self.hidden_layer_sizes) > 2
+
+    @property
+    def sums_latent(self) -> bool:
+        """Whether hidden units that are coupled are summed over in the positive phase, once `resolved`."""
+        most = _MOST_LATENT_BY_ITSELF if self.positive_phase == "auto" else _MOST_LATENT
+        return self.positive_phase != "gibbs" and 0 < self.n_latent <= most
+
+    @property
     def n_moving(self) -> float:
         """How many hidden units the machine has; coupled visible ones count for some."""
         return n_moving(self.n_hidden, 0 if self.couplings is None else len(self.couplings))
@@ -311,7 +343,7 @@ class TrainSettings:
     def is_plain_descent(self, rate: float) -> bool:
         """Whether an update needs no memory of earlier gradients and no penalties but weight decay."""
         plain = self.optimizer == "sgd" and self.momentum == 0.0 and rate * self.decay < 1.0
-        return plain and not self.has_penalties and self.couplings is None
+        return plain and not self.has_penalties and self.couplings is None and not self.has_masked_weights
 
 
 def n_moving(n_hidden: int, n_coupled: int) -> float:
@@ -338,6 +370,22 @@ def mask_of(couplings: bool | np.ndarray, n: int, name: str = "visible_couplings
     if not np.array_equal(mask, mask.T):
         raise ValueError(f"{name} must be symmetric, as (i, j) and (j, i) are the same coupling.")
     return mask & ~np.eye(n, dtype=bool)
+
+
+def check_absent(settings: TrainSettings) -> None:
+    """Raise a ValueError if missing cells are absent and the machine, or its way of learning, isn't made for that."""
+    if settings.missing != "absent":
+        return
+    if settings.algorithm == "pcd":
+        raise ValueError(
+            "missing='absent' makes a machine of its own of each row, which persistent chains (algorithm='pcd') can't "
+            "follow. Leave algorithm at 'auto', or set it to 'cd'."
+        )
+    if settings.visible.scaled is not None:
+        raise ValueError(
+            "missing='absent' is for columns of bits and categories, but X has columns of numbers. Name them as "
+            "categorical, make categories of them, or set missing='marginal'."
+        )
 
 
 def _decay(spectrum: Spectrum, n_rows: int) -> float:

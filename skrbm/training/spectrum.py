@@ -55,6 +55,7 @@ class Spectrum:
         The eigenvalues of X'X / n and XX' / n are the same, so the smaller of the two is taken apart.
         """
         v = rows.some(_N_ROWS, Stream(0, "spectrum")).double()
+        v = v.nan_to_num_(0.0) if rows.has_absent else v
         v = v.clamp(*mean_range) if isinstance(rule, str) else binarize_rows(v, rule, Stream(0))
         v = (v - v.mean(0)) / math.sqrt(len(v))
         columns = v.square().sum(0)

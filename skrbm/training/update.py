@@ -34,10 +34,11 @@ from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Batch, binarize_rows
 from skrbm.sampling.kernels import gibbs_step_
 from skrbm.sampling.sweeps import sweep_
+from skrbm.training.absent import reconstruct_absent_
 from skrbm.training.compiled_updates import CompiledUpdates
-from skrbm.training.coupled import gradient_of_couplings
+from skrbm.training.coupled import gradient_of_couplings, mask_of_layers
 from skrbm.training.device_updates import DeviceUpdates
-from skrbm.training.gaps import filled_batch
+from skrbm.training.gaps import filled_batch, summed_batch
 from skrbm.training.gradients import Gradient, difference, move_scale_, penalize_, statistics
 from skrbm.training.observers import Observer
 from skrbm.training.settings import FRESH_STEPS, gibbs_steps
@@ -84,7 +85,7 @@ def epoch_(state: TrainState, rows: SharedRows, *observers: Observer) -> EpochRe
     state.k = gibbs_steps(settings.k, state.n_epochs, settings.n_epochs)
     if state.average is not None:
         observers = (state.average, *observers)
-    if state.several is None and rows.group.size == 1 and not rows.is_weighted:
+    if state.several is None and rows.group.size == 1 and not rows.is_weighted and not rows.has_absent:
         if settings.is_compiled:
             state.several = CompiledUpdates(state)
         elif state.params.W.is_cuda and state.params.log_scale is None and state.params.R is None:
@@ -121,7 +122,7 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
         together = several.most_together
     n_to_come = max(state.settings.n_epochs - state.n_epochs, 1) * rows.n_batches(size)
     as_kept = several.takes_kept and state.is_plain_descent
-    n_read = max(together, _filled_together(rows, size))
+    n_read = max(together, _filled_together(state, rows, size))
     for batch in rows.epoch(state.streams.shuffle, size * n_read, as_kept):
         batch = _filled_(state, rows, batch)
         left, n_data = batch.v, size if rows.has_full_batches else len(batch.v)
@@ -142,7 +143,7 @@ def _make_several_(state: TrainState, several: SeveralUpdates, rows: SharedRows,
 
 def _batches(state: TrainState, rows: SharedRows, size: int) -> Iterator[Batch]:
     """The batches of an epoch, their missing cells moved on; those of several batches at a time."""
-    n = _filled_together(rows, size)
+    n = _filled_together(state, rows, size)
     for batch in rows.epoch(state.streams.shuffle, size * n):
         batch = _filled_(state, rows, batch)
         if n == 1:
@@ -153,18 +154,24 @@ def _batches(state: TrainState, rows: SharedRows, size: int) -> Iterator[Batch]:
             yield Batch(batch.v[part], None if batch.weight is None else batch.weight[part])
 
 
-def _filled_together(rows: SharedRows, size: int) -> int:
+def _filled_together(state: TrainState, rows: SharedRows, size: int) -> int:
     """How many batches are read, and their missing cells moved on, at a time: under machines that hardly differ."""
+    if state.settings.sums_latent:  # each row becomes many
+        return 1
     return max(1, _FILLED_TOGETHER // size) if rows.has_gaps and rows.has_full_batches else 1
 
 
 def _filled_(state: TrainState, rows: SharedRows, batch: Batch) -> Batch:
     """The batch, whose missing cells, if there are any, have been moved on."""
-    if batch.free is None:
+    if batch.free is None or state.settings.missing == "absent":
         return batch
     settings, is_known = state.settings, batch.rows is not None
     n_steps = settings.gap_steps if is_known else max(settings.gap_steps, FRESH_STEPS)
     batch = filled_batch(state.params, batch, settings.binarize, n_steps, state.streams.gaps)
+    if settings.sums_latent:
+        summed, drawn = summed_batch(state.params, batch, settings.n_latent, state.streams.gaps)
+        rows.put_(batch._replace(v=drawn))
+        return summed
     rows.put_(batch)
     return Batch(batch.v, batch.weight, batch.is_even)
 
@@ -193,7 +200,7 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     state : TrainState
         Changed in place.
     batch : Batch
-        Any number of rows. What `settings.binarize` makes of them is learned.
+        Any number of rows. What `settings.binarize` makes of them is learned; cells that are `free` are absent.
     group : Group
         The processes whose statistics are averaged.
 
@@ -208,7 +215,10 @@ def update_(state: TrainState, batch: Batch, group: Group = ALONE) -> None:
     state.params.scale_(phases.data)
     if state.v is not None:
         phases.chains.copy_(phases.data if contrastive else state.v)
-    mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
+    if batch.free is not None:
+        mean_h = reconstruct_absent_(state, phases, batch.free)
+    else:
+        mean_h = (_reconstruct_ if contrastive else _move_chains_)(state, phases)
     if state.v is not None:
         state.v = phases.chains.clone()
     if settings.learns_scale:
@@ -332,6 +342,9 @@ def _gradient(
     if state.damping is not None:
         gradient.W.copy_(state.damping.of(gradient.W))
     penalize_(gradient, state.settings, state.params.W, data_v, data_h, centering.mu)
+    if state.settings.has_masked_weights:
+        n_visible = state.params.n_features - state.settings.n_latent
+        gradient.W.mul_(mask_of_layers(state.settings.hidden_layer_sizes, n_visible).to(gradient.W))
     return gradient, data_v, data_h
 
 

@@ -98,7 +98,7 @@ def no_schedule(optimizer):
         ({"weight_decay": -1e-4}, ValueError, "weight_decay == -0.0001, must be >= 0"),
         ({"weight_decay": "much"}, TypeError, "weight_decay='much' must be a number or 'auto'."),
         ({"weight_decay": float("inf")}, ValueError, "weight_decay=inf must be a finite"),
-        ({"algorithm": "sml"}, ValueError, "algorithm='sml' is not known. Choose one of: 'cd', 'pcd'"),
+        ({"algorithm": "sml"}, ValueError, "algorithm='sml' is not known. Choose one of: 'auto', 'cd', 'pcd'"),
         ({"optimizer": "lion"}, ValueError, "optimizer='lion'.*'sgd', 'nesterov', 'adam', or a factory"),
         ({"learning_rate_schedule": None}, ValueError, "learning_rate_schedule=None.*'constant', 'linear'"),
         ({"binarize": True}, ValueError, "binarize=True.*'sample', 'none', or a threshold"),

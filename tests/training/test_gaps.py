@@ -8,7 +8,7 @@ from skrbm import BernoulliRBMTorch, GaussianRBM, MixedRBM
 from skrbm.machines import GAUSSIAN, RBMParameters, free_energy, mean_h_given_v
 from skrbm.rows import Batch, HeldOut
 from skrbm.support.randomness import Stream
-from skrbm.training.gaps import filled, filled_batch, filled_held_out
+from skrbm.training.gaps import filled, filled_batch, filled_held_out, summed_batch
 from skrbm.training.gradients import statistics
 from tests.machines.layers import DISCRETE, LAYERS, random_inputs, states_of
 
@@ -226,3 +226,43 @@ def test_the_score_of_held_out_rows_is_of_what_is_observed(table):
     numbers[::3, 1] = np.nan
     model = GaussianRBM(2, n_iter=2, early_stopping=True, random_state=0).fit(numbers, X_val=numbers)
     assert model.validation_scores_[-1] == pytest.approx(model.score(numbers), abs=0.1)
+
+
+def coupled(n, n_latent, seed=0):
+    """A machine of coupled bits, the last of which no row knows."""
+    R = random_inputs(n, (n,), scale=0.8, seed=seed)
+    R = (R + R.T).fill_diagonal_(0.0)
+    none = R.new_zeros(0)
+    return RBMParameters(R[:0], random_inputs(n, scale=0.5, seed=1), none, R=R), n_latent
+
+
+def second_moments(v, weight):
+    return v.T @ (v * (weight / weight.sum())[:, None])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_units_that_no_row_knows_are_summed_over(weighted):
+    params, n_latent = coupled(6, 2)
+    v = Stream(0).bernoulli(torch.full((7, 6), 0.5, dtype=torch.float64))
+    weight = torch.arange(1.0, 8.0, dtype=torch.float64) if weighted else torch.ones(7, dtype=torch.float64)
+    batch, drawn = summed_batch(params, Batch(v, weight if weighted else None), n_latent, Stream(1))
+    torch.testing.assert_close(drawn[:, :-n_latent], v[:, :-n_latent])
+
+    R = params.R.clone().requires_grad_()
+    machine = RBMParameters(params.W, params.b, params.c, R=R)
+    observed = (-free_energy(machine, batch.v)).view(7, -1).logsumexp(1)  # log p(v_o) + log Z
+    (slope,) = torch.autograd.grad((weight * observed).sum() / weight.sum(), R)
+    expected = 0.5 * second_moments(batch.v, batch.weight)  # ½ v'Rv, each pair twice
+    torch.testing.assert_close(slope, expected)
+    uniform = second_moments(batch.v, torch.ones_like(batch.weight))  # a twin whose states all count the same
+    assert (slope - 0.5 * uniform).abs().max() > 0.02
+
+
+def test_draws_of_units_that_no_row_knows():
+    params, n_latent = coupled(5, 2, seed=3)
+    v = torch.tensor([[1.0, 0.0, 1.0, 0.0, 0.0]], dtype=torch.float64).expand(N, -1)
+    batch, drawn = summed_batch(params, Batch(v), n_latent, Stream(1))
+    p = batch.weight.view(N, -1)[0]
+    found = (drawn[:, -2] + 2 * drawn[:, -1]).long().bincount(minlength=4) / N
+    np.testing.assert_allclose(found, p, atol=5 * 0.5 / N**0.5)
+    assert p.max() - p.min() > 0.1

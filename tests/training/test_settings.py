@@ -15,11 +15,23 @@ BITS = (np.random.default_rng(0).random((500, 500)) < 0.5).astype(np.float32)
 GREYS = np.random.default_rng(0).random((500, 500))
 
 
+OF_COUPLINGS = (
+    "couplings",
+    "hidden_couplings",
+    "l2_penalty",
+    "n_latent",
+    "positive_phase",
+    "solver",
+    "visible_couplings",
+)
+
+
 def test_the_defaults_are_those_of_the_estimator():
     face = {name: p.default for name, p in inspect.signature(BernoulliRBMTorch).parameters.items()}
     face["n_epochs"] = face.pop("n_iter")
     for field in fields(TrainSettings):
         if field.name not in (
+            "algorithm",  # "auto" has a meaning before there are settings
             "device",
             "visible",
             "hidden",
@@ -29,6 +41,7 @@ def test_the_defaults_are_those_of_the_estimator():
             "is_compiled",
             "noise",
             "scale_rate",
+            *OF_COUPLINGS,
         ):
             assert field.default == face[field.name], field.name
 
