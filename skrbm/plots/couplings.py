@@ -192,7 +192,7 @@ class CouplingsDisplay:
             self.edges_ = _edges(couplings, is_clear, threshold, max_edges)
             lines = {"cmap": cmap, "clim": (-limit, limit)} | (im_kw or {})
             self.im_ = _draw_network(ax, couplings, self.edges_, names, self.n_hidden, positions, lines)
-        add_colour_bar(self.im_, "coupling")
+        add_colour_bar(self.im_, "coupling", shrink=1.0 if kind == "matrix" else 0.6)
         self.ax_, self.figure_ = self.im_.axes, self.im_.axes.figure
         return self
 
@@ -202,8 +202,8 @@ def _colours(with_white: bool) -> Any:
     if with_white:
         colours = [*_BLUE, "#ffffff", *_ORANGE]
         return matplotlib("matplotlib.colors").LinearSegmentedColormap.from_list("blue_white_orange", colours)
-    colours = list(zip((0.0, 0.25, 0.5, 0.5, 0.75, 1.0), _BLUE + _ORANGE, strict=True))
-    return matplotlib("matplotlib.colors").LinearSegmentedColormap.from_list("blue_orange", colours)
+    ends: Any = list(zip((0.0, 0.25, 0.5, 0.5, 0.75, 1.0), _BLUE + _ORANGE, strict=True))
+    return matplotlib("matplotlib.colors").LinearSegmentedColormap.from_list("blue_orange", ends)
 
 
 def _names(n_visible: int, n_hidden: int) -> list[str]:
@@ -232,14 +232,14 @@ def _draw_matrix(
     cmap = matplotlib().get_cmap(colours["cmap"]).with_extremes(bad=_DIAGONAL)
     cell = _CELL if n <= _WRITTEN else None
     image = draw_table(ax, shown, Labels(names), Labels(names), cell=cell, **style | colours | {"cmap": cmap})
-    ax = image.axes
+    is_own, ax = ax is None, image.axes
     ax.tick_params(length=0)
     ax.spines[:].set_color(_DIAGONAL)
     if n_hidden:
         ax.axhline(n - n_hidden - 0.5, color=_DIVIDER, linewidth=1)
         ax.axvline(n - n_hidden - 0.5, color=_DIVIDER, linewidth=1)
     box = ax.get_window_extent()
-    if n <= _WRITTEN and 0.85 * min(box.width, box.height) / ax.figure.dpi >= _LEGIBLE * n:
+    if n <= _WRITTEN and (is_own or 0.8 * min(box.width, box.height) / ax.figure.dpi >= _LEGIBLE * n):
         for i, j in zip(*np.nonzero(~np.eye(n, dtype=bool)), strict=True):
             _write(ax, j, i, couplings[i, j], is_clear[i, j], image)
     return image
@@ -250,7 +250,7 @@ def _write(ax: Any, x: int, y: int, value: float, is_clear: bool, image: Any) ->
     red, green, blue, _ = image.cmap(image.norm(value))
     is_dark = is_clear and 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
     colour = "white" if is_dark else "black" if is_clear else "#909090"
-    text = f"{value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", "−")  # noqa: RUF001
+    text = f"{value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", "−")
     ax.text(x, y, text, ha="center", va="center", fontsize=FONT_SIZE - 1, color=colour)
 
 

@@ -174,9 +174,7 @@ def draw_tiles(
     return image
 
 
-def draw_table(
-    ax: Any, rows: np.ndarray, x: Labels, y: Labels, *, cell: float | None = None, **colours: Any
-) -> Any:
+def draw_table(ax: Any, rows: np.ndarray, x: Labels, y: Labels, *, cell: float | None = None, **colours: Any) -> Any:
     """The image of a table, whose cells are so many inches high and wide, or as small as labels allow."""
     least = (2.5, 2.5) if cell is None else (1.0, 1.0)
     inches = np.clip((1.1 * _LINE if cell is None else cell) * np.array(rows.shape), least, _LARGEST + 1)
@@ -190,8 +188,8 @@ def draw_table(
 def draw_circle(ax: Any, names: list[str], order: Sequence[int], n_outside: int) -> tuple[Any, np.ndarray]:
     """Axes with names around a circle of radius 1, and where their nodes are, (n, 2).
 
-    The first `n_outside` nodes stand on it, in that `order` clockwise from the top, with their names outside; the others
-    on a smaller one inside.
+    The first `n_outside` nodes stand on it, in that `order` clockwise from the top, with their names outside; the
+    others on a smaller one inside.
     """
     shown, n_inside = _shortened(names), len(names) - n_outside
     is_flat = n_outside <= _FLAT
@@ -236,7 +234,7 @@ def draw_points(ax: Any, names: list[str], places: np.ndarray) -> Any:
     size = np.maximum(np.ptp(places, axis=0), 1e-9)
     if ax is None:
         inches = np.clip(0.55 * math.sqrt(len(names)) * size / np.sqrt(size.prod()), 2.0, _LARGEST)
-        ax = matplotlib().subplots(figsize=tuple(inches + [1.5, 0.5]), layout="constrained")[1]
+        ax = matplotlib().subplots(figsize=tuple(inches + np.array([1.5, 0.5])), layout="constrained")[1]
     low, high = places.min(0) - 0.08 * size.max(), places.max(0) + 0.08 * size.max()
     ax.set(aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     ax.set_axis_off()
@@ -258,11 +256,11 @@ def _name_points(ax: Any, names: list[str], places: np.ndarray) -> None:
         )
 
 
-def add_colour_bar(image: Any, label: str) -> None:
-    """A thin one, as long as the image is high."""
+def add_colour_bar(image: Any, label: str, shrink: float = 1.0) -> None:
+    """A thin one, as long as the image is high, or `shrink` times as long."""
     ax = image.axes
-    inches = ax.get_window_extent().height / ax.figure.dpi
-    ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, aspect=max(10.0, inches / 0.15))
+    inches = shrink * ax.get_window_extent().height / ax.figure.dpi
+    ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, shrink=shrink, aspect=max(10.0, inches / 0.15))
 
 
 def _mosaic(rows: np.ndarray, shape: tuple[int, int], n_columns: int, blank: float, gap: int) -> np.ndarray:
