@@ -2,22 +2,27 @@
 
     python benchmarks/boltzmann.py spins [--sizes 20 40 100 400 1000]
     python benchmarks/boltzmann.py recovery [--n-rows 1000 10000]
+    python benchmarks/boltzmann.py penalty FOLDER [TABLE ...]
 
 `spins` has the five spins of coniii's usage guide (`ipynb/usage_guide.ipynb`, whose printed errors stand beside ours):
 the norm of what means and correlations of the machine differ from the sample's by. Then seconds for more spins, with
 normal couplings of 0.5 / √n and 20,000 rows by Gibbs sampling. `recovery` has 16 spins on a periodic lattice and on a
 random graph of three neighbours, with rows drawn from the exact probabilities: the error of the couplings of bits, the
 edges that a test at 1 % a graph finds and misses, and how often intervals of 95 % hold the coupling, over pairs whose
-rarest combination expects five rows.
+rarest combination expects five rows. `penalty` chooses what l2_penalty="auto" is: mean pseudo-log-likelihood (of NLTCS
+also log-likelihood) of 2,000 held-out training rows, for penalties of so many times 1 / n_rows, less that of the best
+of them. FOLDER is that of `binary_tables.py`; no validation or test rows are read.
 """
 
 import argparse
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
+from skrbm import BoltzmannMachine
 from skrbm.machines import bits_to_ising, ising_to_bits
 from skrbm.training import distinct_rows, learn_by_pseudolikelihood, learn_exactly, moments
 
@@ -145,6 +150,32 @@ def recover(name, edges, strength, n_rows, n_tables=10):
         )
 
 
+FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+def penalty(folder, tables):
+    print(f"{'':32}" + "".join(f"{factor:>9}" for factor in FACTORS))
+    for table in tables:
+        X = np.loadtxt(folder / f"{table}.train.data.gz", delimiter=",", dtype=np.float32, ndmin=2)
+        X = X[np.random.default_rng(0).permutation(len(X))]
+        held_out, X = X[:2000], X[2000:]
+        for n_rows in (200, 1000, 5000):
+            if n_rows > len(X):
+                continue
+            for solver in ("exact", "pseudolikelihood") if X.shape[1] <= 16 else ("pseudolikelihood",):
+                found = []
+                for factor in FACTORS:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        machine = BoltzmannMachine(solver=solver, l2_penalty=factor / n_rows, n_chains=1)
+                        machine.fit(X[:n_rows])
+                    found.append(
+                        machine.log_likelihood(held_out).mean() if solver == "exact" else machine.score(held_out)
+                    )
+                losses = "".join(f"{value - max(found):9.3f}" for value in found)
+                print(f"{table:<10} {n_rows:5} {solver[:6]:<6} {max(found):8.3f}{losses}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -153,10 +184,15 @@ def main():
     spins.add_argument("--n-rows", type=int, default=20_000)
     recovery = commands.add_parser("recovery")
     recovery.add_argument("--n-rows", type=int, nargs="+", default=[1000, 10_000])
+    choice = commands.add_parser("penalty")
+    choice.add_argument("folder", type=Path)
+    choice.add_argument("tables", nargs="*", default=["nltcs", "plants", "jester", "dna", "mushrooms"])
     args = parser.parse_args()
     if args.command == "spins":
         five()
         sizes(args.sizes, args.n_rows)
+    elif args.command == "penalty":
+        penalty(args.folder, args.tables)
     else:
         for name, edges in graphs().items():
             for strength in (0.2, 0.7):

@@ -8,6 +8,7 @@
     python benchmarks/imputation.py sizes [TABLE …]
     python benchmarks/imputation.py numbers_of_factors [TABLE …]
     python benchmarks/imputation.py steps
+    python benchmarks/imputation.py ranks
 
 `fill`: a quarter of the rows, at most 500, is held out, and at most 1,500 of the others are learned from. A tenth,
 three and five tenths of the cells are masked in both, at random, or in blocks: of each row, groups of neighbouring
@@ -21,11 +22,14 @@ lie in the middle 90 % of 100 draws. `classify`: accuracy of classifiers behind 
 missing in training and test rows. `growth`: seconds and memory by the share of gaps. `bias`: what is learned by chains
 that rows keep, and by those that begin anew. `sizes`: hidden units and epochs, by masked cells of held-out training
 rows, `numbers_of_factors` likewise. `steps`: means by short chains against long.
+`ranks`: of what `fill` has recorded, mean ranks over all tables.
 """
 
 import argparse
+import re
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -178,6 +182,7 @@ def trees():
     return IterativeImputer(model, max_iter=3, random_state=0, keep_empty_features=True)
 
 
+PAGE = Path(__file__).with_name("results") / "imputation.md"
 PEERS = {
     "SimpleImputer": simple,
     "KNNImputer": neighbours,
@@ -400,7 +405,7 @@ def numbers_of_factors(args):
             if len(rows) < n_rows // 2:
                 continue
             print(f"{name}, {len(rows)} rows of {table.shape[1]} numbers", flush=True)
-            for n in (2, 4, 8, 16):
+            for n in sorted({2, 4, 8, 16, min(table.shape[1] - 1, 32)}):
                 if n < table.shape[1]:
                     began = time.perf_counter()
                     machine = GaussianRBM(n, hidden="gaussian", random_state=0)
@@ -457,9 +462,30 @@ def bias(args):
         print(f"  {name:<26} " + "  ".join(f"{nats:.4f}" for nats in found), flush=True)
 
 
+def ranks(args):
+    """Of the models that a share and pattern has; of four everywhere, of five where there are trees."""
+    places = {}
+    for block in re.findall(r"imputation\.py fill [^`]*`\n\n```text\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S):
+        for part in re.split(r"missing (?:at random|in blocks)", block.partition("\nmean rank")[0])[1:]:
+            lines = {x[4:38].strip(): x[39:].ljust(40) for x in part.splitlines()[1:] if x.startswith("    ")}
+            for i, measure in enumerate(MEASURES):
+                found = {model: float(x[10 * i : 10 * i + 8].strip() or "nan") for model, x in lines.items()}
+                for n in {len(PEERS), len(found)} if np.isfinite(list(found.values())).all() else ():
+                    some = {m: x for m, x in found.items() if n > len(PEERS) or not m.startswith("…")}
+                    order = rankdata([-x if measure == "accuracy" else x for x in some.values()])
+                    for model, rank in zip(some, order, strict=True):
+                        places.setdefault((n, model), {}).setdefault(measure, []).append(rank)
+    for n in sorted({n for n, _ in places}):
+        print(f"mean rank among {n}     " + "  ".join(f"{m:>14}" for m in MEASURES))
+        for model in (*PEERS, OURS):
+            if of_model := places.get((n, model)):
+                figures = (f"{np.mean(of_model[m]):6.2f} (of {len(of_model[m]):2})" for m in MEASURES)
+                print(f"{model:<22} " + "  ".join(f"{x:>14}" for x in figures))
+
+
 def main():
     warnings.simplefilter("ignore")
-    commands = (fill, coverage, classify, growth, bias, sizes, numbers_of_factors, steps)
+    commands = (fill, coverage, classify, growth, bias, sizes, numbers_of_factors, steps, ranks)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[command.__name__ for command in commands])
     parser.add_argument("names", nargs="*", metavar="TABLE")

@@ -146,8 +146,8 @@ def _as_given(given: Values, filled: np.ndarray) -> Values:
     known = given.astype(float)
     spread = float(np.nanstd(known))
     decimals = max(0, 3 - math.floor(math.log10(spread))) if spread > 0 else 0
-    is_whole = bool((numbers % 1 == 0).all())
-    return numbers.astype(np.int64) if is_whole else numbers.round(decimals)
+    is_whole = bool((known[~np.isnan(known)] % 1 == 0).all())  # floats, it may be, for their gaps alone
+    return np.rint(numbers).astype(np.int64) if is_whole else numbers.round(decimals)
 
 
 def told_kinds(model: BaseRBM, names: Sequence[str]) -> list[str]:

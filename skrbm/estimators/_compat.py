@@ -150,6 +150,12 @@ def in_container(estimator: Any, rows: np.ndarray, original: Any, columns: list[
     return rows if adapter is None else adapter.create_container(rows, original, columns=columns)
 
 
+def wanted_container(estimator: Any) -> str | None:
+    """Whose data frames `set_output` or `set_config` asks for: "pandas", "polars"; None where it asks for none."""
+    adapter = _get_container_adapter("transform", estimator)
+    return None if adapter is None else str(adapter.container_lib)
+
+
 def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
     """Weights (n_samples,) as float64, checked for shape, NaN and sign.
 

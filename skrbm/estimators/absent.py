@@ -17,7 +17,7 @@ from skrbm.likelihood.absent import (
     absent_means,
     absent_pseudo_log_likelihood,
 )
-from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v, mean_v_given_h
 from skrbm.rows.source import Binarize
 from skrbm.support.randomness import Stream
 
@@ -31,6 +31,10 @@ class LeftOut:
     def mean_h(self, params: RBMParameters, v: Tensor) -> Tensor:
         """E[h | v_o], (n, n_hidden): the absent units are no input."""
         return mean_h_given_v(params, absent_as_zero(v))
+
+    def reconstruction(self, params: RBMParameters, v: Tensor) -> Tensor:
+        """E[v | h] at h = E[h | v_o], (n, n_features)."""
+        return mean_v_given_h(params, self.mean_h(params, v))
 
     def free_energy(self, params: RBMParameters, v: Tensor) -> Tensor:
         """F(v_o), which is -log p(v_o) up to log Z_o of the columns that a row has; (n,)."""

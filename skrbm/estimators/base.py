@@ -437,7 +437,7 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         DataRangeWarning
             If values lie outside [0, 1].
         """
-        seen = self._over_rows(self._summed_out.reconstruction, X)
+        seen = self._over_rows(self._gaps.reconstruction, X)
         return as_configured(self, Fitted(self).decoded(seen), X)
 
     def free_energy(self, X: Any) -> np.ndarray:

@@ -66,8 +66,8 @@ class BoltzmannMachine(BaseRBM):
         The penalty `l1_penalty` · Σ_i<j |R_ij| a row, and the same of the weights W. "exact" and "pseudolikelihood"
         then have couplings that are 0.
     l2_penalty : float or "auto", default="auto"
-        The penalty `l2_penalty` / 2 · Σ_i<j R_ij² a row. "auto" is 1 / n_rows, a normal prior with a standard deviation
-        of 1, for "exact" and "pseudolikelihood", and `weight_decay` for "pcd". Standard errors need 0.
+        The penalty `l2_penalty` / 2 · Σ_i<j R_ij² a row. "auto" is n_features / (8 n_rows), a normal prior of variance
+        8 / n_features, for "exact" and "pseudolikelihood", and `weight_decay` for "pcd". Standard errors need 0.
     k, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, averaging, \
 balance_modes, centered, batch_size, n_iter, binarize, shuffle, device, precision, early_stopping, \
 validation_fraction, n_iter_no_change, tol, checkpoint, checkpoint_every, resume, warm_start, verbose, random_state

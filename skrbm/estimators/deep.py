@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -220,7 +221,15 @@ balance_gain_, n_iter_, n_features_in_, feature_names_in_
         if rbm.units != (BERNOULLI, BERNOULLI) or not upper_layer_sizes:
             raise ValueError("from_rbm takes a fitted BernoulliRBMTorch, and the sizes of one layer above it or more.")
         model = cls((len(rbm.components_), *upper_layer_sizes), **params)
-        machine = with_layers_above(rbm.params_, model.hidden_layer_sizes, Stream(model._seed(), "layers"))
+        machine = with_layers_above(rbm.params_, model.hidden_layer_sizes, _stream_of(model))
         set_learned(model, Learned(machine), model.form.coding_of(machine.n_features))
         model.n_features_in_ = rbm.n_features_in_
         return model
+
+
+def _stream_of(model: DeepBoltzmannMachine) -> Stream:
+    """Randomness of weights of layers above, by the machine's `random_state`."""
+    if model.random_state is None:
+        return Stream(None, "layers")
+    words = check_random_state(model.random_state).randint(0, 2**32, 4, np.uint64)
+    return Stream([int(word) for word in words], "layers")

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from skrbm.support.randomness import Stream
 
-_MAX_TURNS, _LEAST_GAIN = 2000, 1e-7  # nats a row
+_MAX_TURNS, _LEAST_GAIN = 300, 1e-6  # nats a row
 _LEAST_NOISE, _LEAST_VARIANCE = 1e-4, 1e-12  # of a column's variance; in its own units
-_RIDGE = 1.0  # rows at the mean that each column is regressed over besides, as few may have it
+_RIDGE = 2.0  # rows at the mean that each column is regressed over besides, which lets there be many factors
 
 
 class Factors(NamedTuple):
@@ -50,7 +50,7 @@ class _Expected(NamedTuple):
 def factors_with_gaps(
     x: Tensor, weight: Tensor, n_factors: int, noise: float | Literal["learned"], stream: Stream
 ) -> Factors:
-    """The factors under which the cells that aren't missing are most likely.
+    """The factors under which the cells that aren't missing are most likely, with two rows at the mean besides.
 
     Parameters
     ----------
@@ -78,9 +78,10 @@ def factors_with_gaps(
     )
     for _ in range(_MAX_TURNS):
         expected = _expected(found, x, seen, weight)
-        if abs(expected.nats - before) < _LEAST_GAIN:
+        now = expected.nats - _penalty(found, weight)
+        if now - before < _LEAST_GAIN:
             break
-        before = expected.nats
+        before = now
         found = _most_likely(found, expected, x, seen, weight, variance, is_given=not isinstance(noise, str))
     if isinstance(noise, str):
         corrected = found.noise * counts / (counts - n_factors - 1.0).clamp_min(1.0)
@@ -93,13 +94,20 @@ def _expected(found: Factors, x: Tensor, seen: Tensor, weight: Tensor) -> _Expec
     scaled = found.loadings / found.noise[:, None]
     products = (found.loadings[:, :, None] * scaled[:, None, :]).flatten(1)
     precision = torch.eye(n_factors).double() + (seen @ products).view(-1, n_factors, n_factors)
-    covariance = torch.linalg.inv(precision)
+    root = torch.linalg.cholesky(precision)
+    covariance = torch.cholesky_inverse(root)
     residual = seen * (x - found.mean)
     along = residual @ scaled
     mean = torch.einsum("nij,nj->ni", covariance, along)
     distance = (residual.square() / found.noise).sum(1) - (mean * along).sum(1)
-    nats = -0.5 * (distance + torch.linalg.slogdet(precision)[1] + seen @ found.noise.log())
+    nats = -0.5 * (distance + 2.0 * root.diagonal(dim1=1, dim2=2).log().sum(1) + seen @ found.noise.log())
     return _Expected(mean, covariance, float(weight[:, 0] @ nats / weight.sum()))
+
+
+def _penalty(found: Factors, weight: Tensor) -> float:
+    """Nats a row that the rows at the mean besides cost."""
+    squares = found.loadings.square().sum(1) + found.mean.square()
+    return float(0.5 * _RIDGE * (squares / found.noise).sum() / weight.sum())
 
 
 def _most_likely(
@@ -116,6 +124,6 @@ def _most_likely(
     noise = found.noise
     if not is_given:
         counts = (weight * seen).sum(0).clamp_min(1e-300)
-        explained = ((coefficients * against).sum(1) + _RIDGE * coefficients.square().sum(1)) / counts
+        explained = (coefficients * against).sum(1) / counts  # less what the ridge costs
         noise = torch.maximum((weight * x.square()).sum(0) / counts - explained, _LEAST_NOISE * variance)
     return Factors(coefficients[:, -1], coefficients[:, :-1], noise)

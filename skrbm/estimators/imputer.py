@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrbm.estimators._compat import wanted_container
 from skrbm.estimators.absent import predicted
 from skrbm.estimators.base import BaseRBM
 from skrbm.estimators.chains import completed_normal, run_chains_of
@@ -31,7 +32,7 @@ from skrbm.estimators.forms import table_of
 from skrbm.estimators.gaussian import GaussianRBM
 from skrbm.estimators.inputs import array_with_gaps
 from skrbm.estimators.parameters import Number, missing_of
-from skrbm.estimators.tables import columns_of, frame_kind, learn_columns
+from skrbm.estimators.tables import as_pandas, columns_of, frame_kind, learn_columns
 from skrbm.estimators.tabular import MixedRBM
 from skrbm.support.checks import check_choice, warn
 from skrbm.support.randomness import Stream
@@ -49,9 +50,8 @@ def n_hidden_for(gaps: np.ndarray) -> int:
 
 
 def n_factors_for(gaps: np.ndarray) -> int:
-    """How many factors a table of numbers with these gaps is given."""
-    n_rows, n_columns = (~gaps).sum() / gaps.shape[1], gaps.shape[1]
-    return int(min(max(1, math.sqrt(n_rows) / 2), max(1, n_columns / 2), 32))  # by `numbers_of_factors` there
+    """How many factors a table of numbers with these gaps is given: as many as it can have, which do no harm."""
+    return min(max(1, gaps.shape[1] - 1), 32)  # by `numbers_of_factors` there
 
 
 def _machine_of(table: Any, gaps: np.ndarray) -> BaseRBM:
@@ -86,7 +86,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     estimator : "auto" or estimator, default="auto"
         A machine, such as `MixedRBM(n_hidden=50)`, `GaussianRBM()`, `BernoulliRBMTorch()`, which is cloned. "auto" is
         factor analysis, `GaussianRBM(hidden="gaussian")`, where all columns are numbers, and else a `MixedRBM`, which
-        takes columns of every kind; with more hidden units the more values there are.
+        takes columns of every kind; with more hidden units the more values there are, and one factor less than columns
+        (32 at most).
     sample_posterior : bool, default=False
         Whether gaps are filled by a draw from p(missing | observed), rather than by means of numbers and the most
         probable labels.
@@ -302,6 +303,12 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If X is not as it must be.
         """
         table, gaps, given = self._given(X)
+        filled = self._mean_or_draw(table, gaps, given)
+        # scikit-learn would make objects of the columns
+        return as_pandas(filled) if frame_kind(filled) == "polars" and wanted_container(self) == "pandas" else filled
+
+    def _mean_or_draw(self, table: Any, gaps: Any, given: Any) -> Any:
+        """The table with its gaps filled, as `transform` has it."""
         if self.sample_posterior:
             return self._filled(table, gaps, self._completed(given, "sample", self._stream(None)))
         if self.statistic == "mode" or given is None or not isinstance(coding := self._coding, Table):

@@ -189,6 +189,8 @@ def activations_of(model: Any, H: Any) -> np.ndarray:
     check_is_fitted(model)
     H = check_array(_as_array(H, "X"), dtype=[np.float64, np.float32], input_name="X")
     n_hidden = np.shape(model.components_)[0]
+    if H.shape[1] == len(model.get_feature_names_out()) > n_hidden > 0:  # of all layers, the odd ones first
+        H = H[:, :n_hidden]
     if H.shape[1] != n_hidden:
         raise ValueError(f"X has {H.shape[1]} columns, but the model has {n_hidden} hidden units.")
     warn_of_range("X", Range.of(H), model.units[1], "Pass activations of hidden units, such as transform returns.")

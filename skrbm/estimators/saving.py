@@ -15,7 +15,7 @@ import torch
 
 from skrbm._version import __version__
 from skrbm.estimators.coding import CODING_ATTRIBUTES
-from skrbm.estimators.fitted import ATTRIBUTES, TENSORS, arrays_in, fitted_attributes
+from skrbm.estimators.fitted import ATTRIBUTES, COUPLINGS, HIDDEN_COUPLINGS, TENSORS, arrays_in, fitted_attributes
 from skrbm.estimators.tables import Column
 from skrbm.support.checks import optional, warn
 from skrbm.support.files import check_folder, write_atomically
@@ -271,7 +271,9 @@ def _model_from(model_class: Any, facts: dict[str, Any], parameters: dict[str, A
         else:
             setattr(model, name, value)
     attributes = {
-        name: arrays[name] for name in (*TENSORS.values(), *ATTRIBUTES.values(), *CODING_ATTRIBUTES) if name in arrays
+        name: arrays[name]
+        for name in (*TENSORS.values(), COUPLINGS, HIDDEN_COUPLINGS, *ATTRIBUTES.values(), *CODING_ATTRIBUTES)
+        if name in arrays
     }
     for name in (
         "validation_scores_",

@@ -228,6 +228,20 @@ def frame_kind(X: Any) -> str | None:
     return module if is_frame else None
 
 
+def as_pandas(X: Any) -> Any:
+    """A frame of Polars as one of pandas, whose columns have types of the same meaning."""
+    import pandas as pd
+
+    found = {}
+    for series in X.get_columns():
+        if (labels := str(series.dtype)).startswith(("Categorical", "Enum")):
+            categories = series.dtype.categories if labels.startswith("Enum") else series.unique().drop_nulls()
+            found[series.name] = pd.Categorical(series.to_list(), categories=list(categories))
+        else:
+            found[series.name] = series.to_numpy() if series.dtype.is_numeric() else series.to_list()
+    return pd.DataFrame(found)
+
+
 def columns_of(X: Any) -> list[tuple[str, Any]]:
     """Names and columns of a frame, or of an array, whose columns are called x0, x1, x2 and so on."""
     if is_frame(X):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.optimize
 import torch
 from torch import Tensor
 
@@ -217,11 +216,13 @@ def warn_of(result: Couplings, tol: float, names: Any = None) -> None:
 
 
 def default_l2_penalty(n_rows: float, n_features: int) -> float:
-    """A stand-in for what "auto" is to mean, which has not been chosen on held-out rows yet.
+    """What "auto" means: n_features / (8 n_rows).
 
-    A normal prior of couplings, of a variance of 1 that rows don't depend on, is a penalty of 1 / n_rows.
+    That is a normal prior of couplings whose variance is 8 / n_features, so that the inputs of units vary by about as
+    much however many columns there are; a penalty on the mean over rows falls as 1 / n_rows.
+    `benchmarks/boltzmann.py penalty` has the choice.
     """
-    return 1.0 / n_rows
+    return n_features / (8.0 * n_rows)
 
 
 def worst_derivative(R: Tensor, gradient: Tensor, db: Tensor, edges: Tensor, l1: float) -> float:
@@ -259,6 +260,8 @@ def minimise(
     start : ndarray of shape (n,)
         Where to begin.
     """
+    from scipy.optimize import minimize  # late
+
     last: dict[str, Any] = {}
 
     def both(u: np.ndarray) -> tuple[float, np.ndarray]:
@@ -277,9 +280,7 @@ def minimise(
 
     options = {"maxiter": max_iter, "maxfun": 4 * max_iter, "maxcor": _MEMORY, "ftol": 0.0, "gtol": 0.0}
     try:
-        result = scipy.optimize.minimize(
-            both, start, jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options
-        )
+        result = minimize(both, start, jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options)
     except _IsReached:
         return last["found"], n_iter
     return last.get("found", result.x), n_iter

@@ -221,7 +221,7 @@ def _newton(
     for n_iter in range(max_iter):
         slope = problem.slope(theta, at.mean)
         slope[n:] += problem.l1 * signs[n:]
-        if float((slope * free).abs().amax()) <= 0.1 * tol:
+        if not bool(free.any()) or float((slope * free).abs().amax()) <= 0.1 * tol:
             return theta, at, n_iter
         hessian = at.information[free][:, free] + torch.diag(ridge[free])
         hessian.diagonal().mul_(1 + _RIDGE).add_(_RIDGE * float(hessian.diagonal().amax()))

@@ -300,6 +300,20 @@ def test_a_table_is_filled_in_without_a_machine(tmp_path, capsys, monkeypatch):
     assert all(all(line.split(",")) for line in (tmp_path / "filled.csv").read_text().splitlines())
 
 
+@pytest.mark.parametrize("values", ["probabilities", "draws"])
+def test_whole_numbers_are_filled_in_by_whole_numbers(tmp_path, monkeypatch, values):
+    monkeypatch.chdir(tmp_path)
+    size = np.random.default_rng(0).normal(size=60)
+    cells = [[str(round(100 + 10 * x)), f"{x:.2f}"] for x in size]
+    for place in range(0, 60, 3):
+        cells[place][place % 2] = ""
+    (tmp_path / "gaps.csv").write_text("\n".join(["whole,broken", *map(",".join, cells)]))
+    run("complete", "gaps.csv", "--output", "filled.csv", "--values", values)
+    filled = [line.split(",") for line in (tmp_path / "filled.csv").read_text().splitlines()[1:]]
+    assert all("." not in row[0] for row in filled)
+    assert any("." in filled[place][1] for place in range(3, 60, 6))
+
+
 def fail_of_empty(tmp_path, capsys):
     (tmp_path / "empty.csv").write_text("a,b\n,1.5\n,2.5\n")
     return fail(capsys, "complete", tmp_path / "empty.csv", "--output", tmp_path / "a.csv")

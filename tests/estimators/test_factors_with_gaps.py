@@ -36,24 +36,39 @@ def nats(found: Factors, X):
 
 
 def test_without_gaps_it_is_factor_analysis():
-    X = rows(400, 1)
+    X, new = rows(400, 1), rows(1000, 9)
     theirs = FactorAnalysis(2, tol=1e-10, max_iter=10_000).fit(X)
     found = learned(X)
-    np.testing.assert_allclose(found.mean, X.mean(0), atol=1e-3)
-    np.testing.assert_allclose(found.noise, theirs.noise_variance_ * 400 / 397, rtol=0.02, atol=0.01)
-    np.testing.assert_allclose(found.loadings @ found.loadings.T, theirs.components_.T @ theirs.components_, atol=0.05)
+    np.testing.assert_allclose(found.mean, X.mean(0), atol=0.01)
+    np.testing.assert_allclose(found.covariance, theirs.get_covariance(), rtol=0.02, atol=0.1)
+    assert nats(found, new) == pytest.approx(theirs.score(new), abs=0.02)
+    assert nats(learned(X, n_factors=1), new) < theirs.score(new) - 0.1
 
 
-def test_what_is_observed_is_most_likely():
+def penalized(found: Factors, X):
+    """The same less what two rows at the mean cost, whose factors could be any."""
+    squares = found.loadings.square().sum(1) + (found.mean - torch.from_numpy(np.nanmean(X, 0))).square()
+    return nats(found, X) - float((squares / found.noise).sum()) / len(X)
+
+
+def test_what_is_observed_is_most_likely_with_two_rows_at_the_mean():
     X = rows(300, 2, 0.4)
     found = learned(X, noise=0.3)
-    best = nats(found, X)
+    best = penalized(found, X)
     generator = torch.Generator().manual_seed(0)
     for name in ("mean", "loadings"):  # no step away is uphill
         values = getattr(found, name)
         step = 0.02 * torch.randn(values.shape, dtype=torch.float64, generator=generator)
-        assert nats(found._replace(**{name: values + step}), X) < best
-        assert nats(found._replace(**{name: values - step}), X) < best
+        assert penalized(found._replace(**{name: values + step}), X) < best
+        assert penalized(found._replace(**{name: values - step}), X) < best
+
+
+@pytest.mark.parametrize("ridge", [2.0, 0.0])
+def test_many_factors_do_no_harm(monkeypatch, ridge):
+    monkeypatch.setattr("skrbm.estimators.factors_with_gaps._RIDGE", ridge)
+    X, new = rows(60, 7, 0.4), rows(1000, 8)
+    few, many = (nats(learned(X, n_factors=n), new) for n in (2, 5))
+    assert (many > few - 0.3) == (ridge > 0)  # without the rows at the mean they do
 
 
 def test_new_rows_are_nearly_as_likely_as_by_rows_without_gaps():

@@ -305,6 +305,24 @@ def test_set_output(imputer, kind):
     assert list(frame["town"]) == list(imputer.transform(GAPS)["town"])
 
 
+def test_frames_of_polars_become_frames_of_pandas_with_types():
+    pl = pytest.importorskip("polars")
+    table = pl.DataFrame({name: FRAME[name].tolist() for name in ("age", "income", "town", "smokes")}).with_columns(
+        place=pl.col("town").cast(pl.Categorical), sort=pl.col("town").cast(pl.Enum(["Ulm", "Bonn"]))
+    )
+    gaps = table.with_columns(pl.when(np.arange(N) % 3 == 0).then(None).otherwise(pl.all()).name.keep())
+    imputer = RBMImputer(FAST, add_indicator=True, **SMALL).fit(gaps)
+    expected, filled = imputer.transform(gaps), imputer.set_output(transform="pandas").transform(gaps)
+    types = [str(dtype) for dtype in filled.dtypes][:6]
+    assert types[:2] == ["int64", "float64"]
+    assert types[2] in ("object", "str")
+    assert types[3:] == ["bool", "category", "category"]
+    assert list(filled["sort"].cat.categories) == ["Ulm", "Bonn"]
+    assert "object" in {str(pd.DataFrame(expected)[i].dtype) for i in (0, 1, 3, 4)}  # as it would be without
+    for name in expected.columns:
+        assert filled[name].tolist() == expected[name].to_list()
+
+
 def test_the_indicator_is_that_of_the_other_imputers():
     X = np.column_stack((RNG.normal(size=(30, 2)), np.ones(30)))
     gaps = np.where(np.eye(30, 3), np.nan, X)
@@ -350,6 +368,18 @@ def test_sizes_of_machines():
     assert RBMImputer().fit(FRAME[["age", "smokes"]][:10]).estimator_.n_hidden == 6
     nullable = FRAME[["age", "visits"]].astype("Int64").mask(np.eye(N, 2, dtype=bool))
     assert list(RBMImputer().fit_transform(nullable).dtypes) == ["Int64", "Int64"]
+
+
+def test_numbers_are_given_as_many_factors_as_they_can_have():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 6)) @ rng.normal(size=(6, 12)) + 0.1 * rng.normal(size=(150, 12))
+    missing = rng.random(X.shape) < 0.1
+    machines = ("auto", GaussianRBM(5, hidden="gaussian", random_state=0))  # half the root of the number of rows
+    auto, few = (
+        np.square(RBMImputer(machine, random_state=0).fit_transform(np.where(missing, np.nan, X)) - X)[missing].mean()
+        for machine in machines
+    )
+    assert auto < 0.1 < few
 
 
 @pytest.mark.parametrize(
