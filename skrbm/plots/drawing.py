@@ -20,6 +20,7 @@ FONT_SIZE = 8  # points, of tick labels
 
 _TILE, _SMALLEST, _LARGEST = 0.7, 2.0, 9.0  # inches: the longer side of a tile, and bounds of that of all of them
 _LINE, _CHARACTER = 0.14, 0.075  # inches: what a tick label of FONT_SIZE takes, down and across
+_FLAT = 12  # names around a circle that aren't turned
 _LONGEST = 30  # characters of a label; longer ones are cut
 
 
@@ -173,9 +174,10 @@ def draw_tiles(
     return image
 
 
-def draw_table(ax: Any, rows: np.ndarray, x: Labels, y: Labels, **colours: Any) -> Any:
-    """The image of a table."""
-    inches = np.clip(1.1 * _LINE * np.array(rows.shape), 2.5, _LARGEST + 1)
+def draw_table(ax: Any, rows: np.ndarray, x: Labels, y: Labels, *, cell: float | None = None, **colours: Any) -> Any:
+    """The image of a table, whose cells are so many inches high and wide, or as small as labels allow."""
+    least = (2.5, 2.5) if cell is None else (1.0, 1.0)
+    inches = np.clip((1.1 * _LINE if cell is None else cell) * np.array(rows.shape), least, _LARGEST + 1)
     ax, room = _axes(ax, inches, x, y, colour_bar=True)
     image = ax.imshow(rows, **{"aspect": "auto", "interpolation_stage": "rgba"} | colours)
     _label(ax.xaxis, np.arange(rows.shape[1]), x, room[1])
@@ -183,11 +185,82 @@ def draw_table(ax: Any, rows: np.ndarray, x: Labels, y: Labels, **colours: Any) 
     return image
 
 
-def add_colour_bar(image: Any, label: str) -> None:
-    """A thin one, as long as the image is high."""
+def draw_circle(ax: Any, names: list[str], order: Sequence[int], n_outside: int) -> tuple[Any, np.ndarray]:
+    """Axes with names around a circle of radius 1, and where their nodes are, (n, 2).
+
+    The first `n_outside` nodes stand on it, in that `order` clockwise from the top, with their names outside; the
+    others on a smaller one inside.
+    """
+    shown, n_inside = _shortened(names), len(names) - n_outside
+    is_flat = n_outside <= _FLAT
+    across = 0.25 + _CHARACTER * max(map(len, shown[:n_outside]), default=0)  # inches beside the circle
+    margin = np.array([across, 0.4 if is_flat else across])
+    if ax is None:
+        radius = float(np.clip(1.8 * _LINE * n_outside / (2 * math.pi), 1.5 if is_flat else 1.8, 4.5))
+        size = 2 * (radius + margin)
+        ax = matplotlib().subplots(figsize=(size[0] + 1.0, size[1]), layout="constrained")[1]
+    else:
+        box = ax.get_window_extent()
+        size = np.array([0.8 * box.width, box.height]) / ax.figure.dpi  # what a colour bar leaves
+        radius = max(float((size / 2 - margin).min()), float(size.min()) / 5)
+    width, height = size / 2 / radius
+    ax.set(aspect="equal", xlim=(-width, width), ylim=(-height, height))
+    ax.set_axis_off()
+    places = np.zeros((len(names), 2))
+    angle = math.pi / 2 - 2 * math.pi * np.arange(n_outside) / max(1, n_outside)
+    places[list(order)] = np.stack((np.cos(angle), np.sin(angle)), 1)
+    angle = math.pi / 2 - 2 * math.pi * (np.arange(n_inside) + 0.5) / max(1, n_inside)
+    places[n_outside:] = 0.45 * np.stack((np.cos(angle), np.sin(angle)), 1)
+    step = math.ceil(n_outside * _LINE / (2 * math.pi * radius))  # as many names as fit
+    for i in order[::step]:
+        style = _outward(places[i], is_flat)
+        ax.text(*(1 + 0.1 / radius) * places[i], shown[i], rotation_mode="anchor", fontsize=FONT_SIZE, **style)
+    _name_points(ax, shown[n_outside:], places[n_outside:])
+    return ax, places
+
+
+def _outward(place: np.ndarray, is_flat: bool) -> dict[str, Any]:
+    """How a name is aligned that begins, or ends, at a place of a circle."""
+    x, y = place
+    if is_flat and abs(x) < 0.1:
+        return {"ha": "center", "va": "bottom" if y > 0 else "top"}
+    style = {"ha": "left" if x > -0.01 else "right", "va": "center"}
+    turn = math.degrees(math.atan2(y, x))
+    return style if is_flat else style | {"rotation": turn if x > -0.01 else turn - 180}
+
+
+def draw_points(ax: Any, names: list[str], places: np.ndarray) -> Any:
+    """Axes with a name beside each of the places, (n, 2)."""
+    size = np.maximum(np.ptp(places, axis=0), 1e-9)
+    if ax is None:
+        inches = np.clip(0.55 * math.sqrt(len(names)) * size / np.sqrt(size.prod()), 2.0, _LARGEST)
+        ax = matplotlib().subplots(figsize=tuple(inches + np.array([1.5, 0.5])), layout="constrained")[1]
+    low, high = places.min(0) - 0.08 * size.max(), places.max(0) + 0.08 * size.max()
+    ax.set(aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    ax.set_axis_off()
+    _name_points(ax, _shortened(names), places)
+    return ax
+
+
+def _name_points(ax: Any, names: list[str], places: np.ndarray) -> None:
+    """Names to the upper right of nodes, on white."""
+    for name, place in zip(names, places, strict=True):
+        ax.annotate(
+            name,
+            place,
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=FONT_SIZE,
+            zorder=3,
+            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
+        )
+
+
+def add_colour_bar(image: Any, label: str, shrink: float = 1.0) -> None:
+    """A thin one, as long as the image is high, or `shrink` times as long."""
     ax = image.axes
-    inches = ax.get_window_extent().height / ax.figure.dpi
-    ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, aspect=max(10.0, inches / 0.15))
+    inches = shrink * ax.get_window_extent().height / ax.figure.dpi
+    ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, shrink=shrink, aspect=max(10.0, inches / 0.15))
 
 
 def _mosaic(rows: np.ndarray, shape: tuple[int, int], n_columns: int, blank: float, gap: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skrbm import BernoulliRBMTorch
-from skrbm.plots import FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
+from skrbm.plots import CouplingsDisplay, FiltersDisplay, HiddenActivityDisplay, LearningCurveDisplay, SamplesDisplay
 from tests.plots.pictures import IMAGES, assert_legible, tiles
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
@@ -68,6 +68,7 @@ def test_axes_that_are_too_many():
 @pytest.mark.parametrize(
     ("display", "X"),
     [
+        (CouplingsDisplay, ()),
         (FiltersDisplay, ()),
         (SamplesDisplay, ()),
         (LearningCurveDisplay, ()),
