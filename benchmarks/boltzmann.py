@@ -12,8 +12,8 @@ random graph of three neighbours, with rows drawn from the exact probabilities: 
 edges that a test at 1 % a graph finds and misses, and how often intervals of 95 % hold the coupling, over pairs whose
 rarest combination expects five rows. `penalty` chooses what l2_penalty="auto" is: mean pseudo-log-likelihood (of NLTCS
 also log-likelihood) of 2,000 held-out training rows, for penalties of so many times 1 / n_rows, less that of the best
-of them. FOLDER is that of `binary_tables.py`; no validation or test rows are read. `tables` has test nats of a machine of
-couplings alone, of a restricted one, and of one with both (semi-restricted), each learned for as many seconds at the
+of them. FOLDER is that of `binary_tables.py`; no validation or test rows are read. `tables` has test nats of a machine
+of couplings alone, of a restricted one, and of one with both (semi-restricted), each learned for as many seconds at the
 defaults, as far as a pilot of three epochs tells; how many hidden units is chosen on validation rows. Differences from
 the restricted one are paired by rows; a line that doesn't count (effective sample size under a tenth, or a bracket of
 log Z over 0.5 nats) says so.
@@ -235,8 +235,9 @@ def compare(folder, tables, seconds, n_seeds):
             difference, spread = mean - base, np.std([values.mean() for values in found], ddof=1) / np.sqrt(n_seeds)
             error = np.hypot(difference.std() / np.sqrt(len(test)), spread)
             print(
-                f"{table:<10} {name:<16} {size:4} hidden  {mean.mean():9.3f} ± {spread:.3f} over seeds  less restricted "
-                f"{difference.mean():+8.3f} ± {error:.3f}  {spent:5.0f} s with log Z{''.join(sorted(notes))}",
+                f"{table:<10} {name:<16} {size:4} hidden  {mean.mean():9.3f} ± {spread:.3f} over seeds  less "
+                f"restricted {difference.mean():+8.3f} ± {error:.3f}  {spent:5.0f} s with log Z"
+                f"{''.join(sorted(notes))}",
                 flush=True,
             )
 

@@ -177,7 +177,7 @@ def test_loops_run_on_torchs_threads():
     found, before, after = which_threads(2, 100)
     assert len(set(found)) == 2
     assert set(found) <= before
-    assert after == before
+    assert after <= before  # a thread of somebody else may have ended
 
 
 @has_pool
@@ -185,7 +185,7 @@ def test_loops_run_on_torchs_threads():
 def test_one_thread_where_there_is_one_or_one_piece(n_threads, n_pieces):
     found, before, after = which_threads(n_threads, n_pieces)
     assert found == [threading.get_native_id()]
-    assert after == before
+    assert after <= before  # a thread of somebody else may have ended
 
 
 # -- whether they are used ---------------------------------------------------------------------------------------------
