@@ -148,17 +148,7 @@ def marginal_mean_h(
     check_states("v", v, params.n_features, params.W)
     check_stream(stream)
     found, has_gaps = _of_whole_rows(mean_h_given_v, params, v)
-    for index, rows, machine, way in _with_gaps(params, v, has_gaps, _MAX_BITS):
-        if way is not None:
-            found[index] = way.mean_h(rows).to(v.dtype)
-            continue
-        for part in _blocks(rows, machine, n_chains):
-            total, some = torch.zeros_like(rows.inputs[part]), rows.take(part)
-            for step, (_, _, mean_h, _) in enumerate(_clamped_chains(machine, some, stream, n_chains, n_steps)):
-                if step >= n_steps // 2:
-                    total += mean_h.view(len(part), n_chains, -1).mean(1)
-            found[index[part]] = (total / (n_steps - n_steps // 2)).to(v.dtype)
-    return found
+    return _with_means_(found, params, v, has_gaps, stream, n_chains, n_steps, of_h=True)
 
 
 @torch.no_grad()
@@ -184,19 +174,8 @@ def marginal_mean_v(
     """
     check_states("v", v, params.n_features, params.W)
     check_stream(stream)
-    found, has_gaps = _of_whole_rows(lambda params, v: v, params, v)
-    found = found.clone()
-    for index, rows, machine, way in _with_gaps(params, v, has_gaps, _MAX_BITS):
-        if way is not None:
-            found[index] = way.mean_v(rows).to(v.dtype)
-            continue
-        for part in _blocks(rows, machine, n_chains):
-            total, some = torch.zeros_like(rows.v[part]), rows.take(part)
-            for step, (_, mean_v, _, _) in enumerate(_clamped_chains(machine, some, stream, n_chains, n_steps)):
-                if step >= n_steps // 2:
-                    total += mean_v.view(len(part), n_chains, -1).mean(1)
-            found[index[part]] = (total / (n_steps - n_steps // 2)).to(v.dtype)
-    return found
+    found, has_gaps = v.clone(), v.isnan().any(1)
+    return _with_means_(found, params, v, has_gaps, stream, n_chains, n_steps, of_h=False)
 
 
 @torch.no_grad()
@@ -292,6 +271,31 @@ def _blocks(rows: Rows, machine: Machine, n_chains: int) -> tuple[Tensor, ...]:
 
 
 # -- chains ------------------------------------------------------------------------------------------------------------
+
+
+def _with_means_(
+    found: Tensor,
+    params: RBMParameters,
+    v: Tensor,
+    has_gaps: Tensor,
+    stream: Stream,
+    n_chains: int,
+    n_steps: int,
+    of_h: bool,
+) -> Tensor:
+    """Write the means of h, or of v, given what is observed to the rows of `found` that have gaps; return it."""
+    for index, rows, machine, way in _with_gaps(params, v, has_gaps, _MAX_BITS):
+        if way is not None:
+            found[index] = (way.mean_h(rows) if of_h else way.mean_v(rows)).to(v.dtype)
+            continue
+        for part in _blocks(rows, machine, n_chains):
+            some = rows.take(part)
+            total = torch.zeros_like(some.inputs if of_h else some.v)
+            for step, (_, mean_v, mean_h, _) in enumerate(_clamped_chains(machine, some, stream, n_chains, n_steps)):
+                if step >= n_steps // 2:
+                    total += (mean_h if of_h else mean_v).view(len(part), n_chains, -1).mean(1)
+            found[index[part]] = (total / (n_steps - n_steps // 2)).to(v.dtype)
+    return found
 
 
 def _mean_field(machine: Machine, rows: Rows, is_gap: Tensor) -> tuple[Tensor, Tensor]:
