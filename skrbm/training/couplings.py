@@ -158,7 +158,10 @@ def moments(rows: DistinctRows) -> Moments:
     second = torch.zeros(n, n, dtype=torch.float64)
     for x, weight in rows.blocks(torch.float64):
         second += x.T @ (x * weight[:, None])
-    return Moments(((second + second.T) / 2).clamp_(0.0, 1.0), rows.n_rows)
+    second = ((second + second.T) / 2).clamp_(0.0, 1.0)
+    if len(rows.bits):  # shares add up to 1 but for rounding, and a column of ones is constant
+        second.diagonal()[rows.bits.amin(0) == 1] = 1.0
+    return Moments(second, rows.n_rows)
 
 
 def edges_of(n_features: int, mask: Any, mean: Tensor) -> Tensor:

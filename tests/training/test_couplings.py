@@ -110,3 +110,16 @@ def test_minimising_ends_at_the_tolerance():
     u, n_iter = minimise(square, np.array([3.0, -1.0]), 1e-8, 50)
     assert abs(u).max() < 1e-8
     assert n_iter < 10
+
+
+@pytest.mark.parametrize("n_rows", [3, 400, 1009])
+def test_a_column_of_ones_is_constant(n_rows):
+    X = (np.random.default_rng(0).random((n_rows, 4)) < 0.3).astype(float)
+    X[:, 2], X[:, 3] = 1.0, 0.0
+    weight = np.random.default_rng(1).random(n_rows)  # whose shares add up to 1 but for rounding
+    found = moments(distinct_rows(X, weight))
+    assert found.mean[2] == 1.0
+    assert found.mean[3] == 0.0
+    edges = edges_of(4, None, found.mean)
+    assert not edges[2:].any()
+    assert not any({2, 3} & {*pair} for pair in unbounded_pairs(found, edges))
