@@ -112,14 +112,12 @@ def test_minimising_ends_at_the_tolerance():
     assert n_iter < 10
 
 
-@pytest.mark.parametrize("n_rows", [3, 400, 1009])
-def test_a_column_of_ones_is_constant(n_rows):
-    X = (np.random.default_rng(0).random((n_rows, 4)) < 0.3).astype(float)
-    X[:, 2], X[:, 3] = 1.0, 0.0
-    weight = np.random.default_rng(1).random(n_rows)  # whose shares add up to 1 but for rounding
-    found = moments(distinct_rows(X, weight))
-    assert found.mean[2] == 1.0
+def test_a_column_of_ones_is_constant():
+    X = (np.random.default_rng(0).random((400, 15)) < 0.3).astype(float)
+    X[:, 3], X[:, 4] = 0.0, 1.0
+    rows = distinct_rows(X)
+    rows = rows._replace(weight=rows.weight * (1 - 1e-12))  # shares add up to 1 but for rounding
+    found = moments(rows)
+    assert found.mean[4] == 1.0
     assert found.mean[3] == 0.0
-    edges = edges_of(4, None, found.mean)
-    assert not edges[2:].any()
-    assert not any({2, 3} & {*pair} for pair in unbounded_pairs(found, edges))
+    assert not edges_of(15, None, found.mean)[3:5].any()
