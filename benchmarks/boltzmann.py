@@ -4,6 +4,7 @@
     python benchmarks/boltzmann.py recovery [--n-rows 1000 10000]
     python benchmarks/boltzmann.py penalty FOLDER [TABLE ...]
     python benchmarks/boltzmann.py tables FOLDER [TABLE ...] [--seconds 30] [--seeds 3]
+    python benchmarks/boltzmann.py lattice [--size 64] [--n-sweeps 60000]
 
 `spins` has the five spins of coniii's usage guide (`ipynb/usage_guide.ipynb`, whose printed errors stand beside ours):
 the norm of what means and correlations of the machine differ from the sample's by. Then seconds for more spins, with
@@ -16,7 +17,9 @@ of them. FOLDER is that of `binary_tables.py`; no validation or test rows are re
 of couplings alone, of a restricted one, and of one with both (semi-restricted), each learned for as many seconds at the
 defaults, as far as a pilot of three epochs tells; how many hidden units is chosen on validation rows. Differences from
 the restricted one are paired by rows; a line that doesn't count (effective sample size under a tenth, or a bracket of
-log Z over 0.5 nats) says so.
+log Z over 0.5 nats) says so. `lattice` has spins on a periodic square at the critical temperature: energy and specific
+heat per spin beside Kaufman's (1949, of the finite lattice), ⟨m²⟩ beside Swendsen and Wang's cluster sampler, which is
+the benchmark's own, with standard errors over chains; half of the chains start at random, half with all spins up.
 """
 
 import argparse
@@ -25,11 +28,16 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.special import ndtri
 from sklearn.base import clone
 
 from skrbm import BernoulliRBMTorch, BoltzmannMachine
 from skrbm.machines import bits_to_ising, ising_to_bits
+from skrbm.sampling import GIBBS, TEMPERING, AnnealingPath, steps
+from skrbm.support import Stream
 from skrbm.training import distinct_rows, learn_by_pseudolikelihood, learn_exactly, moments
 
 PUBLISHED = {"enumeration": 5e-16, "pseudo-likelihood": 1.9e-4, "MPF": 1.8e-3, "ACE": 4.3e-2, "mean field": 0.66}
@@ -242,6 +250,111 @@ def compare(folder, tables, seconds, n_seeds):
             )
 
 
+# -- a lattice at its critical point -----------------------------------------------------------------------------------
+
+
+def kaufman(size, beta):
+    """Energy and specific heat per spin of a periodic square of spins, by derivatives of Kaufman's log Z."""
+    K = torch.tensor(beta, dtype=torch.float64, requires_grad=True)
+    even, odd = (torch.arange(start, 2 * size, 2, dtype=torch.float64) for start in (0, 1))
+    cosh = torch.cosh(2 * K) ** 2 / torch.sinh(2 * K)
+    of_odd, of_even = (torch.acosh(cosh - torch.cos(torch.pi * r / size)) for r in (odd, even[1:]))
+    first = 2 * K + torch.log(torch.tanh(K))  # of r = 0, with its sign: 0 at the critical point
+    x = 0.5 * size * torch.cat((first[None], of_even))
+    log_cosh = torch.nn.functional.softplus(size * of_odd) - 0.5 * size * of_odd  # of 2 cosh(½ size γ)
+    log_sinh = 0.5 * size * of_odd + torch.log(-torch.expm1(-size * of_odd))
+    rest = x[1:] + torch.log(-torch.expm1(-2 * x[1:]))
+    terms = torch.stack((log_cosh.sum(), log_sinh.sum(), torch.log(2 * torch.cosh(x)).sum()))
+    top = terms.detach().max()
+    total = torch.exp(terms - top).sum() + 2 * torch.sinh(x[0]) * torch.exp(rest.sum() - top)
+    log_z = 0.5 * size**2 * torch.log(2 * torch.sinh(2 * K)) + top + torch.log(total) - np.log(2)
+    (slope,) = torch.autograd.grad(log_z, K, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope, K)
+    return -slope.item() / size**2, beta**2 * curvature.item() / size**2
+
+
+def bonds(size):
+    """Neighbours on a periodic square, (size², size²)."""
+    place, found = np.arange(size**2).reshape(size, size), np.zeros((size**2, size**2))
+    for axis in (0, 1):
+        beside = np.roll(place, -1, axis)
+        found[place.ravel(), beside.ravel()] = found[beside.ravel(), place.ravel()] = 1.0
+    return found
+
+
+def observed(s):
+    """Energy per spin and m² of lattices of spins (n, size, size)."""
+    return -(s * (np.roll(s, 1, 1) + np.roll(s, 1, 2))).mean((1, 2)), s.mean((1, 2)) ** 2
+
+
+def by_clusters(size, beta, n_chains, n_steps):
+    """What Swendsen and Wang's sampler observes, (n_steps, 2, n_chains)."""
+    rng, n = np.random.default_rng(0), size**2
+    place = np.arange(n_chains * n).reshape(n_chains, size, size)
+    right, down = np.roll(place, -1, 2), np.roll(place, -1, 1)
+    s, found = np.ones(place.shape), []
+    for _ in range(n_steps):
+        ends = []
+        for other in (right, down):
+            joined = (s == s.ravel()[other]) & (rng.random(s.shape) < -np.expm1(-2 * beta))
+            ends.append((place[joined], other[joined]))
+        i, j = (np.concatenate(both) for both in zip(*ends, strict=True))
+        edges = coo_matrix((np.ones(len(i), np.int8), (i, j)), (n_chains * n, n_chains * n))
+        n_clusters, cluster = connected_components(edges, directed=False)
+        s = rng.choice([-1.0, 1.0], n_clusters)[cluster].reshape(s.shape)
+        found.append(observed(s))
+    return np.array(found)
+
+
+def by_steps(kernel, model, v, size, n_steps, every):
+    """What a kernel's chains observe, (n_steps / every, 2, n_chains)."""
+    stream, found = Stream(0), []
+    state = kernel.init(model, v, stream)
+    for step, (_, info) in enumerate(steps(kernel, model, state, n_steps, stream)):
+        if (step + 1) % every == 0:
+            found.append(observed(2.0 * info.v.numpy().reshape(-1, size, size) - 1.0))
+    return np.array(found)
+
+
+def report(name, found, beta, size, seconds):
+    """A line of means over the last two thirds, with standard errors over chains (of the specific heat by jackknife)."""
+    energy, m2 = found[len(found) // 3 :].transpose(1, 2, 0)
+    n = len(energy)
+
+    def heat(chosen):
+        return beta**2 * size**2 * energy[chosen].var()
+
+    without = np.array([heat(np.arange(n) != i) for i in range(n)])
+    heat_error = np.sqrt((n - 1) * ((without - without.mean()) ** 2).mean())
+    of_means = [(values.mean(), values.mean(1).std(ddof=1) / np.sqrt(n)) for values in (energy, m2)]
+    (e, e_error), (m, m_error) = of_means
+    print(
+        f"  {name:<52} energy {e:.5f} ± {e_error:.5f}  specific heat {heat(np.arange(n)):.3f} ± {heat_error:.3f}  "
+        f"m² {m:.4f} ± {m_error:.4f}  {seconds:5.0f} s",
+        flush=True,
+    )
+
+
+def lattice(size, n_sweeps, n_chains=100, n_systems=20, n_rungs=16):
+    beta = np.log(1 + np.sqrt(2)) / 2
+    energy, heat = kaufman(size, beta)
+    print(f"{size} × {size} spins, β = {beta:.6f}\n  {'Kaufman':<52} energy {energy:.5f}            specific heat {heat:.3f}")
+    began = time.perf_counter()
+    found = by_clusters(size, beta, n_systems, 3000)
+    report(f"clusters, {n_systems} chains of 3000 steps", found, beta, size, time.perf_counter() - began)
+    machine = BoltzmannMachine.from_ising(np.zeros(size**2), beta * bonds(size)).params_.to("cpu", torch.float32)
+    v = (torch.rand(n_chains, size**2, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    v[::2] = 1.0
+    began = time.perf_counter()
+    found = by_steps(GIBBS, machine, v, size, n_sweeps, 50)
+    report(f"sweeps, {n_chains} chains of {n_sweeps}", found, beta, size, time.perf_counter() - began)
+    ladder = AnnealingPath(machine, torch.zeros(size**2)).ladder(torch.linspace(0.8, 1.0, n_rungs))
+    n_steps, began = n_sweeps // 4, time.perf_counter()
+    found = by_steps(TEMPERING, ladder, v[:n_systems], size, n_steps, 20)
+    name = f"tempering, {n_systems} systems of {n_rungs} temperatures, {n_steps} steps"
+    report(name, found, beta, size, time.perf_counter() - began)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -258,8 +371,13 @@ def main():
     comparison.add_argument("tables", nargs="*", default=["nltcs", "plants", "jester", "accidents", "mushrooms", "dna"])
     comparison.add_argument("--seconds", type=float, default=30.0)
     comparison.add_argument("--seeds", type=int, default=3)
+    critical = commands.add_parser("lattice")
+    critical.add_argument("--size", type=int, default=64)
+    critical.add_argument("--n-sweeps", type=int, default=60_000)
     args = parser.parse_args()
-    if args.command == "spins":
+    if args.command == "lattice":
+        lattice(args.size, args.n_sweeps)
+    elif args.command == "spins":
         five()
         sizes(args.sizes, args.n_rows)
     elif args.command == "tables":

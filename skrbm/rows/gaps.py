@@ -62,6 +62,8 @@ class Gaps:
     def _places(self, rows: np.ndarray) -> np.ndarray:
         """Where the cells of those rows are, in their order."""
         first, n = self._first[rows], self._first[rows + 1] - self._first[rows]
+        if len(n) and (n == n[0]).all():
+            return (first[:, None] + np.arange(n[0])).ravel()
         return np.repeat(first - (n.cumsum() - n), n) + np.arange(n.sum())
 
 

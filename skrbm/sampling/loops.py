@@ -18,6 +18,7 @@ from skrbm.support.loops import (
     expm1,
     f4,
     f8,
+    i8,
     layer,
     next_piece,
     padded,
@@ -190,7 +191,7 @@ def sweep(a):
     The inputs (n, n_units) are those of the states v (n, n_units) at first, and end as those at which each was drawn.
     R (n_units, n_units) are the couplings, `scales` (n,) factors on them.
     """
-    n_chains, n_units, n_block, v, inputs, level, R, scales = a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]
+    n_chains, n_units, n_block, v, inputs, level, scales, R = a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]
     while True:
         first = next_piece(a) * n_block
         if first >= n_chains:
@@ -205,3 +206,27 @@ def sweep(a):
                     change = f4(scales, row, 1)[0] * (drawn - states[i])
                     states[i] = drawn
                     _add_scaled(x, of_unit, change, i + 1, n_units)
+
+
+def sweep_of_graph(a):
+    """A Gibbs sweep over units that are coupled with few others, chain by chain, in the order of `order` (n_units,).
+
+    The inputs (n, n_units) of the states v (n, n_units) are without the couplings at first, and end as those at which
+    each was drawn. Those of `neighbours` (n_units, n_most) have the couplings `weights`, of the same shape; `scales`
+    (n,) are factors on them.
+    """
+    n_chains, n_units, n_block, v, inputs, level, scales = a[2], a[3], a[4], a[5], a[6], a[7], a[8]
+    n_most, order, neighbours, weights = a[9], i8(a[10], 0, a[3]), i8(a[11], 0, a[3] * a[9]), f4(a[12], 0, a[3] * a[9])
+    while True:
+        first = next_piece(a) * n_block
+        if first >= n_chains:
+            break
+        for row in range(first, min(first + n_block, n_chains)):
+            states, x = f4(v, row * n_units, n_units), f4(inputs, row * n_units, n_units)
+            limit, scale = f4(level, row * n_units, n_units), f4(scales, row, 1)[0]
+            for place in range(n_units):
+                i, field = order[place], F(0)
+                for k in range(i * n_most, (i + 1) * n_most):
+                    field += weights[k] * states[neighbours[k]]
+                x[i] += scale * field
+                states[i] = F(1) if x[i] > limit[i] else F(0)

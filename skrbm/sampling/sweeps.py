@@ -13,13 +13,14 @@ import math
 import torch
 from torch import Tensor
 
-from skrbm.machines.couplings import fields
+from skrbm.machines.couplings import Graph, fields
 from skrbm.machines.restricted import RBMParameters
 from skrbm.sampling.ladder import Ladder
 from skrbm.support.compiled import Loop, is_compiled
 from skrbm.support.randomness import Uniform
 
 _SWEEP = Loop("skrbm.sampling.loops", "sweep")
+_SWEEP_OF_GRAPH = Loop("skrbm.sampling.loops", "sweep_of_graph")
 _BLOCK_SIZE = 32  # units, of which the sums within a block and the products between blocks take about as long
 _CHAINS_AT_A_TIME = 8  # of a piece of the compiled loop
 _LEAST_COMPILED = 1 << 14  # couplings times chains of a sweep, below which the loop isn't worth loading
@@ -82,18 +83,31 @@ def _sweep_(
     R, graph = machine.R, machine.graph
     assert R is not None
     factor = scale[:, None] if isinstance(scale, Tensor) else scale
-    if graph is not None:
+    if _suits_loop(v, R):
+        _sweep_by_loop_(R, graph, v, inputs, level, scale)
+    elif graph is not None:
         for units in graph.colors:
             x = inputs[:, units] + factor * fields(R, graph, v, units)
             v[:, units] = (x > level[:, units]).to(v.dtype)
             inputs[:, units] = x
-        return
-    inputs += factor * (v @ R)
-    if _suits_loop(v, R):
-        scales = torch.full((len(v),), scale) if isinstance(scale, float) else scale.contiguous()
-        _SWEEP(-(-len(v) // _CHAINS_AT_A_TIME), len(v), v.shape[1], _CHAINS_AT_A_TIME, v, inputs, level, R, scales)
     else:
+        inputs += factor * (v @ R)
         _sweep_blocks_(R, v, inputs, level, factor, block_size)
+
+
+def _sweep_by_loop_(
+    R: Tensor, graph: Graph | None, v: Tensor, inputs: Tensor, level: Tensor, scale: float | Tensor
+) -> None:
+    """The sweep chain by chain: of a graph in the order of its colours."""
+    scales = torch.full((len(v),), scale) if isinstance(scale, float) else scale.contiguous()
+    arguments = (*v.shape, _CHAINS_AT_A_TIME, v, inputs, level, scales)
+    n_pieces = -(-len(v) // _CHAINS_AT_A_TIME)
+    if graph is None:
+        inputs += scales[:, None] * (v @ R)
+        _SWEEP(n_pieces, *arguments, R)
+    else:
+        neighbours, order = graph.neighbours, torch.cat(graph.colors)
+        _SWEEP_OF_GRAPH(n_pieces, *arguments, neighbours.shape[1], order, neighbours, R.gather(1, neighbours))
 
 
 def _suits_loop(v: Tensor, R: Tensor) -> bool:

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v, mean_v_given_h
+from skrbm.machines.restricted import (
+    RBMParameters,
+    initial_parameters,
+    mean_h_given_v,
+    mean_v_given_h,
+    sample_h_given_v,
+)
 from skrbm.rows.shared import SharedRows
 from skrbm.rows.source import Binarize, binarize_rows
 from skrbm.sampling.kernels import GibbsState, moved_on
@@ -367,6 +373,19 @@ def _first_machine(mean_v: Tensor, smoothing: float | Tensor, settings: TrainSet
     return with_couplings(first, settings.couplings, settings.n_latent, stream)
 
 
+def _chains_at_rows(
+    params: RBMParameters, rows: SharedRows, settings: TrainSettings, stream: Stream
+) -> tuple[Tensor, Tensor, Tensor]:
+    """h and v of chains for a machine that comes without, and the mean of its hidden units.
+
+    They begin at rows: from afar, chains of a machine that has learned take long to come, and drive it away meanwhile.
+    """
+    some = binarize_rows(rows.some(_KEPT_ROWS, stream), settings.binarize, stream)
+    some = params.states_of(params.visible.states_of(some, stream).to(params.W))
+    v = some[torch.arange(settings.n_chains, device=some.device) % len(some)]
+    return sample_h_given_v(params, v, stream), v, mean_h_given_v(params, some).mean(0)
+
+
 def _warn_of_unseen(unseen: Tensor) -> None:
     places = torch.nonzero(unseen).flatten().tolist()
     few = ", ".join(map(str, places[:5])) + (" …" if len(places) > 5 else "")
@@ -399,12 +418,14 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
         if learned.h is not None and learned.h.shape == (settings.n_chains, settings.n_hidden):
             h = to_tensor(learned.h, *place)
             v = _placed(learned.v, place)
-    visible = params.visible
+    visible, mean_h = params.visible, None
+    if learned is not None and h is None and not rows.has_absent:
+        h, v, mean_h = _chains_at_rows(params, rows, settings, streams.start.spawn("chains"))
     kept_at = streams.start.state()
     some = rows.some(_KEPT_ROWS, streams.start)
     data_samples = None if rows.has_absent else to_numpy(some)  # chains couldn't start at rows with absent cells
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
-    state = start_state(params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h, v=v)
+    state = start_state(params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h, v=v, mean_h=mean_h)
     unseen[rows.n_features - settings.n_latent :] = False  # they are learned nevertheless
     if learned is None and bool(unseen.any()):
         _warn_of_unseen(unseen[: rows.n_features - settings.n_latent])

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skrbm.backends.floats import FloatBackend
+from skrbm.backends.protocol import Backend
 from skrbm.machines.restricted import RBMParameters, free_energy
 from skrbm.rows.source import Batch, Binarize, HeldOut, binarize_rows
 from skrbm.sampling.kernels import GIBBS, run_chains
@@ -19,7 +21,9 @@ from skrbm.training.settings import FRESH_STEPS
 
 
 @torch.no_grad()
-def filled_batch(params: RBMParameters, batch: Batch, rule: Binarize, n_steps: int, stream: Stream) -> Batch:
+def filled_batch(
+    params: RBMParameters, batch: Batch, rule: Binarize, n_steps: int, stream: Stream, backend: Backend | None = None
+) -> Batch:
     """A batch whose missing cells have been moved on, as rows that the machine learns from.
 
     Parameters
@@ -34,14 +38,34 @@ def filled_batch(params: RBMParameters, batch: Batch, rule: Binarize, n_steps: i
         Gibbs steps.
     stream : Stream
         Randomness.
+    backend : Backend, optional
+        Products with the machine's weights, where states of fewer bits do.
     """
     if batch.free is None:
         return batch
     some = batch.free.any(1)
     v = binarize_rows(batch.v, rule, stream)
     v = v.to(params.W) if v is not batch.v else v.to(params.W, copy=True)
-    v[some] = filled(params, v[some], batch.free[some], n_steps, stream)
+    if params.R is not None:
+        v[some] = filled(params, v[some], batch.free[some], n_steps, stream)
+    else:
+        _move_on_(FloatBackend(params) if backend is None else backend, v, batch.free, some, n_steps, stream)
     return batch._replace(v=v)
+
+
+def _move_on_(backend: Backend, v: Tensor, free: Tensor, some: Tensor, n_steps: int, stream: Stream) -> None:
+    """Gibbs steps of the cells of `some` rows that are `free`, in their place. They need no h to go on from."""
+    params, rows, free = backend.params, v[some], free[some]
+    states = params.states_of(rows)
+    states = torch.where(free, params.visible.states_of(states, stream), states)
+    h = states.new_empty((len(states), params.n_hidden), dtype=backend.state_dtype)
+    for _ in range(n_steps):
+        of_h = backend.mean_h(states.to(backend.state_dtype))
+        for_h, for_v = stream.numbers_for(h, states)
+        params.hidden.draw_(h, of_h, for_h)
+        drawn = params.visible.draw_(torch.empty_like(states), backend.mean_v(h), for_v)
+        states = torch.where(free, drawn, states)
+    v[some] = torch.where(free, params.rows_of(states), rows)
 
 
 @torch.no_grad()

@@ -316,6 +316,7 @@ def start_state(
     *,
     h: Tensor | None = None,
     v: Tensor | None = None,
+    mean_h: Tensor | None = None,
 ) -> TrainState:
     """A state before its first update.
 
@@ -333,9 +334,11 @@ def start_state(
         Hidden states of persistent chains to go on with; by default `settings.n_chains` random ones.
     v : Tensor of shape (n_chains, n_features), optional
         Their visible states, which matter where these are coupled.
+    mean_h : Tensor of shape (n_hidden,), optional
+        Mean of the hidden units, the first hidden offset; by default that at `mean_v`.
     """
     params = params.clone()
-    mean_h = mean_h_given_v(params, mean_v[None])[0]
+    mean_h = mean_h_given_v(params, mean_v[None])[0] if mean_h is None else mean_h
     centering = Centering.of(settings.centered, mean_v, mean_h, settings.offset_rate)
     trained = centering.trained(params)
     if h is None:

@@ -167,7 +167,8 @@ def _filled_(state: TrainState, rows: SharedRows, batch: Batch) -> Batch:
         return batch
     settings, is_known = state.settings, batch.rows is not None
     n_steps = settings.gap_steps if is_known else max(settings.gap_steps, FRESH_STEPS)
-    batch = filled_batch(state.params, batch, settings.binarize, n_steps, state.streams.gaps)
+    backend = state.backend if state.is_narrow else None
+    batch = filled_batch(state.params, batch, settings.binarize, n_steps, state.streams.gaps, backend)
     if settings.sums_latent:
         summed, drawn = summed_batch(state.params, batch, settings.n_latent, state.streams.gaps)
         rows.put_(batch._replace(v=drawn))

@@ -137,6 +137,16 @@ def path_of(params):
     return replace(params, R=params.R * mask, graph=Graph((units[::2], units[1::2]), neighbours))
 
 
+def star_of(params):
+    """The machine with couplings of the first unit with every other only: another number of neighbours for each."""
+    n = params.n_features
+    mask = torch.zeros(n, n, dtype=torch.bool)
+    mask[0, 1:] = mask[1:, 0] = True
+    neighbours = torch.arange(n)[:, None].repeat(1, n - 1)
+    neighbours[0], neighbours[1:, 0] = torch.arange(1, n), 0
+    return replace(params, R=params.R * mask, graph=Graph((torch.arange(1, n), torch.tensor([0])), neighbours))
+
+
 def clamped_sweeps(params, given, n=50_000, n_sweeps=3):
     """Frequencies of states after some sweeps from p(v | given)."""
     stream, p = Stream(0), reference.conditional_p_v(params, given)
@@ -183,9 +193,10 @@ def _loops(monkeypatch):
 @needs_numba
 @pytest.mark.usefixtures("_loops")
 @pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("make", [lambda params: params, path_of, star_of], ids=["dense", "path", "star"])
 @pytest.mark.parametrize("shape", [(1, 3), (8, 16), (9, 40), (100, 33)])
-def test_the_compiled_loop_is_the_sweep(shape, given):
-    params = coupled(0, shape[1], scale=0.5, dtype=torch.float32)
+def test_the_compiled_loop_is_the_sweep(shape, make, given):
+    params = make(coupled(0, shape[1], scale=0.5, dtype=torch.float32))
     generator = torch.Generator().manual_seed(0)
     v, numbers = torch.rand(shape, generator=generator).round(), torch.rand(shape, generator=generator).flatten()
     scale = torch.rand(len(v), generator=generator)
@@ -208,10 +219,11 @@ def test_the_compiled_loop_is_the_sweep(shape, given):
 
 @needs_numba
 def test_the_loop_is_left_out_where_it_isnt_worth_it_or_cant(monkeypatch):
-    monkeypatch.setattr(sweeps, "_SWEEP", lambda *arguments: pytest.fail("a compiled loop"))
+    for name in ("_SWEEP", "_SWEEP_OF_GRAPH"):
+        monkeypatch.setattr(sweeps, name, lambda *arguments: pytest.fail("a compiled loop"))
 
-    def run(n, dtype=torch.float32):
-        params = coupled(0, 32, dtype=dtype)
+    def run(n, dtype=torch.float32, make=lambda params: params):
+        params = make(coupled(0, 32, dtype=dtype))
         v = torch.zeros(n, 32, dtype=dtype)
         sweep_(params, v, params.b.expand_as(v).clone(), torch.rand(v.numel()))
 
@@ -219,8 +231,9 @@ def test_the_loop_is_left_out_where_it_isnt_worth_it_or_cant(monkeypatch):
     run(16, torch.float64)
     with without_loops():
         run(16)
-    with pytest.raises(pytest.fail.Exception):
-        run(16)
+    for make in (lambda params: params, path_of):
+        with pytest.raises(pytest.fail.Exception):
+            run(16, make=make)
 
 
 # -- Gibbs sampling ----------------------------------------------------------------------------------------------------
