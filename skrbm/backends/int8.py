@@ -131,13 +131,15 @@ class Int8Backend(Backend):
         """P(h = 1 | v) times the levels, negative for the chains, rounded at random with the mean kept; and `_DATA`.
 
         Shape (n, n_hidden + 2). Where both levels are 127, all rows are rounded by the same numbers, one for each unit:
-        the variance of Δ⟨h v'⟩ grows by less than a hundredth of what the draws of a hundred rows bring. Where one is
-        lower, each row has its own.
+        what rounding does to the means over both phases is then about the same, and Δ⟨h v'⟩ has next to nothing of it.
+        (With other numbers for each phase, rounding moves W along ⟨v⟩, and so the inputs of hidden units by ⟨v⟩'⟨v⟩
+        times as much.) Where one level is lower, each row has its own.
         """
+        of_data, of_chains = stream.places()
         n, n_hidden = mean_h.all.shape
         rounded = mean_h.of(torch.empty((n, n_hidden + 2), dtype=torch.int8))
         for place, out, means, factor, ones in zip(
-            stream.places(),
+            (of_data, of_data if level == model_level else of_chains),
             (rounded.data, rounded.chains),
             (mean_h.data, mean_h.chains),
             (level, model_level),

@@ -208,6 +208,8 @@ def hidden_int8(a):
     h, first_drawn, end_drawn = a[20], a[21], a[22]
     key0, key1, position, low, position_of_places = np.uint64(a[23]), np.uint64(a[24]), a[25], a[26], a[27]
     place_of_data, place_of_chains = two_places(position_of_places, key0, key1)
+    if stride == 0:
+        place_of_chains = place_of_data
     memory, means = room_for_bytes(), f4(room_for_floats(), 0, SEGMENT)
     shares = f4(room_for_floats(), 0, 1 + n_directions)
     while True:

@@ -42,9 +42,13 @@ class DeepBoltzmannMachine(BaseRBM):
     hidden_layer_sizes : tuple of int, default=(256, 256)
         Units of the hidden layers, from the first.
     k, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, l1_penalty, \
-averaging, centered, batch_size, n_iter, binarize, shuffle, device, precision, early_stopping, validation_fraction, \
+averaging, batch_size, n_iter, binarize, shuffle, device, precision, early_stopping, validation_fraction, \
 n_iter_no_change, tol, checkpoint, checkpoint_every, resume, warm_start, verbose, random_state
         As in `BernoulliRBMTorch`.
+    centered : bool or "visible", default=True
+        Whether energies are those of units less their means: of all layers, none, or the rows and even ones. It is the
+        parametrisation of the gradient alone, which without it shakes all units above a layer at once when that
+        layer's mean moves (Montavon & Müller 2012).
 
     Attributes
     ----------
@@ -69,6 +73,8 @@ balance_gain_, n_iter_, n_features_in_, feature_names_in_
     References
     ----------
     R. Salakhutdinov, G. Hinton, "Deep Boltzmann machines", AISTATS 2009.
+    G. Montavon, K.-R. Müller, "Deep Boltzmann machines and the centering trick", Neural Networks: Tricks of the Trade,
+    2012.
 
     Examples
     --------
@@ -96,7 +102,7 @@ balance_gain_, n_iter_, n_features_in_, feature_names_in_
         weight_decay: float | Literal["auto"] = "auto",
         l1_penalty: float = 0.0,
         averaging: float = 0.2,
-        centered: bool | Literal["visible"] = "visible",
+        centered: bool | Literal["visible"] = True,
         batch_size: int | Literal["auto"] = "auto",
         n_iter: int = 100,
         binarize: Binarize = "sample",

@@ -380,9 +380,10 @@ def _chains_at_rows(
 
     They begin at rows: from afar, chains of a machine that has learned take long to come, and drive it away meanwhile.
     """
-    some = binarize_rows(rows.some(_KEPT_ROWS, stream), settings.binarize, stream)
+    n = settings.n_chains
+    some = binarize_rows(rows.some(max(n, _KEPT_ROWS), stream), settings.binarize, stream)
     some = params.states_of(params.visible.states_of(some, stream).to(params.W))
-    v = some[torch.arange(settings.n_chains, device=some.device) % len(some)]
+    v = some[torch.arange(n, device=some.device) * len(some) // n]  # of all parts: they come in the rows' order
     return sample_h_given_v(params, v, stream), v, mean_h_given_v(params, some).mean(0)
 
 

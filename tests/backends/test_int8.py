@@ -3,8 +3,11 @@ import math
 import pytest
 import torch
 
+from skrbm.backends.floats import FloatBackend
 from skrbm.backends.int8 import Int8Backend
+from skrbm.backends.protocol import Phases
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_h
+from skrbm.support.randomness import Stream
 from tests.backends.test_protocol import bits, contrast, expected_contrast, generator, machine, needs_int8
 
 pytestmark = needs_int8
@@ -63,3 +66,24 @@ def test_that_the_contrasts_test_rejects_rounding_down(monkeypatch):
     target, _, _ = contrast(Int8Backend(params), v, 35)
     expected, _ = expected_contrast(params, v, 35, None, 0.5, 2.0)
     assert (target - expected).abs().max() > 5e-3
+
+
+def error_along_means():
+    """What rounding puts into Δ⟨h (v - μ)'⟩ μ, where no unit says much: root of the mean square."""
+    n_data, n_hidden, n_features = 100, 50, 400
+    params = RBMParameters(torch.zeros(n_hidden, n_features), torch.zeros(n_features), torch.zeros(n_hidden))
+    v, mu = bits(2 * n_data, n_features), torch.full((n_features,), 0.5)
+    mean_h = torch.sigmoid(0.05 * torch.randn(2 * n_data, n_hidden, generator=generator()))
+    ours, exact = torch.empty(n_hidden, n_features), torch.empty(n_hidden, n_features)
+    FloatBackend(params).add_contrast_(exact, mean_h.clone(), Phases(v, n_data), Stream(0), 1.0, 0.0, mu)
+    v = v.to(torch.int8)
+    Int8Backend(params).add_contrast_(ours, mean_h.clone(), Phases(v, n_data), Stream(0), 1.0, 0.0, mu)
+    return float(((ours - exact) @ mu).square().mean().sqrt())
+
+
+def test_both_phases_are_rounded_by_the_same_numbers(monkeypatch):
+    """Else the weights move along ⟨v⟩, and with them the inputs of the hidden units by ⟨v⟩'⟨v⟩ times as much."""
+    assert error_along_means() < 0.05
+    numbers = generator()
+    monkeypatch.setattr("skrbm.backends.int8.dither_at", lambda place, n: torch.rand(n, generator=numbers))
+    assert error_along_means() > 0.2

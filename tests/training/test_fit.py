@@ -9,8 +9,10 @@ import torch
 
 from skrbm.backends import FloatBackend, Int8Backend
 from skrbm.likelihood import log_likelihood_exact
-from skrbm.machines.restricted import initial_parameters, mean_h_given_v
-from skrbm.training import Average, Streams, start_state, update_
+from skrbm.machines.restricted import RBMParameters, initial_parameters, mean_h_given_v
+from skrbm.rows import ArrayRows, SharedRows
+from skrbm.training import Average, Learned, Start, Streams, start_state, update_
+from skrbm.training import begin as begin_run
 from tests import reference
 from tests.backends.test_protocol import needs_int8
 from tests.training.states import NARROW, PLAIN, Rows, begin, bits, epochs
@@ -140,3 +142,19 @@ def test_same_seed_same_result():
         results.append(state.params.W)
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("n_chains", [10, 300])
+def test_a_machine_without_chains_goes_on_with_chains_at_rows(n_chains):
+    """They come from all of the table, and what is centred at is their mean."""
+    X = np.repeat(np.kron(np.eye(4), np.ones(5)), 100, 0).astype(np.float32)
+    W = torch.from_numpy(20.0 * X[::100]) - 10.0  # a unit for each of the four rows that there are
+    params = RBMParameters(W, torch.zeros(20), torch.full((4,), -20.0))
+    settings = replace(PLAIN, n_hidden=4, n_chains=n_chains, centered=True, algorithm="pcd", binarize="none")
+    state = begin_run(SharedRows(ArrayRows(X)), settings, Start([0], learned=Learned(params))).state
+    assert state.h.shape == (n_chains, 4)
+    assert torch.equal(state.h.sum(1), torch.ones(n_chains))
+    assert bool((state.h.mean(0) > 0.1).all())
+    torch.testing.assert_close(state.centering.lam, torch.full((4,), 0.25), atol=0.15, rtol=0)
+    fresh = begin_run(SharedRows(ArrayRows(X)), settings, Start([0])).state
+    assert not torch.equal(fresh.h.sum(1), torch.ones(n_chains))
