@@ -426,7 +426,9 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     some = rows.some(_KEPT_ROWS, streams.start)
     data_samples = None if rows.has_absent else to_numpy(some)  # chains couldn't start at rows with absent cells
     base_rates = to_numpy(visible.mean(visible.bias_of(mean_v.double(), smoothing)))
-    state = start_state(params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h, v=v, mean_h=mean_h)
+    state = start_state(
+        params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h, v=v, mean_h=mean_h
+    )
     unseen[rows.n_features - settings.n_latent :] = False  # they are learned nevertheless
     if learned is None and bool(unseen.any()):
         _warn_of_unseen(unseen[: rows.n_features - settings.n_latent])
