@@ -231,7 +231,7 @@ def parts_of(folder, table):
         names = (folder / f"{table}.{part}.data.gz" for part in ("train", "valid", "test"))
         return [np.loadtxt(name, delimiter=",", dtype=np.float32, ndmin=2) for name in names]
     X = of_keel("housevotes")
-    X = (X == [np.unique(column)[1] for column in X.T]).astype(np.float32)
+    X = ([np.unique(column)[1] for column in X.T] == X).astype(np.float32)
     X = X[np.random.default_rng(0).permutation(len(X))]
     return np.split(X, [3 * len(X) // 5, 4 * len(X) // 5])
 

@@ -24,7 +24,8 @@ from skrbm.likelihood.log_partition import log_partition
 from skrbm.likelihood.marginals import ByHiddenStates, ByVisibleStates, Machine, OfNormal
 from skrbm.likelihood.tempered import log_partition_tempering
 from skrbm.machines.couplings import Graph
-from skrbm.machines.restricted import free_energy, mean_h_given_v
+from skrbm.machines.restricted import RBMParameters, free_energy, mean_h_given_v
+from skrbm.machines.spins import ising_to_bits
 from skrbm.sampling.ladder import AnnealingPath
 from skrbm.support.randomness import Stream
 from tests import reference
@@ -143,6 +144,88 @@ def test_that_test_rejects_sweeps_at_another_temperature(estimate, monkeypatch):
     for module in (annealed, of_rungs):
         monkeypatch.setattr(module, "sweep_", sweep)
     assert np.abs(errors(estimate)).max() > 4
+
+
+def coverage(n_machines, level=0.95):
+    """Share of AIS's intervals, of machines with hidden units and without, that hold the exact log Z."""
+    n_inside = 0
+    for seed in range(n_machines):
+        params = coupled((0, 3)[seed % 2], 8, (0.2, 0.5, 0.8)[seed % 3], seed)
+        path = AnnealingPath(params, 0.5 * params.b)
+        low, high = log_partition_ais(path, uniform_schedule(50), Stream(seed), n_chains=100).interval(level)
+        n_inside += low <= log_partition_exact(params) <= high
+    return n_inside / n_machines
+
+
+@pytest.mark.slow
+def test_two_hundred_intervals_cover_the_truth():
+    assert 0.90 <= coverage(200) <= 0.99
+    assert 0.4 < coverage(200, 0.5) < 0.6
+
+
+# -- lattices, of which log Z is known ---------------------------------------------------------------------------------
+
+
+def torus(n_rows, n_columns, K):
+    """A machine of spins on a periodic lattice, with couplings K between neighbours; and what its log Z is more by than theirs."""
+    n, place = n_rows * n_columns, np.arange(n_rows * n_columns).reshape(n_rows, n_columns)
+    J = np.zeros((n, n))
+    for axis in (0, 1):
+        if place.shape[axis] > 1:
+            beside = np.roll(place, -1, axis)
+            np.add.at(J, (place.ravel(), beside.ravel()), K)
+            np.add.at(J, (beside.ravel(), place.ravel()), K)
+    R, b, constant = ising_to_bits(np.zeros(n), J)
+    R, b = torch.from_numpy(R), torch.from_numpy(b)
+    return RBMParameters(R.new_zeros((0, n)), b, R.new_zeros(0), R=R, graph=Graph.of(R != 0)), constant
+
+
+def by_transfer_matrix(n_rows, n_columns, K):
+    """log Z of spins on a periodic lattice: log Tr T^n_rows, T_rs = exp(½ E(r) + K r's + ½ E(s)) (Onsager 1944)."""
+    s = 2 * reference.states(n_columns) - 1
+    within = K * (s * np.roll(s, 1, 1)).sum(1) if n_columns > 1 else np.zeros(len(s))
+    T = np.exp(K * s @ s.T + 0.5 * (within[:, None] + within))
+    return np.log(np.trace(np.linalg.matrix_power(T, n_rows)))
+
+
+def of_ring(n, K):
+    """log Z of spins on a ring, (2 cosh K)^n + (2 sinh K)^n (Ising 1925)."""
+    return np.log((2 * np.cosh(K)) ** n + (2 * np.sinh(K)) ** n)
+
+
+def by_kaufman(size, K):
+    """log Z of spins on a periodic square (Kaufman 1949, equation 80)."""
+    r = np.arange(2 * size)
+    gamma = np.arccosh(np.cosh(2 * K) ** 2 / np.sinh(2 * K) - np.cos(np.pi * r / size))
+    gamma[0] = 2 * K + np.log(np.tanh(K))
+    odd, even = 0.5 * size * gamma[1::2], 0.5 * size * gamma[::2]
+    products = [np.prod(2 * of(x)) for x in (odd, even) for of in (np.cosh, np.sinh)]
+    return np.log(0.5 * (2 * np.sinh(2 * K)) ** (size**2 / 2) * sum(products))
+
+
+def test_the_formulas_agree():
+    K = 0.5 * np.log(1 + np.sqrt(2)) + 0.01
+    assert by_kaufman(6, K) == pytest.approx(by_transfer_matrix(6, 6, K), rel=1e-12)
+    assert of_ring(7, K) == pytest.approx(by_transfer_matrix(7, 1, K), rel=1e-12)
+    assert abs(of_ring(7, K) - of_ring(7, K + 0.01)) > 1e-3
+
+
+@pytest.mark.parametrize("K", [0.2, 0.44, 0.8])
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(12, 1), (4, 4), (3, 5)])
+def test_enumeration_of_lattices(n_rows, n_columns, K):
+    params, constant = torus(n_rows, n_columns, K)
+    assert log_partition_exact(params) - constant == pytest.approx(by_transfer_matrix(n_rows, n_columns, K), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(200, 1), (8, 8)])
+def test_estimates_of_lattices_that_are_too_large_to_enumerate(n_rows, n_columns):
+    K = 0.35
+    params, constant = torus(n_rows, n_columns, K)
+    truth = (of_ring(n_rows, K) if n_columns == 1 else by_kaufman(8, K)) + constant
+    path = AnnealingPath(params, torch.zeros_like(params.b))
+    found = log_partition_ais(path, uniform_schedule(200), Stream(0), n_chains=200)
+    assert found.standard_error < 0.2
+    assert abs(found.value - truth) < 4 * found.standard_error
 
 
 def test_weights_of_one_step_are_free_energy_differences():
