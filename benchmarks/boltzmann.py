@@ -380,7 +380,7 @@ def by_steps(kernel, model, v, size, n_steps, every):
 
 
 def report(name, found, beta, size, seconds):
-    """A line of means over the last two thirds, with standard errors over chains (of the specific heat by jackknife)."""
+    """A line of means over the last two thirds; standard errors over chains, of the specific heat by jackknife."""
     energy, m2 = found[len(found) // 3 :].transpose(1, 2, 0)
     n = len(energy)
 
@@ -401,9 +401,8 @@ def report(name, found, beta, size, seconds):
 def lattice(size, n_sweeps, n_chains=100, n_systems=20, n_rungs=16):
     beta = np.log(1 + np.sqrt(2)) / 2
     energy, heat = kaufman(size, beta)
-    print(
-        f"{size} × {size} spins, β = {beta:.6f}\n  {'Kaufman':<52} energy {energy:.5f}            specific heat {heat:.3f}"
-    )
+    print(f"{size} × {size} spins, β = {beta:.6f}")
+    print(f"  {'Kaufman':<52} energy {energy:.5f}            specific heat {heat:.3f}")
     began = time.perf_counter()
     found = by_clusters(size, beta, n_systems, 3000)
     report(f"clusters, {n_systems} chains of 3000 steps", found, beta, size, time.perf_counter() - began)

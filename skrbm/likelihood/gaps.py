@@ -22,6 +22,7 @@ from skrbm.likelihood.marginals import (
 )
 from skrbm.likelihood.pseudo import log_conditionals, pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartitionWarning
+from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters, check_states, free_energy, mean_h_given_v
 from skrbm.sampling.sweeps import sweep_
 from skrbm.support.checks import warn
@@ -31,6 +32,9 @@ _MAX_BITS = 14.0  # log2 of the states that are summed over
 _MAX_BITS_OF_COMPLETIONS = 10.0  # the same where each takes as long as a pseudo-likelihood
 _MAX_BITS_OF_GREYS = 6.0  # the same where that is of greys, which matrix products don't give
 _BLOCK = 1 << 20  # elements of a layer that move at a time
+# A quarter of the temperatures does for rows of which so many of a few chains count with these, such as most that miss
+# the upper layer of a deep machine. The pilot's weights aren't used: what is chosen by them would be biased.
+_FEWER, _PILOT_CHAINS, _ENOUGH = 4, 10, 0.9
 _THIN = 10  # steps between two completions that are kept
 
 
@@ -70,7 +74,7 @@ def marginal_free_energy(
     stream : Stream
         Randomness of the chains, where there are any.
     n_chains, n_temperatures : int
-        Chains of a row, and their steps, where sums are estimated.
+        Chains of a row, and their steps, where sums are estimated; a quarter of the steps where that is enough.
 
     Returns
     -------
@@ -313,25 +317,43 @@ def _annealed(
     machine: Machine, rows: Rows, stream: Stream, n_chains: int, n_temperatures: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Estimates of -F(v_o) by AIS, their standard errors, and how many chains count; (n,) each."""
-    log_weights = []
+    n_few, log_weights = max(1, n_temperatures // _FEWER), []
     for part in _blocks(rows, machine, n_chains):
-        log_weights.append(_log_weights(machine, rows.take(part), stream, n_chains, n_temperatures))
+        of_part = rows.take(part)
+        pilot = _log_weights(machine, of_part, stream, _PILOT_CHAINS, n_few)
+        is_hard = _n_effective(pilot) < _ENOUGH * _PILOT_CHAINS
+        found = pilot.new_empty((len(pilot), n_chains))
+        for some, n in ((~is_hard, n_few), (is_hard, n_temperatures)):
+            if bool(some.any()):
+                found[some] = _log_weights(machine, of_part.take(some), stream, n_chains, n)
+        log_weights.append(found)
     log_weight = torch.cat(log_weights)
     w = (log_weight - log_weight.amax(1, keepdim=True)).exp()
     error = w.std(1) / w.mean(1) / math.sqrt(n_chains) if n_chains > 1 else torch.full_like(w[:, 0], math.inf)
-    return log_weight.logsumexp(1) - math.log(n_chains), error, w.sum(1).square() / w.square().sum(1)
+    return log_weight.logsumexp(1) - math.log(n_chains), error, _n_effective(log_weight)
+
+
+def _n_effective(log_weight: Tensor) -> Tensor:
+    """(Σ w)² / Σ w² of each row's chains, (n,)."""
+    w = (log_weight - log_weight.amax(1, keepdim=True)).exp()
+    return w.sum(1).square() / w.square().sum(1)
 
 
 def _log_weights(machine: Machine, rows: Rows, stream: Stream, n_chains: int, n_temperatures: int) -> Tensor:
     """Log-weights of the chains of each row, with log Z of the base: (n, n_chains)."""
-    params, is_gap = machine.params, rows.missing[:, machine.unit_of]
+    params, missing, is_gap = machine.params, rows.missing, rows.missing[:, machine.unit_of]
     W, visible, hidden = params.W, params.visible, params.hidden
     mean_v, mean_h = _mean_field(machine, rows, is_gap)
     of_h, of_v = rows.inputs + mean_v @ W.T, machine.inputs_of_v(rows) + mean_h @ W  # inputs of the base
     of_pairs = params.fields(mean_v)
     of_v += of_pairs
+    if visible == BERNOULLI and params.R is None:  # the other columns are in the inputs
+        some = is_gap.any(0)
+        W, missing, is_gap, mean_v, of_v, of_pairs = (
+            values[:, some] for values in (W, missing, is_gap, mean_v, of_v, of_pairs)
+        )
     constant = (mean_h * (mean_v @ W.T)).sum(1)
-    log_z = rows.log_weight + torch.where(rows.missing, visible.cumulant(of_v), 0.0).sum(1)
+    log_z = rows.log_weight + torch.where(missing, visible.cumulant(of_v), 0.0).sum(1)
     log_z = log_z + hidden.cumulant(of_h).sum(1) - constant - 0.5 * (of_pairs * mean_v).sum(1)
     of_h, of_v, is_gap, shift_h, shift_v, constant, mean_v, of_pairs = (
         of_row.repeat_interleave(n_chains, 0)

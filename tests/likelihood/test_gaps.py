@@ -173,7 +173,7 @@ def test_errors_of_ais_are_those_that_it_makes(sampled):
 def test_of_chains_that_dont_count_there_is_a_warning(sampled):
     machine = machine_of((BERNOULLI, 20), 20, scale=4.0)
     v = torch.full((2, 20), torch.nan, dtype=torch.float64)
-    with pytest.warns(LogPartitionWarning, match="missing values of 2 rows were summed out by AIS of which only"):
+    with pytest.warns(LogPartitionWarning, match="missing values of [12] rows? were summed out by AIS of which only"):
         marginal_free_energy(machine, v, Stream(0), n_temperatures=2)
 
 
