@@ -167,7 +167,7 @@ def test_two_hundred_intervals_cover_the_truth():
 
 
 def torus(n_rows, n_columns, K):
-    """A machine of spins on a periodic lattice, with couplings K between neighbours; and what its log Z is more by than theirs."""
+    """A machine of spins on a periodic lattice, with couplings K of neighbours, and log Z of bits less theirs."""
     n, place = n_rows * n_columns, np.arange(n_rows * n_columns).reshape(n_rows, n_columns)
     J = np.zeros((n, n))
     for axis in (0, 1):
