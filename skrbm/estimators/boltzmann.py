@@ -68,6 +68,9 @@ class BoltzmannMachine(BaseRBM):
     l2_penalty : float or "auto", default="auto"
         The penalty `l2_penalty` / 2 · Σ_i<j R_ij² a row. "auto" is n_features / (8 n_rows), a normal prior of variance
         8 / n_features, for "exact" and "pseudolikelihood", and `weight_decay` for "pcd". Standard errors need 0.
+    encoding : {"binary", "spin"}, default="binary"
+        Whether rows, given and drawn, have 0 and 1 or -1 and 1. The machine is one of bits either way, and so are
+        its parameters; `to_ising` has fields and couplings of spins.
     k, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, averaging, \
 balance_modes, centered, batch_size, n_iter, binarize, shuffle, device, precision, early_stopping, \
 validation_fraction, n_iter_no_change, tol, checkpoint, checkpoint_every, resume, warm_start, verbose, random_state
@@ -134,6 +137,7 @@ n_iter_, n_features_in_, feature_names_in_
         solver: Literal["auto", "exact", "pseudolikelihood", "pcd"] = "auto",
         positive_phase: Literal["auto", "exact", "gibbs"] = "auto",
         l2_penalty: float | Literal["auto"] = "auto",
+        encoding: Literal["binary", "spin"] = "binary",
         k: int | Mapping[float, int] = 1,
         algorithm: Algorithm | Literal["auto"] = "auto",
         n_chains: int = 100,
@@ -169,6 +173,7 @@ n_iter_, n_features_in_, feature_names_in_
         self.solver = solver
         self.positive_phase = positive_phase
         self.l2_penalty = l2_penalty
+        self.encoding = encoding
         self.k = k
         self.algorithm = algorithm
         self.n_chains = n_chains
@@ -204,7 +209,8 @@ n_iter_, n_features_in_, feature_names_in_
 
     @property
     def form(self) -> Form:
-        return Numbers(n_latent=0 if self.hidden_couplings is False else self.n_hidden)
+        n_latent = 0 if self.hidden_couplings is False else self.n_hidden
+        return Numbers(n_latent=n_latent, are_spins=self.encoding == "spin")
 
     # -- moments ------------------------------------------------------------------------------------------------------
 
@@ -257,9 +263,10 @@ n_iter_, n_features_in_, feature_names_in_
         (6, True)
         """
         rows = np.asarray(dense(array_of(self, X, "X")), np.float64)
-        n_rows, n = rows.shape
+        (n_rows, n), are_spins = rows.shape, self.encoding == "spin"
         if n <= _MOST_ENUMERATED:
             states = ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.float64)
+            states = 2.0 * states - 1.0 if are_spins else states
             log_weight = -self.free_energy(states)
             weight = np.exp(log_weight - log_weight.max())
             ours = _second_moments(states, weight / weight.sum())
@@ -268,9 +275,9 @@ n_iter_, n_features_in_, feature_names_in_
             states = self.sample(n_samples, n_steps, method=method, init="data", random_state=random_state)
             states = np.asarray(states, np.float64)
             ours = _second_moments(states, np.full(n_samples, 1.0 / n_samples))
-            error = ours * (1.0 - ours) / n_samples
+            error = _variance(ours, are_spins) / n_samples
         theirs = _second_moments(rows, np.full(n_rows, 1.0 / n_rows))
-        variance = theirs * (1.0 - theirs) / n_rows + error
+        variance = _variance(theirs, are_spins) / n_rows + error
         z = (ours - theirs) / np.sqrt(np.maximum(variance, 1e-300))
         i, j = np.triu_indices(n)
         order = np.argsort(-np.abs(z[i, j]), kind="stable")
@@ -372,6 +379,11 @@ n_iter_, n_features_in_, feature_names_in_
         if hasattr(rbm, "base_rates_"):
             machine.base_rates_ = np.array(rbm.base_rates_)
         return machine
+
+
+def _variance(moments: np.ndarray, are_spins: bool) -> np.ndarray:
+    """Of what is 0 or 1, or -1 or 1, with these means."""
+    return 1.0 - moments**2 if are_spins else moments * (1.0 - moments)
 
 
 def _second_moments(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ class Coding(ABC):
     ----------
     is_plain : bool
         Whether rows are what they are.
+    takes_bits : bool
+        Whether values of the table go in as they are, and have to lie in the range of the machine's units.
     log_volume : float
         What has to be taken off a log-density of the machine's rows for that of the table's, in nats.
     log_scales : ndarray of shape (n_scaled,)
@@ -45,6 +47,7 @@ class Coding(ABC):
     """
 
     is_plain: ClassVar[bool] = False
+    takes_bits: bool = False
     log_volume: float = 0.0
     log_scales: np.ndarray = np.zeros(0)
     visible: Unit
@@ -89,6 +92,7 @@ class Plain(Coding):
     """Rows are rows."""
 
     is_plain: ClassVar[bool] = True
+    takes_bits: bool = True
     visible: Unit = BERNOULLI
 
     def encode(self, rows: Tensor) -> Tensor:
@@ -110,26 +114,38 @@ class Plain(Coding):
 PLAIN = Plain()
 
 
-class Latent(Coding):
-    """Rows of bits, beside units that no row knows: NaN in the machine's rows.
+class Bits(Coding):
+    """Rows of bits or of spins, beside units that no row knows: NaN in the machine's rows.
 
     Parameters
     ----------
     n_latent : int
-        How many these are.
+        How many of these there are.
+    are_spins : bool
+        Whether rows have -1 and 1, or means between them, for 0 and 1.
     """
 
     visible: Unit = BERNOULLI
 
-    def __init__(self, n_latent: int) -> None:
-        self.n_latent = n_latent
+    def __init__(self, n_latent: int = 0, are_spins: bool = False) -> None:
+        self.n_latent, self._are_spins = n_latent, are_spins
+        self.takes_bits = not are_spins
 
     def encode(self, rows: Tensor) -> Tensor:
         rows = rows if rows.is_floating_point() else rows.float()
+        if self._are_spins:
+            low, high = (torch.nan_to_num(rows).aminmax() if rows.numel() else (0.0, 0.0))
+            if low < -1.0 or high > 1.0:
+                raise ValueError(
+                    f"Spins are -1 or 1, or means between them, but X has values from {float(low):g} to {float(high):g}. "
+                    "Cut them at a threshold: 2 * (X > t) - 1."
+                )
+            rows = 0.5 * (rows + 1.0)
         return torch.cat((rows, rows.new_full((*rows.shape[:-1], self.n_latent), torch.nan)), -1)
 
     def decode(self, rows: Tensor) -> Tensor:
-        return rows[..., : rows.shape[-1] - self.n_latent].contiguous()
+        rows = rows[..., : rows.shape[-1] - self.n_latent].contiguous()
+        return 2.0 * rows - 1.0 if self._are_spins else rows
 
     def attributes(self) -> dict[str, Any]:
         return {}
@@ -138,7 +154,12 @@ class Latent(Coding):
         return self
 
     def folded_into(self, params: RBMParameters) -> RBMParameters:
-        raise ValueError("Hidden units that are coupled have no closed form, so no layer of a network computes them.")
+        if self.n_latent:
+            raise ValueError(
+                "Hidden units that are coupled have no closed form, so no layer of a network computes them."
+            )
+        W = 0.5 * params.W if self._are_spins else params.W
+        return replace(params, W=W, c=params.c + W.sum(1) if self._are_spins else params.c)
 
 
 class Standardized(Coding):

@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import in_container
-from skrbm.estimators.coding import PLAIN, Coding, Latent, Standardized, Table, standardized_for, table_for
+from skrbm.estimators.coding import PLAIN, Coding, Bits, Standardized, Table, standardized_for, table_for
 from skrbm.estimators.tables import Column, as_table, frame_kind, is_frame, numbers_of
 from skrbm.support.tensors import from_torch
 
@@ -89,11 +89,13 @@ class Numbers(Form):
         Whether columns have a location and a scale of their own.
     n_latent : int
         Units without a column, see `Coding`; only of columns that go in as they are.
+    are_spins : bool
+        Whether rows have -1 and 1 for 0 and 1.
     """
 
-    def __init__(self, is_standardized: bool = False, n_latent: int = 0) -> None:
+    def __init__(self, is_standardized: bool = False, n_latent: int = 0, are_spins: bool = False) -> None:
         self._is_standardized = is_standardized
-        self._as_they_are = Latent(n_latent) if n_latent else PLAIN
+        self._as_they_are = Bits(n_latent, are_spins) if n_latent or are_spins else PLAIN
 
     def coding(self, model: Any) -> Coding:
         if not self._is_standardized:

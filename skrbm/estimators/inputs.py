@@ -47,14 +47,9 @@ def any_array_of(
 def array_of(model: Any, X: Any, name: str = "X", has_gaps: bool = False) -> Any:
     """The same for a fitted model, with a warning of values out of the range of its visible units."""
     rows = any_array_of(model, X, name, has_gaps=has_gaps)
-    if takes_bits(model.form.coding(model)):
+    if model.form.coding(model).takes_bits:
         _warn_of_new_range(model, name, _range_of(rows))
     return rows
-
-
-def takes_bits(coding: Coding) -> bool:
-    """Whether rows go in as they are, and have to lie in the range of the machine's units."""
-    return coding.is_plain or coding.n_latent > 0
 
 
 def _range_of(rows: Any) -> Range:
@@ -69,7 +64,7 @@ def batches_of(model: Any, X: Any, check: bool = True, has_gaps: bool = False) -
     for batch in batches_in_order(X):
         is_empty = False
         rows = any_array_of(model, rows_of_batch(batch), has_gaps=has_gaps)
-        check = check and takes_bits(model.form.coding(model))
+        check = check and model.form.coding(model).takes_bits
         values = values | _range_of(rows) if check else values
         yield rows
     if is_empty:
@@ -88,7 +83,7 @@ def array_with_gaps(model: Any, X: Any, name: str) -> np.ndarray:
 def check_gaps(model: Any, rows: np.ndarray, name: str) -> None:
     """Raise a ValueError if rows have values, but for NaN, out of the range of the model's visible units."""
     known = Range.of(rows[~np.isnan(rows)])
-    if not takes_bits(model.form.coding(model)):
+    if not model.form.coding(model).takes_bits:
         return
     if wrong := model.units[0].check_range(known.low, known.high):
         raise ValueError(f"{name} has {wrong} {_AS_IN_FIT} What is free must be NaN.")
@@ -228,8 +223,14 @@ def rows_of(
     X = any_array_of(model, X, reset=reset, columns=columns, has_gaps=True)
     weight = None if sample_weight is None else check_sample_weight(from_torch(sample_weight), X)
     coding = model.form.new_coding(X, columns, weight, group) if reset else model.form.coding(model)
-    if takes_bits(coding):
+    if coding.takes_bits:
         warn_of_range("X", Range.of(X), settings.visible)
+    elif getattr(model, "encoding", None) == "spin" and (found := _range_of(X)).low >= 0.0:
+        warn(
+            f"X has values from {found.low:g} to {found.high:g}, but with encoding='spin' rows have -1 and 1, and 0 is "
+            "half way between them. Rows of zeros and ones are for encoding='binary'.",
+            DataRangeWarning,
+        )
     held_out, others = _named_rows(model, X_val, settings, stream, coding, columns), None
     rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
     if stream is not None and settings.early_stopping and held_out is None:
@@ -293,7 +294,7 @@ def _named_rows(
         values = Range.of(rows)
         some = np.sort(stream.permutation(rows.shape[0])[:_HELD_OUT_ROWS])
         kept.add_(_encoded(rows[some], coding, settings))
-    if takes_bits(coding):
+    if coding.takes_bits:
         warn_of_range("X_val", values, settings.visible, "Scale or encode it as the rows of X.")
     v, free = kept.rows, gaps_in(kept.rows)
     if free is not None:
@@ -346,6 +347,6 @@ def _in_passing(
         absent=settings.missing == "absent",
     )
     assert coding is not None, "there was a batch at least"
-    if takes_bits(coding):
+    if coding.takes_bits:
         warn_of_range("X", source.range, settings.visible)
     return source, coding

@@ -168,6 +168,7 @@ CONSTRAINTS: dict[str, Callable[[str, Any], None]] = {
     "hidden_couplings": _check_couplings,
     "l2_penalty": Or("auto", Number(0)),
     "positive_phase": Choice(("auto", "exact", "gibbs")),
+    "encoding": Choice(("binary", "spin")),
     "solver": Choice(SOLVERS),
     "hidden": Choice(("bernoulli", "gaussian")),
     "handle_unknown": Choice(("error", "missing")),

@@ -387,14 +387,19 @@ def _chains_at_rows(
     return sample_h_given_v(params, v, stream), v, mean_h_given_v(params, some).mean(0)
 
 
-def _warn_of_unseen(unseen: Tensor) -> None:
+def _told_of_unseen(unseen: Tensor, n_latent: int) -> Tensor | None:
+    """Columns that have no values (n_features,), with a warning; None if all have some, but for hidden units."""
+    unseen[len(unseen) - n_latent :] = False  # they are learned nevertheless
     places = torch.nonzero(unseen).flatten().tolist()
+    if not places:
+        return None
     few = ", ".join(map(str, places[:5])) + (" …" if len(places) > 5 else "")
     warn(
-        f"{len(places)} of {len(unseen)} columns of X have no values at all ({few}, counted from 0). Nothing is "
+        f"{len(places)} of {len(unseen) - n_latent} columns of X have no values at all ({few}, counted from 0). Nothing is "
         "learned of them; leave them out.",
         UserWarning,
     )
+    return unseen
 
 
 @torch.no_grad()
@@ -429,10 +434,8 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     state = start_state(
         params, params.states_of(mean_with_absent(rows, mean_v)), settings, streams, h=h, v=v, mean_h=mean_h
     )
-    unseen[rows.n_features - settings.n_latent :] = False  # they are learned nevertheless
-    if learned is None and bool(unseen.any()):
-        _warn_of_unseen(unseen[: rows.n_features - settings.n_latent])
-        state.unseen = unseen
+    if learned is None:
+        state.unseen = _told_of_unseen(unseen, settings.n_latent)
     if start.carries_on and learned is not None and learned.carried is not None:
         state.carry_on_(learned.carried)
     if start.saved is not None:

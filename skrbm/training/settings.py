@@ -41,7 +41,7 @@ _DECAY_WITHOUT_END = 1e-4  # what "auto" means for partial_fit, where the number
 _HIGHEST = {"sgd": 0.2, "nesterov": 0.2, "adam": 1e-3}  # first rate
 _MOST_GROWTH = 4.0  # from the highest first rate
 _NOISE = 0.6  # of the first updates
-# Of the first rate of machines of several layers, where it doesn't grow: two layers that no row holds drive each other up
+# Of the first rate of machines of several layers, where it doesn't grow: layers that no row holds drive each other up
 # past what chains see. 500 and 1,000 units on MNIST do so at a rate of .2, not at .05.
 _OF_DEEP = 0.25
 LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the first rate, for each hidden unit

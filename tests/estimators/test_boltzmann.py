@@ -1,13 +1,15 @@
 """`BoltzmannMachine`: visible couplings, hidden couplings, and what stands beside them."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import BernoulliRBMTorch
+from skrbm import BernoulliRBMTorch, DataRangeWarning
 from skrbm.estimators.boltzmann import BoltzmannMachine
 from skrbm.machines.restricted import RBMParameters
 from tests import reference
@@ -331,3 +333,65 @@ def test_two_hidden_layers_are_hidden_units_coupled_with_each_other(general):
     np.testing.assert_allclose(model.log_likelihood(V), rbm.log_likelihood(gaps), atol=1e-9)
     np.testing.assert_allclose(model.transform(V)[:, :n_first], rbm.transform(gaps), atol=1e-9)
     assert np.abs(general.log_likelihood(V) - model.log_likelihood(V)).max() > 0.1
+
+
+# -- spins in rows -----------------------------------------------------------------------------------------------------
+
+
+def few_bits(n=300):
+    rng = np.random.default_rng(0)
+    X = (rng.random((n, 4)) < 0.4).astype(float)
+    X[:, 1] = np.where(rng.random(n) < 0.7, X[:, 0], X[:, 1])
+    return X
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"n_hidden": 2, "n_iter": 3}, {"n_hidden": 2, "n_iter": 2, "hidden_couplings": True}]
+)
+def test_a_machine_of_rows_of_spins_is_that_of_bits(params):
+    X = few_bits()
+    S, gaps = 2 * X - 1, np.where(np.arange(4) == 2, np.nan, X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        bits = BoltzmannMachine(random_state=0, **params).fit(X)
+        spins = BoltzmannMachine(random_state=0, encoding="spin", **params).fit(S)
+    np.testing.assert_array_equal(spins.couplings_, bits.couplings_)
+    np.testing.assert_array_equal(spins.log_likelihood(S[:5]), bits.log_likelihood(X[:5]))
+    np.testing.assert_array_equal(spins.transform(S[:5]), bits.transform(X[:5]))
+    drawn = spins.sample(20, 5, random_state=0)
+    np.testing.assert_array_equal(drawn, 2 * bits.sample(20, 5, random_state=0) - 1)
+    assert set(np.unique(drawn)) == {-1.0, 1.0}
+    filled = spins.complete(2 * gaps[:5] - 1, random_state=0)
+    np.testing.assert_allclose(filled, 2 * bits.complete(gaps[:5], random_state=0) - 1, atol=1e-6)
+    again = spins.gibbs(S[:3], 1)
+    assert set(np.unique(again)) <= {-1.0, 1.0}
+
+
+def test_moments_of_spins():
+    X = few_bits()
+    table = BoltzmannMachine(encoding="spin", l2_penalty=0).fit(2 * X - 1).check_moments(2 * X - 1)
+    np.testing.assert_allclose(table["rows"], table["machine"], atol=1e-9)
+    is_pair = (table["first"] == "x0") & (table["second"] == "x1")
+    np.testing.assert_allclose(table["rows"][is_pair], np.mean((2 * X[:, 0] - 1) * (2 * X[:, 1] - 1)))
+
+
+def test_rows_that_are_no_spins():
+    X = few_bits()
+    with pytest.raises(ValueError, match=r"Spins are -1 or 1, .* values from -3 to 3.*2 \* \(X > t\) - 1"):
+        BoltzmannMachine(encoding="spin").fit(6 * X - 3)
+    model = BoltzmannMachine(encoding="spin").fit(2 * X - 1)
+    with pytest.raises(ValueError, match="Spins are -1 or 1"):
+        model.score(6 * X - 3)
+    with pytest.warns(DataRangeWarning, match="zeros and ones are for encoding='binary'"):
+        BoltzmannMachine(encoding="spin").fit(X)
+    with pytest.raises(ValueError, match="encoding='spins'"):
+        BoltzmannMachine(encoding="spins").fit(X)
+
+
+def test_a_network_with_the_hidden_layer_of_spins():
+    S = 2 * few_bits() - 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = BoltzmannMachine(2, encoding="spin", n_iter=3, random_state=0).fit(S)
+    found = model.to_torch()(torch.from_numpy(S[:5]).float())
+    np.testing.assert_allclose(found.detach().numpy(), model.transform(S[:5]), atol=1e-6)
