@@ -134,11 +134,11 @@ class Bits(Coding):
     def encode(self, rows: Tensor) -> Tensor:
         rows = rows if rows.is_floating_point() else rows.float()
         if self._are_spins:
-            low, high = (torch.nan_to_num(rows).aminmax() if rows.numel() else (0.0, 0.0))
+            low, high = torch.nan_to_num(rows).aminmax() if rows.numel() else (0.0, 0.0)
             if low < -1.0 or high > 1.0:
                 raise ValueError(
-                    f"Spins are -1 or 1, or means between them, but X has values from {float(low):g} to {float(high):g}. "
-                    "Cut them at a threshold: 2 * (X > t) - 1."
+                    f"Spins are -1 or 1, or means between them, but X has values from {float(low):g} to "
+                    f"{float(high):g}. Cut them at a threshold: 2 * (X > t) - 1."
                 )
             rows = 0.5 * (rows + 1.0)
         return torch.cat((rows, rows.new_full((*rows.shape[:-1], self.n_latent), torch.nan)), -1)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from skrbm.distributed import Group
 from skrbm.estimators._compat import in_container
-from skrbm.estimators.coding import PLAIN, Coding, Bits, Standardized, Table, standardized_for, table_for
+from skrbm.estimators.coding import PLAIN, Bits, Coding, Standardized, Table, standardized_for, table_for
 from skrbm.estimators.tables import Column, as_table, frame_kind, is_frame, numbers_of
 from skrbm.support.tensors import from_torch
 

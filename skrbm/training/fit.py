@@ -373,18 +373,25 @@ def _first_machine(mean_v: Tensor, smoothing: float | Tensor, settings: TrainSet
     return with_couplings(first, settings.couplings, settings.n_latent, stream)
 
 
-def _chains_at_rows(
-    params: RBMParameters, rows: SharedRows, settings: TrainSettings, stream: Stream
-) -> tuple[Tensor, Tensor, Tensor]:
-    """h and v of chains for a machine that comes without, and the mean of its hidden units.
+def _machine_to_go_on_from(
+    learned: Learned, rows: SharedRows, settings: TrainSettings, stream: Stream
+) -> tuple[RBMParameters, Tensor | None, Tensor | None, Tensor | None]:
+    """The machine, h and v of its chains, and the mean of its hidden units where it comes without chains of this shape.
 
-    They begin at rows: from afar, chains of a machine that has learned take long to come, and drive it away meanwhile.
+    These begin at rows then: from afar, chains of a machine that has learned take long to come, and drive it away
+    meanwhile.
     """
-    n = settings.n_chains
+    place, n = settings.place, settings.n_chains
+    params = learned.params.to(place.device, place.dtype)
+    if learned.h is not None and learned.h.shape == (n, settings.n_hidden):
+        return params, to_tensor(learned.h, *place), _placed(learned.v, place), None
+    if rows.has_absent:
+        return params, None, None, None
+    stream = stream.spawn("chains")
     some = binarize_rows(rows.some(max(n, _KEPT_ROWS), stream), settings.binarize, stream)
     some = params.states_of(params.visible.states_of(some, stream).to(params.W))
     v = some[torch.arange(n, device=some.device) * len(some) // n]  # of all parts: they come in the rows' order
-    return sample_h_given_v(params, v, stream), v, mean_h_given_v(params, some).mean(0)
+    return params, sample_h_given_v(params, v, stream), v, mean_h_given_v(params, some).mean(0)
 
 
 def _told_of_unseen(unseen: Tensor, n_latent: int) -> Tensor | None:
@@ -395,8 +402,8 @@ def _told_of_unseen(unseen: Tensor, n_latent: int) -> Tensor | None:
         return None
     few = ", ".join(map(str, places[:5])) + (" …" if len(places) > 5 else "")
     warn(
-        f"{len(places)} of {len(unseen) - n_latent} columns of X have no values at all ({few}, counted from 0). Nothing is "
-        "learned of them; leave them out.",
+        f"{len(places)} of {len(unseen) - n_latent} columns of X have no values at all ({few}, counted from 0). "
+        "Nothing is learned of them; leave them out.",
         UserWarning,
     )
     return unseen
@@ -414,19 +421,14 @@ def begin(rows: SharedRows, settings: TrainSettings, start: Start) -> Run:
     asked, settings = settings, settings.resolved(rows)
     group, learned, place = rows.group, start.learned, settings.place
     streams = Streams.from_seed(start.seed, group.seed(start.seed))
-    mean_v, smoothing, h, v = rows.mean(settings.binarize), smoothing_of(rows), None, None
+    mean_v, smoothing, h, v, mean_h = rows.mean(settings.binarize), smoothing_of(rows), None, None, None
     unseen = mean_v.isnan()
     mean_v = torch.where(unseen, settings.visible.mean(torch.zeros_like(mean_v)), mean_v)
     if learned is None:
         params = _first_machine(mean_v, smoothing, settings, streams.start)
     else:
-        params = learned.params.to(place.device, place.dtype)
-        if learned.h is not None and learned.h.shape == (settings.n_chains, settings.n_hidden):
-            h = to_tensor(learned.h, *place)
-            v = _placed(learned.v, place)
-    visible, mean_h = params.visible, None
-    if learned is not None and h is None and not rows.has_absent:
-        h, v, mean_h = _chains_at_rows(params, rows, settings, streams.start.spawn("chains"))
+        params, h, v, mean_h = _machine_to_go_on_from(learned, rows, settings, streams.start)
+    visible = params.visible
     kept_at = streams.start.state()
     some = rows.some(_KEPT_ROWS, streams.start)
     data_samples = None if rows.has_absent else to_numpy(some)  # chains couldn't start at rows with absent cells
