@@ -42,7 +42,7 @@ class DeepBoltzmannMachine(BaseRBM):
     hidden_layer_sizes : tuple of int, default=(256, 256)
         Units of the hidden layers, from the first.
     k, algorithm, n_chains, learning_rate, learning_rate_schedule, optimizer, momentum, weight_decay, l1_penalty, \
-averaging, batch_size, n_iter, binarize, shuffle, device, precision, early_stopping, validation_fraction, \
+averaging, balance_modes, batch_size, n_iter, binarize, shuffle, device, precision, early_stopping, validation_fraction, \
 n_iter_no_change, tol, checkpoint, checkpoint_every, resume, warm_start, verbose, random_state
         As in `BernoulliRBMTorch`.
     centered : bool or "visible", default=True
@@ -102,6 +102,7 @@ balance_gain_, n_iter_, n_features_in_, feature_names_in_
         weight_decay: float | Literal["auto"] = "auto",
         l1_penalty: float = 0.0,
         averaging: float = 0.2,
+        balance_modes: bool = True,
         centered: bool | Literal["visible"] = True,
         batch_size: int | Literal["auto"] = "auto",
         n_iter: int = 100,
@@ -131,6 +132,7 @@ balance_gain_, n_iter_, n_features_in_, feature_names_in_
         self.weight_decay = weight_decay
         self.l1_penalty = l1_penalty
         self.averaging = averaging
+        self.balance_modes = balance_modes
         self.centered = centered
         self.batch_size = batch_size
         self.n_iter = n_iter

@@ -276,7 +276,6 @@ class Run:
         if (
             not settings.balance_modes
             or settings.algorithm != "pcd"
-            or settings.n_latent
             or settings.sparsity_target is not None
             or self.rows.is_weighted
             or self.state.n_updates < _LEAST_TO_BALANCE

@@ -122,6 +122,23 @@ def test_from_a_restricted_machine():
         DeepBoltzmannMachine.from_rbm(rbm)
 
 
+def test_modes_come_in_the_proportions_of_the_rows():
+    X = np.kron(np.eye(4), np.ones(4)).repeat([80, 80, 240, 400], axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rbm = BernoulliRBMTorch(8, n_iter=50, random_state=0).fit(X)
+        found = [
+            DeepBoltzmannMachine.from_rbm(rbm, 4, warm_start=True, n_iter=50, random_state=0, balance_modes=balanced)
+            .fit(X)
+            .log_likelihood(X)
+            .mean()
+            for balanced in (True, False)
+        ]
+    best = np.mean(np.log(np.repeat([0.1, 0.1, 0.3, 0.5], [80, 80, 240, 400])))
+    assert best - 0.3 < found[0] < best
+    assert found[1] < found[0] - 0.2
+
+
 def test_a_file_brings_it_back(tmp_path):
     pytest.importorskip("safetensors")
     model = DeepBoltzmannMachine((3, 2), n_iter=2, random_state=0).fit(bars())
