@@ -57,7 +57,8 @@ class BoltzmannMachine(BaseRBM):
         20 columns; "pseudolikelihood" maximises Σ_i log p(v_i | the others), which is convex, by L-BFGS; both are for
         complete rows and no hidden units. "pcd" moves by the chains' gradient. "auto" is "exact" up to 12 columns,
         "pseudolikelihood" for more, and "pcd" where there are hidden units, gaps, several processes, or
-        `early_stopping`; `partial_fit` is always "pcd".
+        `early_stopping`; `partial_fit` is always "pcd". With `warm_start=True`, a fit by "pcd" goes on from one of the
+        pseudo-likelihood, which comes closer to maximum likelihood where columns are many.
     positive_phase : {"auto", "exact", "gibbs"}, default="auto"
         What `fit` does about hidden units that are coupled, given a row: "exact" sums over their states, up to 14 of
         them, which takes as long as 2^n_hidden times as many rows; "gibbs" keeps a chain for each row, of four bytes a

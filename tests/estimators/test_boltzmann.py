@@ -395,3 +395,15 @@ def test_a_network_with_the_hidden_layer_of_spins():
         model = BoltzmannMachine(2, encoding="spin", n_iter=3, random_state=0).fit(S)
     found = model.to_torch()(torch.from_numpy(S[:5]).float())
     np.testing.assert_allclose(found.detach().numpy(), model.transform(S[:5]), atol=1e-6)
+
+
+def test_chains_go_on_from_the_pseudo_likelihood():
+    model = given(truth())
+    X = model.sample(2000, 200)
+    learner = BoltzmannMachine(solver="pseudolikelihood", l2_penalty=0, random_state=0).fit(X)
+    before, best = learner.log_likelihood(X).mean(), BoltzmannMachine(solver="exact", l2_penalty=0).fit(X)
+    learner.set_params(solver="pcd", warm_start=True, n_iter=20, learning_rate=0.02, weight_decay=0).fit(X)
+    after, best = learner.log_likelihood(X).mean(), best.log_likelihood(X).mean()
+    assert before - 5e-3 < after <= best + 1e-6
+    fresh = BoltzmannMachine(solver="pcd", n_iter=20, learning_rate=0.02, weight_decay=0, random_state=0).fit(X)
+    assert fresh.log_likelihood(X).mean() < after - 0.01
