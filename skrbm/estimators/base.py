@@ -703,14 +703,9 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         In `GridSearchCV` and the like, `scoring=skrbm.log_likelihood_scorer` is the mean of this; after
         `skrbm.register_scorer()` so is `scoring="log_likelihood"`.
         """
-        fitted = Fitted(self)
         log_weight = partial(self._gaps.log_weight, rule=rule_of(self))
         nats, error, is_final = self._over_rows(log_weight, X, check=False, has_gaps=True).T
-        fingerprint, found = getattr(self, "_log_partition", (None, None))
-        if found is None or fingerprint != fitted.fingerprint():
-            found = self.log_partition()
-        else:
-            warn_if_few_count(found)
+        found = self._known_log_partition()
         log_z = found.value + self.form.coding(self).log_volume
         nats = np.where(is_final, nats, nats - log_z).astype(nats.dtype)
         if not return_std:
@@ -718,6 +713,14 @@ class BaseRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if not error.any():
             return nats, found.standard_error
         return nats, np.where(is_final, 0.0, np.hypot(error.astype(np.float64), found.standard_error))
+
+    def _known_log_partition(self) -> LogPartition:
+        """What `log_partition` found last, if the parameters haven't changed since; else what it finds now."""
+        fingerprint, found = getattr(self, "_log_partition", (None, None))
+        if found is None or fingerprint != Fitted(self).fingerprint():
+            return self.log_partition()
+        warn_if_few_count(found)
+        return found
 
     # -- sampling ------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from skrbm.likelihood.gaps import (
     marginal_mean_v,
     marginal_pseudo_log_likelihood,
 )
+from skrbm.likelihood.mean_field import mean_field_free_energy
 from skrbm.machines.restricted import RBMParameters, mean_h_given_v, mean_v_given_rest
 from skrbm.machines.units import Unit
 from skrbm.rows.source import Binarize, binarize_rows
@@ -79,6 +80,10 @@ class SummedOut:
         found[is_known, 0] = self._of_observed(-marginal.value, params, known, 1)
         found[is_known, 1] = marginal.standard_error.to(v.dtype)
         return found
+
+    def mean_field_bound(self, params: RBMParameters, v: Tensor, rule: Binarize) -> Tensor:
+        """A lower bound of -F(v) of the states that `rule` makes of v, (n,)."""
+        return -mean_field_free_energy(params, states_with_gaps(v, params.visible, rule, self._pixels))
 
     def _of_observed(self, nats: Tensor, params: RBMParameters, v: Tensor, sign: int) -> Tensor:
         """The same with the log-volume of the missing columns, so that none is left once that of all is taken off."""

@@ -23,6 +23,7 @@ from skrbm.likelihood.gaps import (
     marginal_pseudo_log_likelihood,
 )
 from skrbm.likelihood.log_partition import METHODS, log_partition, method_for
+from skrbm.likelihood.mean_field import mean_field_free_energy
 from skrbm.likelihood.pseudo import pseudo_log_likelihood
 from skrbm.likelihood.result import LogPartition, LogPartitionWarning
 from skrbm.likelihood.tempered import log_partition_tempering
@@ -34,7 +35,7 @@ __all__ = [
     "anneal_from_clusters", "bits_to_enumerate", "checked_schedule", "inverse_temperatures", "log_likelihood_exact",
     "log_likelihood_raise", "log_partition", "log_partition_ais", "log_partition_exact", "log_partition_reverse_ais",
     "log_partition_tempering", "marginal_free_energy", "marginal_mean_h", "marginal_mean_v",
-    "marginal_pseudo_log_likelihood",
-    "method_for", "pseudo_log_likelihood", "uniform_schedule",
+    "marginal_pseudo_log_likelihood", "mean_field_free_energy", "method_for", "pseudo_log_likelihood",
+    "uniform_schedule",
 ]
 # fmt: on

@@ -103,6 +103,22 @@ def test_it_learns():
     assert model.log_likelihood(bars(seed=1)).mean() > independent + 1.5
 
 
+def log_probabilities(weights, biases):
+    found, _ = log_joint(weights, biases)
+    return np.logaddexp.reduce(found, axis=1) - np.logaddexp.reduce(found, axis=None)
+
+
+def test_the_mean_field_bound_is_one():
+    model, weights, biases = given_machine()
+    below = log_probabilities(weights, biases) - model.mean_field_bound(states(N))
+    assert below.min() > -1e-9
+    assert 1e-3 < below.mean() < 0.5
+    weak, weights, biases = given_machine(scale=0.1)
+    np.testing.assert_allclose(weak.mean_field_bound(states(N)), log_probabilities(weights, biases), atol=2e-3)
+    with pytest.raises(ValueError, match="X has values from 0 to 2"):
+        model.mean_field_bound(2 * states(N))
+
+
 def test_layers_without_weights_between_them_stay_without():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
