@@ -113,8 +113,8 @@ def test_the_mean_field_bound_is_one():
     below = log_probabilities(weights, biases) - model.mean_field_bound(states(N))
     assert below.min() > -1e-9
     assert 1e-3 < below.mean() < 0.5
-    weak, weights, biases = given_machine(scale=0.1)
-    np.testing.assert_allclose(weak.mean_field_bound(states(N)), log_probabilities(weights, biases), atol=2e-3)
+    weak, weights, biases = given_machine(scale=0.01)
+    np.testing.assert_allclose(weak.mean_field_bound(states(N)), log_probabilities(weights, biases), atol=1e-4)
     with pytest.raises(ValueError, match="X has values from 0 to 2"):
         model.mean_field_bound(2 * states(N))
 
