@@ -41,9 +41,9 @@ _DECAY_WITHOUT_END = 1e-4  # what "auto" means for partial_fit, where the number
 _HIGHEST = {"sgd": 0.2, "nesterov": 0.2, "adam": 1e-3}  # first rate
 _MOST_GROWTH = 4.0  # from the highest first rate
 _NOISE = 0.6  # of the first updates
-# Of the first rate of machines of several layers, where it doesn't grow: layers that no row holds drive each other up
-# past what chains see. 500 and 1,000 units on MNIST do so at a rate of .2, not at .05.
-_OF_DEEP = 0.25
+# Of the first rate of machines of several layers, and of what an update may move them by: layers that no row holds drive
+# each other up past what chains see. 500 and 1,000 units on MNIST do so at 10 nats an update, not at 5.
+_RATE_OF_DEEP, _LIMIT_OF_DEEP = 0.25, 0.125
 LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the first rate, for each hidden unit
 _LEAST_COMPILED = 500  # updates of a fit: numba's import, and loading what it has compiled, take half a second
 _MOST_STATES = 1 << 24  # of an update, for each of which compiled loops in float32 need some 20 bytes
@@ -249,6 +249,7 @@ class TrainSettings:
         n_chains = self.n_chains if self.algorithm == "pcd" else batch_size
         noise = spectrum.damped_size * math.sqrt(1.0 / batch_size + 1.0 / n_chains)
         rate = self._highest_rate() * min(1.0, _NOISE / max(noise, 1e-30))
+        rate *= _RATE_OF_DEEP if self.is_deep else 1.0
         if self.visible.scaled is not None:
             rate = min(rate, self._highest_rate() / _HIGHEST["sgd"] * _STABLE / self.n_hidden)
         return rate
@@ -261,8 +262,7 @@ class TrainSettings:
                 "learning_rate='auto' is for optimizer='sgd', 'nesterov' and 'adam'; what suits "
                 f"{self.optimizer!r} isn't known. Set learning_rate to a number."
             )
-        share = _OF_DEEP if self.is_deep else 1.0
-        return share * highest * (1.0 - self.momentum) * self._share_without_end
+        return highest * (1.0 - self.momentum) * self._share_without_end
 
     @property
     def _share_without_end(self) -> float:
@@ -271,7 +271,9 @@ class TrainSettings:
     def pace(self) -> Pace:
         """What looks after the rate; it is free to move one that was left to the rows."""
         limit, most = LIMIT_PER_UNIT * self.n_moving * self._share_without_end**2, 1.0
-        if (is_free := self.spectrum is not None) and self.visible.scaled is None and not self.is_deep:
+        if self.is_deep:
+            limit *= _LIMIT_OF_DEEP
+        if (is_free := self.spectrum is not None) and self.visible.scaled is None:
             most = _MOST_GROWTH * self._highest_rate() / self.rate
         return Pace(limit, most, is_free)
 
