@@ -41,8 +41,8 @@ _DECAY_WITHOUT_END = 1e-4  # what "auto" means for partial_fit, where the number
 _HIGHEST = {"sgd": 0.2, "nesterov": 0.2, "adam": 1e-3}  # first rate
 _MOST_GROWTH = 4.0  # from the highest first rate
 _NOISE = 0.6  # of the first updates
-# Of the first rate of machines of several layers, and of what an update may move them by: layers that no row holds drive
-# each other up past what chains see. 500 and 1,000 units on MNIST do so at 10 nats an update, not at 5.
+# Of the first rate of machines of several layers, and of what an update may move them by: layers that no row holds
+# drive each other up past what chains see. 500 and 1,000 units on MNIST do so at 10 nats an update, not at 5.
 _RATE_OF_DEEP, _LIMIT_OF_DEEP = 0.25, 0.125
 LIMIT_PER_UNIT = 1 / 16  # nats that an update may move the machine by at the first rate, for each hidden unit
 _LEAST_COMPILED = 500  # updates of a fit: numba's import, and loading what it has compiled, take half a second
