@@ -138,6 +138,7 @@ def test_from_a_restricted_machine():
         DeepBoltzmannMachine.from_rbm(rbm)
 
 
+@pytest.mark.slow
 def test_modes_come_in_the_proportions_of_the_rows():
     X = np.kron(np.eye(4), np.ones(4)).repeat([80, 80, 240, 400], axis=0)
     with warnings.catch_warnings():
