@@ -8,7 +8,7 @@ from torch import Tensor
 from skrbm.machines.bernoulli import BERNOULLI
 from skrbm.machines.restricted import RBMParameters, check_states, free_energy
 
-_DAMPING = 0.5  # of steps where visible units are coupled: all at once they may swing to and fro
+_DAMPING = 0.5  # of steps where visible units are coupled: all at once they may swing back and forth
 
 
 @torch.no_grad()
