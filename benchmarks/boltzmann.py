@@ -246,16 +246,21 @@ def penalty(folder, tables):
 
 
 def for_seconds(machine, X, seconds):
-    """The machine, fitted for about so many seconds, by what epochs of pilots of a tenth of that take."""
+    """The machine, fitted for about so many seconds, by what pilots take; and what it took."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         n_iter = 3
-        while True:
-            spent = clone(machine).set_params(n_iter=n_iter).fit(X).history_["seconds"][1:]
-            epoch = float(np.median(spent))
-            if spent.sum() > 0.05 * seconds:
-                return machine.set_params(n_iter=max(2, round(seconds / epoch))).fit(X)
-            n_iter = max(2 * n_iter, round(0.1 * seconds / epoch))
+        while (spent := timed(clone(machine).set_params(n_iter=n_iter), X)) < 0.1 * seconds:
+            n_iter = max(2 * n_iter, round(0.1 * n_iter * seconds / spent))
+        machine.set_params(n_iter=max(2, round(n_iter * seconds / spent)))
+        return machine, timed(machine, X)
+
+
+def timed(machine, X):
+    """Seconds that a fit takes, all told: of small tables, watching takes longer than learning."""
+    began = time.perf_counter()
+    machine.fit(X)
+    return time.perf_counter() - began
 
 
 def nats(machine, X):
@@ -289,18 +294,17 @@ def compare(folder, tables, seconds, n_seeds):
             sizes = (0,) if name == "couplings" else (X.shape[1] // 2, 2 * X.shape[1])
             scores = []
             for size in sizes if len(sizes) > 1 else ():
-                machine = for_seconds(kind(size, random_state=0), X, seconds / 3)
+                machine, _ = for_seconds(kind(size, random_state=0), X, seconds / 3)
                 scores.append(nats(machine, valid[:1000])[0].mean())
             size = sizes[int(np.argmax(scores))] if scores else sizes[0]
             found, fits, notes = [], [], set()
             for seed in range(n_seeds if size else 1):  # pseudo-likelihood has one maximum
                 if size == 0:
-                    began = time.perf_counter()
-                    machine = kind(random_state=seed).fit(X)
-                    fits.append(time.perf_counter() - began)
+                    machine = kind(random_state=seed)
+                    fits.append(timed(machine, X))
                 else:
-                    machine = for_seconds(kind(size, random_state=seed), X, seconds)
-                    fits.append(machine.history_["seconds"].sum())
+                    machine, spent = for_seconds(kind(size, random_state=seed), X, seconds)
+                    fits.append(spent)
                 values, note = nats(machine, test)
                 found.append(values)
                 notes.add(note)

@@ -318,7 +318,7 @@ def _annealed(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Estimates of -F(v_o) by AIS, their standard errors, and how many chains count; (n,) each."""
     n_few, log_weights = max(1, n_temperatures // _FEWER), []
-    for part in _blocks(rows, machine, n_chains):
+    for part in _blocks(rows, machine, max(n_chains, _PILOT_CHAINS)):
         of_part = rows.take(part)
         pilot = _log_weights(machine, of_part, stream, _PILOT_CHAINS, n_few)
         is_hard = _n_effective(pilot) < _ENOUGH * _PILOT_CHAINS
