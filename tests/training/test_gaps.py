@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from skrbm import BernoulliRBMTorch, GaussianRBM, MixedRBM
+from skrbm.backends import Int8Backend
 from skrbm.machines import GAUSSIAN, RBMParameters, free_energy, mean_h_given_v
 from skrbm.rows import Batch, HeldOut
 from skrbm.support.randomness import Stream
 from skrbm.training.gaps import filled, filled_batch, filled_held_out, summed_batch
 from skrbm.training.gradients import statistics
+from tests.backends.test_protocol import needs_int8
 from tests.machines.layers import DISCRETE, LAYERS, random_inputs, states_of
 
 N = 6000
@@ -85,6 +87,46 @@ def test_a_step_leaves_the_distribution_of_the_missing_cells():
     drawn = filled(params, starts, free.expand(N, -1), 1, Stream(0))
     found = torch.stack([(drawn == state).all(1).double().mean() for state in states])
     np.testing.assert_allclose(found, p, atol=5 * 0.5 / N**0.5)
+
+
+def moved_batch(params, row, free, n_steps, backend=None, starts=None):
+    batch = Batch((row.expand(N, -1) if starts is None else starts).clone(), free=free.expand(N, -1))
+    return filled_batch(params, batch, "none", n_steps, Stream(0), backend).v
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_cells_of_a_batch_are_drawn_given_the_others(name):
+    """The steps of training itself; the twin has other weights."""
+    unit, n = LAYERS[name]
+    params, (row, free) = machine_of(unit, n), a_row(unit, n)
+    states = states_of(unit, n)
+    states = states[(states[:, ~free] == row[~free]).all(1)]
+    p = (-free_energy(params, states)).softmax(0)
+    tolerance = 5 * 0.5 / N**0.5
+
+    def found(machine, n_steps, starts=None):
+        drawn = moved_batch(machine, row, free, n_steps, starts=starts)
+        torch.testing.assert_close(drawn[:, ~free], row[~free].expand(N, -1))
+        return torch.stack([(drawn == state).all(1).double().mean() for state in states])
+
+    np.testing.assert_allclose(found(params, 20), p, atol=tolerance)
+    stationary = states[torch.from_numpy(np.random.default_rng(0).choice(len(p), N, p=p.numpy()))]
+    np.testing.assert_allclose(found(params, 1, stationary), p, atol=tolerance)
+    assert float((found(params.map(lambda x: -x), 20) - p).abs().max()) > tolerance
+
+
+@needs_int8
+def test_cells_of_a_batch_by_products_of_8_bits():
+    """Weights that are multiples of the unit are exact there."""
+    W = torch.tensor([[2.0, -1.0, 1.0, 0.0], [-1.0, 2.0, 0.0, 1.0], [1.0, 1.0, -2.0, 0.5]])
+    params = RBMParameters(W, torch.tensor([0.5, -1.0, 0.0, 0.5]), torch.tensor([0.0, -0.5, 0.5]))
+    row, free = torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.tensor([False, True, False, True])
+    drawn = moved_batch(params, row, free, 20, Int8Backend(params))
+    states = row.repeat(4, 1)
+    states[:, free] = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    p = (-free_energy(params, states)).softmax(0)
+    found = torch.stack([(drawn == state).all(1).float().mean() for state in states])
+    np.testing.assert_allclose(found, p, atol=5 * 0.5 / N**0.5 + 0.005)
 
 
 def test_batches_keep_what_is_observed():

@@ -99,6 +99,14 @@ def test_the_rate_where_it_does_not_fall():
     assert TrainSettings(optimizer="nesterov", momentum=0.9).resolved(rows).learning_rate == pytest.approx(0.02)
 
 
+def test_several_layers_are_learned_slowly():
+    """From a quarter of the rate, by updates of an eighth; one hidden layer as ever."""
+    rows = table(1000, 20, 0)
+    one, deep = (TrainSettings(n_hidden=8, hidden_layer_sizes=sizes).resolved(rows) for sizes in ((8,), (8, 4)))
+    assert deep.learning_rate == pytest.approx(one.learning_rate / 4)
+    assert deep.pace().limit == pytest.approx(one.pace().limit / 8)
+
+
 def test_a_rate_for_an_optimiser_of_ones_own_has_to_be_given():
     with pytest.raises(ValueError, match="Set learning_rate to a number"):
         TrainSettings(optimizer=torch.optim.RMSprop).resolved(table(50, 5, 0))
